@@ -1,1 +1,15 @@
-//! To be written.
+//! The world of Coracle: everything is a function of a snapshot.
+//!
+//! A [`Snapshot`] is all objects at one revision; a [`Txn`] is what someone wants; applying one to the other gives the next
+//! snapshot and the [`Event`]s between them. Pure: durability is the store's business, and time travels inside objects.
+
+mod claim;
+mod event;
+mod snapshot;
+mod txn;
+
+pub use api::{Key, Object, Revision};
+pub use claim::{Claim, Protocol};
+pub use event::{Change, Event};
+pub use snapshot::Snapshot;
+pub use txn::{Conflict, Guard, Txn, Write};

@@ -1,0 +1,42 @@
+//! The group and kind of everything the cluster itself reads.
+
+use crate::GroupKind;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $group:literal, $kind:literal;)*) => {
+        $($(#[$doc])* pub const $name: GroupKind = GroupKind::new($group, $kind);)*
+    };
+}
+
+kinds! {
+    /// A namespace.
+    NAMESPACE = "", "Namespace";
+    /// A machine that runs pods.
+    NODE = "", "Node";
+    /// A group of containers with one address.
+    POD = "", "Pod";
+    /// A stable name and address for pods.
+    SERVICE = "", "Service";
+    /// The addresses behind a service, in one object.
+    ENDPOINTS = "", "Endpoints";
+    /// Configuration.
+    CONFIG_MAP = "", "ConfigMap";
+    /// Configuration that is not for everyone's eyes.
+    SECRET = "", "Secret";
+    /// An identity for pods.
+    SERVICE_ACCOUNT = "", "ServiceAccount";
+    /// Something that happened to an object.
+    EVENT = "", "Event";
+    /// Replicas of a pod, rolled out.
+    DEPLOYMENT = "apps", "Deployment";
+    /// Replicas of a pod.
+    REPLICA_SET = "apps", "ReplicaSet";
+    /// A heartbeat or a lock.
+    LEASE = "coordination.k8s.io", "Lease";
+    /// The addresses behind a service, in slices.
+    ENDPOINT_SLICE = "discovery.k8s.io", "EndpointSlice";
+    /// HTTP from outside.
+    INGRESS = "networking.k8s.io", "Ingress";
+    /// Who serves an ingress.
+    INGRESS_CLASS = "networking.k8s.io", "IngressClass";
+}

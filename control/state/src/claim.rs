@@ -1,0 +1,140 @@
+//! What only one object may hold at a time: addresses and ports.
+//!
+//! A claim is a pure function of the object that makes it. There is no allocator: whoever wants an address picks a free one
+//! from a snapshot and guards the write with [`Guard::Free`](crate::Guard::Free).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use api::{Object, kinds};
+use serde::Deserialize;
+
+/// Something that one object holds and no other may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Claim {
+    /// The address of a service.
+    ClusterIp(IpAddr),
+    /// The address of a pod.
+    PodIp(IpAddr),
+    /// A port on every node.
+    NodePort(Protocol, u16),
+}
+
+/// The transport protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "protocol names")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Everything that `object` claims. A pod that has ended, or has the node's address, claims none.
+    pub fn of(object: &Object) -> Vec<Self> {
+        match object.key().kind() {
+            kinds::SERVICE => of_service(object),
+            kinds::POD => of_pod(object),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Service {
+    spec: ServiceSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServiceSpec {
+    #[serde(rename = "clusterIP")]
+    cluster_ip: String,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    ports: Vec<ServicePort>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServicePort {
+    protocol: String,
+    node_port: u16,
+}
+
+fn of_service(object: &Object) -> Vec<Claim> {
+    let Ok(Service { spec }) = serde_json::from_slice(object.body()) else { return Vec::new() };
+    let mut addresses: Vec<IpAddr> =
+        spec.cluster_ips.iter().chain([&spec.cluster_ip]).filter_map(|address| address.parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let ports = spec.ports.iter().filter(|port| port.node_port != 0);
+    let ports = ports.map(|port| Claim::NodePort(Protocol::named(&port.protocol), port.node_port));
+    addresses.into_iter().map(Claim::ClusterIp).chain(ports).collect()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Pod {
+    spec: PodSpec,
+    status: PodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    host_network: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: String,
+}
+
+fn of_pod(object: &Object) -> Vec<Claim> {
+    let Ok(Pod { spec, status }) = serde_json::from_slice(object.body()) else { return Vec::new() };
+    let over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
+    match status.pod_ip.parse() {
+        Ok(address) if !over && !spec.host_network => vec![Claim::PodIp(address)],
+        _ => Vec::new(),
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClusterIp(address) => write!(f, "cluster IP {address}"),
+            Self::PodIp(address) => write!(f, "pod IP {address}"),
+            Self::NodePort(protocol, port) => write!(f, "node port {port}/{protocol}"),
+        }
+    }
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// The protocol of this name; TCP where none is named, as Kubernetes has it.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "UDP" => Self::Udp,
+            "SCTP" => Self::Sctp,
+            _ => Self::Tcp,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! The world: all objects at one revision.
+//!
+//! A snapshot never changes; cloning it is a pointer. [`Snapshot::apply`] is the only code that makes one out of another, and
+//! everything beside the objects (who owns whom, what runs where, who holds which claim) is an index: a function of them.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use api::{GroupKind, Key, Object, Revision, kinds};
+use imbl::{OrdMap, OrdSet};
+use serde::Deserialize;
+
+use crate::{Change, Claim, Conflict, Event, Guard, Txn, Write};
+
+/// Every object of the cluster at one revision.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    revision: Revision,
+    objects: OrdMap<GroupKind, OrdMap<Place, Object>>,
+    index: Index,
+}
+
+/// Where an object stands among its kind: by namespace, then by name.
+type Place = (Arc<str>, Arc<str>);
+
+#[derive(Clone, Default, PartialEq)]
+struct Index {
+    by_uid: OrdMap<Arc<str>, Key>,
+    by_owner: OrdMap<Arc<str>, OrdSet<Key>>,
+    pods_by_node: OrdMap<Arc<str>, OrdSet<Key>>,
+    claims: OrdMap<Claim, OrdSet<Key>>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The last revision that changed something.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The object of this key.
+    pub fn get(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(&key.kind())?.get(&place(key))
+    }
+
+    /// All objects of a kind, by namespace and name.
+    pub fn list(&self, kind: GroupKind) -> impl Iterator<Item = &Object> {
+        self.objects.get(&kind).into_iter().flat_map(OrdMap::values)
+    }
+
+    /// The objects of a kind in one namespace, by name.
+    pub fn list_in<'a>(&'a self, kind: GroupKind, namespace: &'a str) -> impl Iterator<Item = &'a Object> {
+        self.list_after(kind, namespace, "").take_while(move |object| object.key().namespace() == namespace)
+    }
+
+    /// The objects of a kind whose (namespace, name) is greater than the one given, in order.
+    pub fn list_after(&self, kind: GroupKind, namespace: &str, name: &str) -> impl Iterator<Item = &Object> {
+        let start: Place = (namespace.into(), name.into());
+        let of_kind = self.objects.get(&kind).into_iter();
+        of_kind
+            .flat_map(move |objects| objects.range((Bound::Excluded(start.clone()), Bound::Unbounded)))
+            .map(|(_, object)| object)
+    }
+
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: GroupKind) -> usize {
+        self.objects.get(&kind).map_or(0, OrdMap::len)
+    }
+
+    /// The kinds of which there is at least one object.
+    pub fn kinds(&self) -> impl Iterator<Item = GroupKind> {
+        self.objects.keys().copied()
+    }
+
+    /// Every object.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values().flat_map(OrdMap::values)
+    }
+
+    /// The object of this uid.
+    pub fn by_uid(&self, uid: &str) -> Option<&Object> {
+        self.get(self.index.by_uid.get(uid)?)
+    }
+
+    /// The objects that name this uid as an owner.
+    pub fn owned_by(&self, uid: &str) -> impl Iterator<Item = &Object> {
+        let keys = self.index.by_owner.get(uid).into_iter().flat_map(OrdSet::iter);
+        keys.filter_map(|key| self.get(key))
+    }
+
+    /// The pods bound to a node.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Object> {
+        let keys = self.index.pods_by_node.get(node).into_iter().flat_map(OrdSet::iter);
+        keys.filter_map(|key| self.get(key))
+    }
+
+    /// Who holds a claim. More than one only if objects came in unguarded.
+    pub fn holders(&self, claim: &Claim) -> impl Iterator<Item = &Key> {
+        self.index.claims.get(claim).into_iter().flat_map(OrdSet::iter)
+    }
+
+    /// The world after `txn`, and what that changed; or the first guard that does not hold, and nothing changed.
+    pub fn apply(&self, txn: &Txn) -> Result<(Self, Vec<Event>), Conflict> {
+        for guard in &txn.guards {
+            self.check(guard)?;
+        }
+        let mut next = self.clone();
+        let events = txn.writes.iter().filter_map(|write| next.write(write)).collect();
+        Ok((next, events))
+    }
+
+    /// The world as its objects tell it, each at the revision it carries. For loading an image and for mirrors.
+    pub fn load(revision: Revision, objects: impl IntoIterator<Item = Object>) -> Self {
+        let mut world = Self { revision, ..Self::default() };
+        for object in objects {
+            world.revision = world.revision.max(object.revision());
+            world.place(object);
+        }
+        world
+    }
+
+    /// What another world's events make of this one. For mirrors, which are told what happened and need not judge it.
+    pub fn follow(&self, event: &Event) -> Self {
+        let mut next = self.clone();
+        next.revision = next.revision.max(event.revision);
+        match event.after() {
+            Some(after) => next.place(after.clone()),
+            None => next.displace(event.key()),
+        };
+        next
+    }
+
+    fn check(&self, guard: &Guard) -> Result<(), Conflict> {
+        match guard {
+            Guard::Unchanged(key, revision) => match self.get(key) {
+                None => Err(Conflict::Missing(key.clone())),
+                Some(object) if object.revision() == *revision => Ok(()),
+                Some(object) => Err(Conflict::Changed { key: key.clone(), found: object.revision() }),
+            },
+            Guard::Absent(key) => match self.get(key) {
+                None => Ok(()),
+                Some(_) => Err(Conflict::Exists(key.clone())),
+            },
+            Guard::Alive(key) => match self.get(key) {
+                None => Err(Conflict::Missing(key.clone())),
+                Some(object) if object.meta().is_terminating() => Err(Conflict::Terminating(key.clone())),
+                Some(_) => Ok(()),
+            },
+            Guard::Free(claim, by) => match self.holders(claim).find(|holder| *holder != by) {
+                None => Ok(()),
+                Some(holder) => Err(Conflict::Taken { claim: *claim, holder: holder.clone() }),
+            },
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Option<Event> {
+        let revision = self.revision.next();
+        let change = match write {
+            Write::Put(object) => match self.get(object.key()) {
+                Some(before) if before.body() == object.body() => return None,
+                _ => {
+                    let after = object.at(revision);
+                    match self.place(after.clone()) {
+                        None => Change::Added(after),
+                        Some(before) => Change::Modified { before, after },
+                    }
+                }
+            },
+            Write::Delete(key) => {
+                let before = self.displace(key)?;
+                Change::Deleted { last: before.at(revision), before }
+            }
+        };
+        self.revision = revision;
+        Some(Event { revision, change })
+    }
+
+    fn place(&mut self, object: Object) -> Option<Object> {
+        let place = place(object.key());
+        let before = self.objects.entry(object.key().kind()).or_default().insert(place, object.clone());
+        if let Some(before) = &before {
+            self.index.forget(before);
+        }
+        self.index.learn(&object);
+        before
+    }
+
+    fn displace(&mut self, key: &Key) -> Option<Object> {
+        let of_kind = self.objects.get_mut(&key.kind())?;
+        let before = of_kind.remove(&place(key))?;
+        if of_kind.is_empty() {
+            self.objects.remove(&key.kind());
+        }
+        self.index.forget(&before);
+        Some(before)
+    }
+}
+
+fn place(key: &Key) -> Place {
+    (key.namespace().into(), key.name().into())
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("revision", &self.revision).field("objects", &self.objects().count()).finish()
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    fn learn(&mut self, object: &Object) {
+        let key = object.key();
+        if !object.meta().uid.is_empty() {
+            self.by_uid.insert(object.meta().uid.clone(), key.clone());
+        }
+        for owner in &object.meta().owner_references {
+            insert(&mut self.by_owner, owner.uid.clone(), key);
+        }
+        if let Some(node) = node_of(object) {
+            insert(&mut self.pods_by_node, node, key);
+        }
+        for claim in Claim::of(object) {
+            insert(&mut self.claims, claim, key);
+        }
+    }
+
+    fn forget(&mut self, object: &Object) {
+        let key = object.key();
+        if self.by_uid.get(&object.meta().uid) == Some(key) {
+            self.by_uid.remove(&object.meta().uid);
+        }
+        for owner in &object.meta().owner_references {
+            remove(&mut self.by_owner, &owner.uid, key);
+        }
+        if let Some(node) = node_of(object) {
+            remove(&mut self.pods_by_node, &node, key);
+        }
+        for claim in Claim::of(object) {
+            remove(&mut self.claims, &claim, key);
+        }
+    }
+}
+
+fn insert<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<Key>>, at: K, key: &Key) {
+    index.entry(at).or_default().insert(key.clone());
+}
+
+fn remove<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<Key>>, at: &K, key: &Key) {
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+fn node_of(object: &Object) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Pod {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        node_name: Option<Arc<str>>,
+    }
+    if object.key().kind() != kinds::POD {
+        return None;
+    }
+    let pod: Pod = serde_json::from_slice(object.body()).ok()?;
+    pod.spec.node_name.filter(|node| !node.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

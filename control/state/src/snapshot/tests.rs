@@ -1,0 +1,86 @@
+use api::kinds;
+use serde_json::json;
+
+use super::*;
+
+fn pod(name: &str, node: &str, address: &str) -> Object {
+    let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"),
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "uid-r"}]},
+        "spec": {"nodeName": node}, "status": {"podIP": address}});
+    Object::from_value(kinds::POD, &value).expect("a pod")
+}
+
+fn key(name: &str) -> Key {
+    kinds::POD.key("n", name)
+}
+
+fn after(view: &Snapshot, txn: &Txn) -> Snapshot {
+    let (next, _) = view.apply(txn).expect("every guard holds");
+    next
+}
+
+#[test]
+fn each_change_takes_one_revision_and_tells_before_and_after() {
+    let txn = Txn::create(pod("a", "n1", "")).put(pod("b", "n1", "")).remove(key("absent")).put(pod("b", "n1", ""));
+    let (view, events) = Snapshot::default().apply(&txn).expect("applies");
+    assert_eq!(view.revision(), Revision(2));
+    assert_eq!(events.iter().map(|event| event.revision.0).collect::<Vec<_>>(), [1, 2]);
+
+    let (view, events) = view.apply(&Txn::default().put(pod("a", "n2", "")).remove(key("b"))).expect("applies");
+    assert_eq!(view.get(&key("a")).map(Object::revision), Some(Revision(3)));
+    assert!(matches!(&events[0].change, Change::Modified { before, .. } if before.revision() == Revision(1)));
+    assert!(
+        matches!(&events[1].change, Change::Deleted { before, last } if before.revision() == Revision(2) && last.revision() == Revision(4))
+    );
+}
+
+#[test]
+fn a_guard_that_does_not_hold_changes_nothing() {
+    let view = after(&Snapshot::default(), &Txn::create(pod("a", "n1", "10.42.0.2")));
+    let old = view.get(&key("a")).expect("there").clone();
+    assert_eq!(view.apply(&Txn::create(pod("a", "", ""))).err(), Some(Conflict::Exists(key("a"))));
+    assert_eq!(
+        view.apply(&Txn::delete(&old.at(Revision(9)))).err(),
+        Some(Conflict::Changed { key: key("a"), found: Revision(1) })
+    );
+    let claim = Claim::PodIp("10.42.0.2".parse().expect("an address"));
+    let taken = Txn::default().guard(Guard::Free(claim, key("b"))).put(pod("b", "n1", "10.42.0.2"));
+    assert_eq!(view.apply(&taken).err(), Some(Conflict::Taken { claim, holder: key("a") }));
+    assert!(view.apply(&Txn::default().guard(Guard::Free(claim, key("a")))).is_ok());
+}
+
+#[test]
+fn the_index_is_a_function_of_the_objects() {
+    let mut view = after(&Snapshot::default(), &Txn::create(pod("a", "n1", "10.42.0.2")).put(pod("b", "n1", "")));
+    assert_eq!(view.owned_by("uid-r").count(), 2);
+    assert_eq!(view.pods_on("n1").count(), 2);
+    view = after(&view, &Txn::default().put(pod("a", "n2", "10.42.0.3")).remove(key("b")));
+    assert_eq!(view.pods_on("n1").count(), 0);
+    assert_eq!(view.by_uid("uid-b"), None);
+    let rebuilt = Snapshot::load(view.revision(), view.objects().cloned().collect::<Vec<_>>());
+    assert!(rebuilt.index == view.index);
+}
+
+#[test]
+fn a_namespace_lists_its_own_in_order_and_from_any_place() {
+    let other = Object::from_value(
+        kinds::POD,
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "z", "namespace": "m"}}),
+    )
+    .expect("a pod");
+    let view = after(&Snapshot::default(), &Txn::create(pod("b", "", "")).put(pod("a", "", "")).put(other));
+    let names = |objects: Vec<&Object>| objects.iter().map(|object| object.key().name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(view.list_in(kinds::POD, "n").collect()), ["a", "b"]);
+    assert_eq!(names(view.list(kinds::POD).collect()), ["z", "a", "b"]);
+    assert_eq!(names(view.list_after(kinds::POD, "n", "a").collect()), ["b"]);
+}
+
+#[test]
+fn a_mirror_that_follows_every_event_is_the_world() {
+    let first = after(&Snapshot::default(), &Txn::create(pod("a", "n1", "10.42.0.2")));
+    let (second, events) = first.apply(&Txn::default().put(pod("b", "n1", "")).remove(key("a"))).expect("applies");
+    let mirror = events.iter().fold(first, |mirror, event| mirror.follow(event));
+    assert_eq!(mirror.revision(), second.revision());
+    assert!(mirror.objects().eq(second.objects()));
+    assert!(mirror.index == second.index);
+}
