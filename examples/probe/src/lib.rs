@@ -38,7 +38,8 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let path = request.uri().path().to_owned();
     let query = Query::from(request.uri().query().unwrap_or_default());
     if path != "/healthz" {
-        println!("{} {}", request.method(), request.uri());
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        println!("{} {target}", request.method());
     }
     match path.as_str() {
         "/" => text(pod() + "\n"),
@@ -74,7 +75,9 @@ fn environment() -> String {
 }
 
 fn headers(request: &Request<Body>) -> String {
-    lines(request.headers().iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))))
+    lines(
+        request.headers().iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))),
+    )
 }
 
 fn read(query: &Query) -> Answer {
@@ -175,8 +178,5 @@ fn text(body: impl Into<String>) -> Answer {
 
 fn reply(status: StatusCode, body: impl Into<String>) -> Answer {
     let body = body.into();
-    Ok(Response::builder()
-        .status(status)
-        .header("content-type", "text/plain; charset=utf-8")
-        .body(body.into())?)
+    Ok(Response::builder().status(status).header("content-type", "text/plain; charset=utf-8").body(body.into())?)
 }

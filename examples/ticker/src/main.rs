@@ -38,7 +38,7 @@ fn main() {
         Ok(ticker) => ticker.run(),
         Err(reason) => {
             eprintln!("ticker: {reason}");
-            exit(2)
+            exit(2);
         }
     }
 }
