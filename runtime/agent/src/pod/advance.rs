@@ -1,0 +1,226 @@
+//! What the facts and the time allow: the only place that starts, restarts and stops.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::backoff::later;
+use super::container::{ContainerState, Phase, Role, Telling, Why};
+use super::effect::{Effect, Place, Severity};
+use super::{LINGER, Nature, PodState, Stage, Step, Verdict, container, image_of, tell};
+
+/// Why a pod with `activeDeadlineSeconds` failed, in Kubernetes' words.
+const DEADLINE: Verdict =
+    Verdict { reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline" };
+
+impl PodState {
+    /// Goes as far as it can.
+    pub(super) fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        loop {
+            let before = self.stage;
+            match self.stage {
+                Stage::New | Stage::Arriving { .. } | Stage::Up if self.is_deleted() => self.leave(now),
+                Stage::New => {
+                    effects.extend([Effect::ClaimAddress, Effect::Mount]);
+                    self.stage = Stage::Arriving { address: Step::Awaited, volumes: Step::Awaited };
+                }
+                Stage::Arriving { .. } => self.arrive(now, effects),
+                Stage::Up => self.run(now, effects),
+                Stage::Leaving { until } if until <= now => self.stage = Stage::Stopping,
+                Stage::Stopping => self.stop(now, effects),
+                Stage::Over if self.is_deleted() => {
+                    effects.extend([Effect::Release, Effect::Delete]);
+                    self.stage = Stage::Gone;
+                }
+                Stage::Leaving { .. } | Stage::Over | Stage::Gone => {}
+            }
+            if self.stage == before {
+                return;
+            }
+        }
+    }
+
+    /// When time alone will change something.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match self.stage {
+            Stage::New | Stage::Stopping | Stage::Over | Stage::Gone => None,
+            Stage::Leaving { until } => Some(until),
+            Stage::Arriving { address, volumes } => {
+                let retry_at = |step| match step {
+                    Step::Failed { retry_at } => Some(retry_at),
+                    Step::Awaited | Step::Done => None,
+                };
+                [retry_at(address), retry_at(volumes)].into_iter().flatten().min()
+            }
+            Stage::Up => self.containers.iter().filter_map(wake_container_at).chain(self.deadline()).min(),
+        }
+    }
+
+    fn arrive(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Stage::Arriving { address, volumes } = &mut self.stage else { return };
+        if *address == Step::Done && *volumes == Step::Done {
+            self.trouble = None;
+            self.stage = Stage::Up;
+            return;
+        }
+        for (step, effect) in [(address, Effect::ClaimAddress), (volumes, Effect::Mount)] {
+            if matches!(step, Step::Failed { retry_at } if *retry_at <= now) {
+                *step = Step::Awaited;
+                effects.push(effect);
+            }
+        }
+    }
+
+    fn run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.verdict = Some(DEADLINE);
+            tell(effects, None, Severity::Normal, DEADLINE.reason, DEADLINE.message);
+            self.stage = Stage::Stopping;
+            return;
+        }
+        for place in 0..self.containers.len() {
+            self.run_container(place, now, effects);
+        }
+        if self.has_failed_to_initialise() || self.of_role(Role::Main).all(ContainerState::is_over) {
+            self.stage = Stage::Stopping;
+        }
+    }
+
+    fn run_container(&mut self, place: Place, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(image) = container(&self.pod, place).map(image_of) else { return };
+        let may_begin =
+            self.containers[..place].iter().all(|before| before.role == Role::Main || before.lets_next_start());
+        let grace = self.grace();
+        let state = &mut self.containers[place];
+        let changed = state.image != image;
+        match &mut state.phase {
+            Phase::Idle if !may_begin => {}
+            Phase::Idle => pull(state, image, place, effects),
+            Phase::Resting { until } if *until <= now => pull(state, image, place, effects),
+            Phase::NoImage { .. } | Phase::Blocked { .. } | Phase::Prepared if changed => {
+                state.pulls.forget();
+                pull(state, image, place, effects);
+            }
+            Phase::NoImage { until, .. } if *until <= now => pull(state, image, place, effects),
+            Phase::NoImage { telling, .. } => {
+                if matches!(telling, Telling::Error { until } if *until <= now) {
+                    *telling = Telling::Backoff;
+                    let message = format!("Back-off pulling image \"{}\"", state.image);
+                    tell(effects, Some(place), Severity::Normal, "BackOff", &message);
+                    tell(effects, Some(place), Severity::Warning, "Failed", "Error: ImagePullBackOff");
+                }
+            }
+            Phase::Prepared => {
+                effects.push(Effect::Start(place, state.runs));
+                state.phase = Phase::Starting;
+            }
+            Phase::Blocked { until, .. } if *until <= now => {
+                effects.push(Effect::Start(place, state.runs));
+                state.phase = Phase::Starting;
+            }
+            Phase::Running { began } if changed => {
+                state.phase = Phase::Stopping { began: *began, why: Why::Changed };
+                let message = format!("Container {} definition changed, will be restarted", state.name);
+                tell(effects, Some(place), Severity::Normal, "Killing", &message);
+                effects.push(Effect::Stop(place, state.run(), grace));
+            }
+            Phase::Running { .. } => ask(state, place, now, effects),
+            _ => {}
+        }
+    }
+
+    /// Deleted: first nobody new is sent here, then what is here ends.
+    fn leave(&mut self, now: Timestamp) {
+        let answers = self.containers.iter().any(|state| state.nature == Nature::Server && state.is_live());
+        let linger = if answers { LINGER } else { SignedDuration::ZERO };
+        let linger = linger.saturating_add(self.pre_stop_sleep());
+        let left = SignedDuration::try_from(self.grace_left(now)).unwrap_or(SignedDuration::ZERO);
+        self.stage = Stage::Leaving { until: later(now, linger.min(left)) };
+    }
+
+    /// The longest `preStop.sleep` of the containers that run.
+    fn pre_stop_sleep(&self) -> SignedDuration {
+        let sleeps = (0..self.containers.len()).filter(|place| self.containers[*place].is_live()).filter_map(|place| {
+            let hook = self.container(place)?.lifecycle.as_ref()?.pre_stop.as_ref()?;
+            Some(hook.sleep.as_ref()?.seconds)
+        });
+        SignedDuration::from_secs(sleeps.max().unwrap_or(0).max(0))
+    }
+
+    /// Stops the main containers, then the side-cars.
+    fn stop(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let grace = self.grace_left(now);
+        let mains_over = self.of_role(Role::Main).all(ContainerState::is_over);
+        for (place, state) in self.containers.iter_mut().enumerate() {
+            match state.phase {
+                Phase::Running { .. } if state.role == Role::Sidecar && !mains_over => {}
+                Phase::Running { began } => {
+                    let message = format!("Stopping container {}", state.name);
+                    tell(effects, Some(place), Severity::Normal, "Killing", &message);
+                    effects.push(Effect::Stop(place, state.run(), grace));
+                    state.phase = Phase::Stopping { began, why: Why::Pod };
+                }
+                Phase::Starting | Phase::Stopping { .. } | Phase::Over => {}
+                _ => state.phase = Phase::Over,
+            }
+        }
+        if self.containers.iter().all(ContainerState::is_over) {
+            self.stage = Stage::Over;
+        } else if !mains_over && self.of_role(Role::Main).all(ContainerState::is_over) {
+            self.stop(now, effects);
+        }
+    }
+
+    /// What is left of the time the pod is given to end.
+    fn grace_left(&self, now: Timestamp) -> Duration {
+        let grace = self.grace();
+        match &self.pod.metadata.deletion_timestamp {
+            None => grace,
+            Some(by) => Duration::try_from(by.0.duration_since(now)).unwrap_or(Duration::ZERO).min(grace),
+        }
+    }
+
+    /// When the pod has been active for too long.
+    fn deadline(&self) -> Option<Timestamp> {
+        let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
+        Some(later(self.started_at, SignedDuration::from_secs(seconds)))
+    }
+
+    pub(super) fn has_failed_to_initialise(&self) -> bool {
+        self.of_role(Role::Init).any(|state| state.is_over() && !state.succeeded())
+    }
+
+    pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = &ContainerState> {
+        self.containers.iter().filter(move |state| state.role == role)
+    }
+}
+
+fn pull(state: &mut ContainerState, image: &str, place: Place, effects: &mut Vec<Effect>) {
+    image.clone_into(&mut state.image);
+    state.phase = Phase::Pulling;
+    effects.push(Effect::Pull(place));
+}
+
+/// Asks what is due; the others wait for the startup probe.
+fn ask(state: &mut ContainerState, place: Place, now: Timestamp, effects: &mut Vec<Effect>) {
+    let (run, started) = (state.run(), state.is_started());
+    for probe in &mut state.probes {
+        let waits = probe.kind != super::ProbeKind::Startup && !started;
+        if !waits && probe.ask(now) {
+            effects.push(Effect::Probe(place, run, probe.kind));
+        }
+    }
+}
+
+fn wake_container_at(state: &ContainerState) -> Option<Timestamp> {
+    match &state.phase {
+        Phase::NoImage { until, telling: Telling::Error { until: shown }, .. } => Some(*until.min(shown)),
+        Phase::NoImage { until, .. } | Phase::Blocked { until, .. } | Phase::Resting { until } => Some(*until),
+        Phase::Running { .. } => {
+            let started = state.is_started();
+            let due = state.probes.iter().filter(|probe| started || probe.kind == super::ProbeKind::Startup);
+            due.filter_map(super::probe::ProbeState::next_at).min()
+        }
+        _ => None,
+    }
+}

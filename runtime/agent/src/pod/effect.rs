@@ -1,0 +1,133 @@
+//! What happens to a pod, and what is to be done about it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::container::{Exit, Nature};
+use super::probe::{Outcome, ProbeKind};
+
+/// A container by its place: init containers first, in the order of the spec.
+pub type Place = usize;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// The cluster says this about the pod now.
+    Wanted(Arc<Pod>),
+    /// The pod is gone from the cluster, or was never to be.
+    Removed,
+    /// Time has passed.
+    Tick,
+    /// The pod has an address.
+    Addressed(IpAddr),
+    /// It could not be given one.
+    NotAddressed(String),
+    /// Its volumes are there.
+    Mounted,
+    /// They could not be made.
+    NotMounted(NotMounted),
+    /// A container's image is here.
+    Pulled(Place, Pulled),
+    /// It could not be fetched.
+    NotPulled(Place, NotPulled),
+    /// The component can be run.
+    Prepared(Place, Nature),
+    /// It cannot.
+    NotPrepared(Place, String),
+    /// A run has begun.
+    Started(Place, u32),
+    /// A run could not be put together.
+    NotStarted(Place, Blocked),
+    /// A run has ended.
+    Exited(Place, u32, Exit),
+    /// A probe of a run has an answer.
+    Probed(Place, u32, ProbeKind, Outcome),
+}
+
+/// An image that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// `repository@sha256:…`.
+    pub image_id: String,
+    /// How long it took and how large it is; none when it was here already.
+    pub fetched: Option<(Duration, u64)>,
+}
+
+/// Why there is no image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotPulled {
+    /// `ErrImagePull`, `InvalidImageName` or `ErrImageNeverPull`.
+    pub reason: &'static str,
+    /// Why, for a person.
+    pub message: String,
+}
+
+/// Why there are no volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMounted {
+    /// The volume.
+    pub volume: String,
+    /// Why, for a person.
+    pub message: String,
+    /// Whether it is of a kind that this node does not have.
+    pub unsupported: bool,
+}
+
+/// Why a run could not be put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// `CreateContainerConfigError` or `CreateContainerError`.
+    pub reason: &'static str,
+    /// Why, for a person.
+    pub message: String,
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Claim an address; answered by `Addressed` or `NotAddressed`.
+    ClaimAddress,
+    /// Make the volumes; answered by `Mounted` or `NotMounted`.
+    Mount,
+    /// Fetch the image; answered by `Pulled` or `NotPulled`.
+    Pull(Place),
+    /// Prepare the component; answered by `Prepared` or `NotPrepared`.
+    Prepare(Place),
+    /// Begin this run; answered by `Started` or `NotStarted`, later by `Exited`.
+    Start(Place, u32),
+    /// End this run within the grace; answered by `Exited`.
+    Stop(Place, u32, Duration),
+    /// Ask a probe of this run; answered by `Probed`.
+    Probe(Place, u32, ProbeKind),
+    /// Write an event.
+    Tell(Told),
+    /// Let go of everything the pod has on this node.
+    Release,
+    /// The pod has ended on this node: delete it from the cluster for good.
+    Delete,
+}
+
+/// An event, as `kubectl describe` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The container it is about, if it is about one.
+    pub container: Option<Place>,
+    /// Whether something is wrong.
+    pub severity: Severity,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// All is well.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}

@@ -1,0 +1,311 @@
+//! A pod's status as a kubelet reports it: a pure function of its state.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState as State, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, PodCondition, PodIP, PodSpec, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::container::{ContainerState, Ended, Phase, Role, Telling};
+use super::{PodState, Restarts, Stage, container_id};
+use crate::quantity;
+
+/// The phases of a pod.
+const PENDING: &str = "Pending";
+const RUNNING: &str = "Running";
+const SUCCEEDED: &str = "Succeeded";
+const FAILED: &str = "Failed";
+
+impl PodState {
+    /// The status as it should read now; what others wrote into the last one (`PodScheduled`, readiness gates) is kept.
+    pub fn status(&self, host: IpAddr, last: &PodStatus, now: Timestamp) -> PodStatus {
+        let phase = self.pod_phase();
+        let mut status = last.clone();
+        status.phase = Some(phase.to_owned());
+        status.reason = self.verdict.map(|verdict| verdict.reason.to_owned());
+        status.message = self.verdict.map(|verdict| verdict.message.to_owned());
+        status.start_time = Some(Time(self.started_at));
+        status.host_ip = Some(host.to_string());
+        status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
+        if let Some(address) = self.address {
+            status.pod_ip = Some(address.to_string());
+            status.pod_ips = Some(vec![PodIP { ip: address.to_string() }]);
+        }
+        status.qos_class = Some(self.pod.spec.as_ref().map_or("BestEffort", qos_class).to_owned());
+        let (init, main): (Vec<_>, Vec<_>) =
+            self.containers.iter().map(|state| self.container_status(state)).partition(|(role, _)| *role != Role::Main);
+        let told = |statuses: Vec<(Role, ContainerStatus)>| {
+            let statuses: Vec<ContainerStatus> = statuses.into_iter().map(|(_, status)| status).collect();
+            (!statuses.is_empty()).then_some(statuses)
+        };
+        status.init_container_statuses = told(init);
+        status.container_statuses = told(main);
+        status.conditions = Some(self.conditions(phase, last.conditions.as_deref().unwrap_or_default(), now));
+        status
+    }
+
+    /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    fn pod_phase(&self) -> &'static str {
+        if self.verdict.is_some() {
+            return FAILED;
+        }
+        if self.has_failed_to_initialise() {
+            return FAILED;
+        }
+        let initialising = self.containers.iter().any(|state| match state.role {
+            Role::Init => !state.succeeded() && !self.is_over(),
+            Role::Sidecar => state.runs == 0 && !self.is_over(),
+            Role::Main => false,
+        });
+        let main = || self.of_role(Role::Main);
+        let never_ran = main().any(|state| state.ended.is_none() && !state.is_live());
+        if initialising || never_ran {
+            return if self.is_over() { FAILED } else { PENDING };
+        }
+        let all_over = main().all(ContainerState::is_over);
+        match (all_over, main().all(ContainerState::succeeded)) {
+            (true, true) => SUCCEEDED,
+            (true, false) => FAILED,
+            (false, _) => RUNNING,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over | Stage::Gone)
+    }
+
+    fn container_status(&self, state: &ContainerState) -> (Role, ContainerStatus) {
+        let terminated = |ended: &Ended| State { terminated: Some(ended_status(ended)), ..State::default() };
+        let now = self.container_now(state);
+        let last = if now.terminated.is_some() { &state.ended_before } else { &state.ended };
+        let live = state.is_live();
+        let ready = match state.role {
+            Role::Init => state.succeeded(),
+            Role::Main | Role::Sidecar => state.is_ready() && !self.is_leaving(),
+        };
+        let id = match (&now.terminated, live) {
+            (_, true) => Some(container_id(&self.pod, &state.name, state.run())),
+            (Some(ended), false) => ended.container_id.clone(),
+            (None, false) => state.ended.as_ref().and_then(|ended| ended.id.clone()),
+        };
+        let status = ContainerStatus {
+            name: state.name.clone(),
+            image: state.image.clone(),
+            image_id: state.image_id.clone().unwrap_or_default(),
+            container_id: id,
+            ready,
+            started: Some(state.is_started()),
+            restart_count: i32::try_from(state.restart_count()).unwrap_or(i32::MAX),
+            last_state: Some(last.as_ref().map_or_else(State::default, terminated)),
+            state: Some(now),
+            ..ContainerStatus::default()
+        };
+        (state.role, status)
+    }
+
+    fn container_now(&self, state: &ContainerState) -> State {
+        let waiting = |reason: &str, message: Option<String>| State {
+            waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
+            ..State::default()
+        };
+        match &state.phase {
+            Phase::Running { began } | Phase::Stopping { began, .. } => {
+                State { running: Some(ContainerStateRunning { started_at: Some(Time(*began)) }), ..State::default() }
+            }
+            Phase::NoImage { telling: Telling::Backoff, reason, message, .. } => {
+                let message = format!("Back-off pulling image \"{}\": {reason}: {message}", state.image);
+                waiting("ImagePullBackOff", Some(message))
+            }
+            Phase::NoImage { reason, message, .. } | Phase::Blocked { reason, message, .. } => {
+                waiting(reason, Some(message.clone()))
+            }
+            Phase::Resting { until } if *until > self.ended_at(state) => {
+                let wait = until.duration_since(self.ended_at(state)).as_secs();
+                let (name, pod) = (&state.name, super::full_name(&self.pod));
+                let wait = if wait % 60 == 0 { format!("{}m0s", wait / 60) } else { wait_words(wait) };
+                let message = format!("back-off {wait} restarting failed container={name} pod={pod}");
+                waiting("CrashLoopBackOff", Some(message))
+            }
+            _ => match (&state.ended, &self.trouble) {
+                (Some(ended), _) => State { terminated: Some(ended_status(ended)), ..State::default() },
+                (None, Some(trouble)) => waiting(trouble.reason, Some(trouble.message.clone())),
+                (None, None) if state.phase == Phase::Idle && self.has_init() => waiting("PodInitializing", None),
+                (None, None) if state.phase == Phase::Over && self.has_init() => waiting("PodInitializing", None),
+                (None, None) => waiting("ContainerCreating", None),
+            },
+        }
+    }
+
+    fn has_init(&self) -> bool {
+        self.containers.iter().any(|state| state.role != Role::Main)
+    }
+
+    fn ended_at(&self, state: &ContainerState) -> Timestamp {
+        state.ended.as_ref().and_then(|ended| ended.ended).unwrap_or(self.started_at)
+    }
+
+    fn conditions(&self, phase: &str, last: &[PodCondition], now: Timestamp) -> Vec<PodCondition> {
+        let containers_ready = self.containers_ready(phase);
+        let ready = match containers_ready.clone() {
+            Fact { holds: true, .. } => self.gates_ready(last),
+            not_ready => not_ready,
+        };
+        let sandbox = Fact::plain(self.address.is_some() && !self.is_over());
+        let facts = [
+            ("PodReadyToStartContainers", sandbox),
+            ("Initialized", self.initialised(phase)),
+            ("Ready", ready),
+            ("ContainersReady", containers_ready),
+        ];
+        let mut conditions: Vec<PodCondition> =
+            facts.iter().map(|(kind, fact)| fact.condition(kind, last, now)).collect();
+        conditions.extend(last.iter().filter(|known| facts.iter().all(|(kind, _)| known.type_ != *kind)).cloned());
+        conditions
+    }
+
+    fn initialised(&self, phase: &str) -> Fact {
+        let incomplete: Vec<&str> = self
+            .containers
+            .iter()
+            .filter(|state| match state.role {
+                Role::Init => !state.succeeded(),
+                Role::Sidecar => !state.is_started() && !state.is_over(),
+                Role::Main => false,
+            })
+            .map(|state| state.name.as_str())
+            .collect();
+        match incomplete.as_slice() {
+            [] if phase == SUCCEEDED => Fact { holds: true, reason: Some("PodCompleted"), message: None },
+            [] => Fact::plain(true),
+            names => Fact::failing(
+                "ContainersNotInitialized",
+                format!("containers with incomplete status: {}", listed(names)),
+            ),
+        }
+    }
+
+    fn containers_ready(&self, phase: &str) -> Fact {
+        match phase {
+            SUCCEEDED => return Fact { holds: false, reason: Some("PodCompleted"), message: None },
+            FAILED => return Fact { holds: false, reason: Some("PodFailed"), message: None },
+            _ => {}
+        }
+        let unready = self.containers.iter().filter(|state| state.role != Role::Init);
+        let unready: Vec<&str> =
+            unready.filter(|state| !state.is_ready() || self.is_leaving()).map(|state| state.name.as_str()).collect();
+        match unready.as_slice() {
+            [] => Fact::plain(true),
+            names => Fact::failing("ContainersNotReady", format!("containers with unready status: {}", listed(names))),
+        }
+    }
+
+    fn gates_ready(&self, last: &[PodCondition]) -> Fact {
+        let gates = self.pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
+        let messages: Vec<String> = gates
+            .iter()
+            .filter_map(|gate| {
+                let kind = &gate.condition_type;
+                match last.iter().find(|known| known.type_ == *kind) {
+                    None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+                    Some(known) if known.status == "True" => None,
+                    Some(known) => Some(format!(
+                        "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
+                        known.status
+                    )),
+                }
+            })
+            .collect();
+        if messages.is_empty() {
+            Fact::plain(true)
+        } else {
+            Fact::failing("ReadinessGatesNotReady", messages.join(", "))
+        }
+    }
+
+    /// Whether a container that ended is always run again; then its pod is never over by itself.
+    pub fn is_endless(&self) -> bool {
+        (0..self.containers.len()).any(|place| self.restarts(place) == Restarts::Always)
+    }
+}
+
+/// A condition before it has a time.
+#[derive(Clone)]
+struct Fact {
+    holds: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Fact {
+    fn plain(holds: bool) -> Self {
+        Self { holds, reason: None, message: None }
+    }
+
+    fn failing(reason: &'static str, message: String) -> Self {
+        Self { holds: false, reason: Some(reason), message: Some(message) }
+    }
+
+    /// The condition; its time is that of the last change between true and false.
+    fn condition(&self, kind: &str, last: &[PodCondition], now: Timestamp) -> PodCondition {
+        let status = if self.holds { "True" } else { "False" };
+        let known = last.iter().find(|known| known.type_ == kind && known.status == status);
+        PodCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.map(str::to_owned),
+            message: self.message.clone(),
+            last_transition_time: known.and_then(|known| known.last_transition_time.clone()).or(Some(Time(now))),
+            ..PodCondition::default()
+        }
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn wait_words(seconds: i64) -> String {
+    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
+fn ended_status(ended: &Ended) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        exit_code: ended.code,
+        reason: Some(ended.reason.clone()),
+        message: ended.message.clone(),
+        started_at: ended.began.map(Time),
+        finished_at: ended.ended.map(Time),
+        container_id: ended.id.clone(),
+        signal: None,
+    }
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`, by what the containers ask for and may take.
+pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
+    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    let amount = |container: &Container, limits: bool, name: &str| {
+        let resources = container.resources.as_ref()?;
+        let list = if limits { &resources.limits } else { &resources.requests };
+        list.as_ref()?.get(name).and_then(quantity::millis).filter(|amount| *amount > 0)
+    };
+    let names = ["cpu", "memory"];
+    let asks_nothing = |container: &Container| {
+        names.iter().all(|name| amount(container, true, name).is_none() && amount(container, false, name).is_none())
+    };
+    let has_all = |container: &Container| {
+        names.iter().all(|name| {
+            let limit = amount(container, true, name);
+            limit.is_some() && amount(container, false, name).is_none_or(|request| Some(request) == limit)
+        })
+    };
+    if containers().all(asks_nothing) {
+        "BestEffort"
+    } else if containers().all(has_all) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}

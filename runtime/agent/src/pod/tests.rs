@@ -1,0 +1,525 @@
+//! Stories of one pod, and properties of all of them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::shared_pod;
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 5));
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
+
+/// A pod, what was asked for it and not yet done, and what would run.
+struct Story {
+    state: PodState,
+    now: Timestamp,
+    open: Vec<Effect>,
+    /// The run of each container, from `Start` to `Exited`.
+    runs: BTreeMap<Place, u32>,
+    last_run: BTreeMap<Place, u32>,
+    told: Vec<String>,
+    status: PodStatus,
+    leaving: bool,
+    deleted: bool,
+}
+
+impl Story {
+    fn new(spec: &str) -> Self {
+        Self::of(shared_pod(spec))
+    }
+
+    fn of(pod: Arc<Pod>) -> Self {
+        let now = Timestamp::from_second(1_700_000_000).expect("a time");
+        let status = pod.status.clone().unwrap_or_default();
+        let mut story = Self {
+            state: PodState::new(pod, now),
+            now,
+            open: Vec::new(),
+            runs: BTreeMap::new(),
+            last_run: BTreeMap::new(),
+            told: Vec::new(),
+            status,
+            leaving: false,
+            deleted: false,
+        };
+        story.on(Happening::Tick);
+        story
+    }
+
+    fn on(&mut self, happening: Happening) {
+        let (state, effects) = self.state.clone().on(happening, self.now);
+        self.state = state;
+        for effect in effects {
+            self.take(effect);
+        }
+        self.publish();
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match &effect {
+            Effect::Start(place, run) => {
+                assert!(!self.leaving, "nothing starts once the pod is leaving");
+                assert_eq!(self.runs.insert(*place, *run), None, "one run at a time");
+                self.last_run.insert(*place, *run);
+            }
+            Effect::Stop(place, run, _) | Effect::Probe(place, run, _) => {
+                assert_eq!(self.runs.get(place), Some(run), "only what runs is stopped or probed");
+            }
+            Effect::Tell(told) => self.told.push(format!("{} {}", told.reason, told.message)),
+            Effect::Delete => {
+                assert!(self.runs.is_empty(), "nothing runs when the pod is deleted");
+                self.deleted = true;
+            }
+            _ => {}
+        }
+        if !matches!(effect, Effect::Tell(_)) {
+            self.open.push(effect);
+        }
+    }
+
+    fn publish(&mut self) {
+        let status = self.state.status(HOST, &self.status, self.now);
+        let restarts = |status: &PodStatus| -> Vec<i32> {
+            let lists = [&status.init_container_statuses, &status.container_statuses];
+            lists.into_iter().flatten().flatten().map(|container| container.restart_count).collect()
+        };
+        let (before, after) = (restarts(&self.status), restarts(&status));
+        assert!(before.iter().zip(&after).all(|(before, after)| before <= after), "restarts are never taken back");
+        assert_eq!(self.state.status(HOST, &status, self.now), status, "reporting again changes nothing");
+        self.status = status;
+    }
+
+    /// Carries out what is open, everything well.
+    fn do_all(&mut self) {
+        while !self.open.is_empty() {
+            let effect = self.open.remove(0);
+            self.answer(effect, true);
+        }
+    }
+
+    fn answer(&mut self, effect: Effect, well: bool) {
+        let happening = match effect {
+            Effect::ClaimAddress if well => Happening::Addressed(ADDRESS),
+            Effect::ClaimAddress => Happening::NotAddressed("no address is free".into()),
+            Effect::Mount if well => Happening::Mounted,
+            Effect::Mount => Happening::NotMounted(NotMounted {
+                volume: "cfg".into(),
+                message: "configmap \"cfg\" not found".into(),
+                unsupported: false,
+            }),
+            Effect::Pull(place) if well => {
+                Happening::Pulled(place, Pulled { image_id: "hello@sha256:00".into(), fetched: None })
+            }
+            Effect::Pull(place) => {
+                Happening::NotPulled(place, NotPulled { reason: "ErrImagePull", message: "not found".into() })
+            }
+            Effect::Prepare(place) if well => Happening::Prepared(place, Nature::Server),
+            Effect::Prepare(place) => Happening::NotPrepared(place, "not wasm".into()),
+            Effect::Start(place, run) if well => Happening::Started(place, run),
+            Effect::Start(place, _) => {
+                self.runs.remove(&place);
+                Happening::NotStarted(place, Blocked { reason: "CreateContainerConfigError", message: "no".into() })
+            }
+            Effect::Stop(place, run, _) if self.runs.get(&place) == Some(&run) => {
+                return self.exit(place, Exit::Stopped);
+            }
+            Effect::Probe(place, run, kind) => {
+                let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
+                Happening::Probed(place, run, kind, outcome)
+            }
+            Effect::Stop(..) | Effect::Tell(_) | Effect::Release | Effect::Delete => return,
+        };
+        self.on(happening);
+    }
+
+    fn exit(&mut self, place: Place, exit: Exit) {
+        if let Some(run) = self.runs.remove(&place) {
+            self.on(Happening::Exited(place, run, exit));
+        }
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        self.now = later(self.now, SignedDuration::from_secs(seconds));
+        self.on(Happening::Tick);
+    }
+
+    fn delete(&mut self) {
+        let mut pod = (*self.state.pod).clone();
+        pod.metadata.deletion_timestamp.get_or_insert(Time(later(self.now, SignedDuration::from_secs(30))));
+        pod.metadata.deletion_grace_period_seconds = Some(30);
+        self.leaving = true;
+        self.on(Happening::Wanted(Arc::new(pod)));
+    }
+
+    /// Whatever was going on, a deleted pod ends.
+    fn end(&mut self) {
+        self.delete();
+        for _ in 0..20 {
+            self.do_all();
+            self.pass(60);
+        }
+        assert!(self.state.is_gone() && self.deleted, "a deleted pod ends: {:?}", self.state);
+        assert!(self.runs.is_empty(), "and takes everything with it");
+    }
+
+    fn told(&self) -> String {
+        self.told.join("\n")
+    }
+
+    fn condition(&self, kind: &str) -> String {
+        let conditions = self.status.conditions.as_deref().unwrap_or_default();
+        let found = conditions.iter().find(|condition| condition.type_ == kind).expect("the condition is there");
+        [Some(found.status.clone()), found.reason.clone(), found.message.clone()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// The pod in a line: its phase, then each container with its state and restarts.
+    fn summary(&self) -> String {
+        let lists = [&self.status.init_container_statuses, &self.status.container_statuses];
+        let containers = lists.into_iter().flatten().flatten().map(|container| {
+            let state = container.state.as_ref().expect("a state");
+            let word = match (&state.waiting, &state.running, &state.terminated) {
+                (Some(waiting), ..) => waiting.reason.clone().unwrap_or_default(),
+                (_, Some(_), _) if container.ready => "ready".into(),
+                (_, Some(_), _) => "running".into(),
+                (.., Some(ended)) => format!("{}({})", ended.reason.clone().unwrap_or_default(), ended.exit_code),
+                _ => "?".into(),
+            };
+            format!(" {}={word}/{}", container.name, container.restart_count)
+        });
+        format!("{}{}", self.status.phase.as_deref().unwrap_or("?"), containers.collect::<String>())
+    }
+
+    fn check(&self, expected: &str) {
+        assert_eq!(self.summary(), expected, "{}", self.told());
+    }
+}
+
+const SERVER: &str = r#"{"containers":[{"name":"app","image":"hello:v1"}]}"#;
+
+#[test]
+fn a_pod_comes_up_and_tells_the_story() {
+    let mut story = Story::new(SERVER);
+    story.check("Pending app=ContainerCreating/0");
+    story.do_all();
+    story.check("Running app=ready/0");
+    assert_eq!(story.condition("Ready"), "True");
+    assert_eq!(story.condition("Initialized"), "True");
+    assert_eq!(story.status.pod_ip.as_deref(), Some("10.42.0.5"));
+    assert_eq!(story.status.qos_class.as_deref(), Some("BestEffort"));
+    let told = "Pulled Container image \"hello:v1\" already present on machine\nCreated Created container: app\nStarted Started container app";
+    assert!(story.told().ends_with(told), "{}", story.told());
+}
+
+#[test]
+fn a_deleted_pod_is_unready_first_then_stops_then_is_gone() {
+    let mut story = Story::new(SERVER);
+    story.do_all();
+    story.delete();
+    story.check("Running app=running/0");
+    assert_eq!(story.condition("Ready"), "False ContainersNotReady containers with unready status: [app]");
+    assert!(story.open.is_empty(), "it still answers: {:?}", story.open);
+    story.pass(1);
+    assert_eq!(story.open, [Effect::Stop(0, 0, Duration::from_secs(29))]);
+    story.do_all();
+    story.check("Succeeded app=Completed(0)/0");
+    assert!(story.deleted && story.state.is_gone());
+}
+
+#[test]
+fn a_crashing_container_waits_longer_each_time() {
+    let mut story = Story::new(SERVER);
+    story.do_all();
+    story.exit(0, Exit::Code(3));
+    story.check("Running app=Error(3)/0");
+    story.do_all();
+    story.check("Running app=ready/1");
+    story.exit(0, Exit::Trapped("unreachable".into()));
+    story.check("Running app=CrashLoopBackOff/1");
+    let told = "BackOff Back-off restarting failed container app in pod web_shop(u1)";
+    assert!(story.told().ends_with(told), "{}", story.told());
+    let app = &story.status.container_statuses.as_ref().expect("statuses")[0];
+    let last = app.last_state.as_ref().and_then(|last| last.terminated.as_ref()).expect("a last state");
+    assert_eq!((last.exit_code, last.message.as_deref()), (134, Some("unreachable")));
+    let message = app.state.as_ref().and_then(|state| state.waiting.as_ref()?.message.clone());
+    assert_eq!(message.as_deref(), Some("back-off 10s restarting failed container=app pod=web_shop(u1)"));
+    story.pass(9);
+    story.check("Running app=CrashLoopBackOff/1");
+    story.pass(1);
+    story.do_all();
+    story.check("Running app=ready/2");
+}
+
+#[test]
+fn a_restart_policy_decides_what_an_end_means() {
+    let ended = |policy: &str, exit: Exit| {
+        let spec = format!(r#"{{"restartPolicy":"{policy}","containers":[{{"name":"app","image":"job:v1"}}]}}"#);
+        let mut story = Story::new(&spec);
+        story.do_all();
+        story.exit(0, exit);
+        story.do_all();
+        story
+    };
+    ended("Never", Exit::Code(0)).check("Succeeded app=Completed(0)/0");
+    ended("Never", Exit::OutOfMemory).check("Failed app=OOMKilled(137)/0");
+    ended("OnFailure", Exit::Code(0)).check("Succeeded app=Completed(0)/0");
+    ended("OnFailure", Exit::Code(1)).check("Running app=ready/1");
+    ended("Always", Exit::Code(0)).check("Running app=ready/1");
+    let failed = ended("Never", Exit::Code(1));
+    assert_eq!(failed.condition("Ready"), "False PodFailed");
+    assert_eq!(ended("Never", Exit::Code(0)).condition("Initialized"), "True PodCompleted");
+}
+
+#[test]
+fn init_containers_run_one_after_the_other() {
+    let mut story = Story::new(
+        r#"{"initContainers":[{"name":"one","image":"i:v1"},{"name":"two","image":"i:v1"}],
+            "containers":[{"name":"app","image":"hello:v1"}]}"#,
+    );
+    story.do_all();
+    story.check("Pending one=running/0 two=PodInitializing/0 app=PodInitializing/0");
+    assert_eq!(
+        story.condition("Initialized"),
+        "False ContainersNotInitialized containers with incomplete status: [one two]"
+    );
+    story.exit(0, Exit::Code(0));
+    story.do_all();
+    story.check("Pending one=Completed(0)/0 two=running/0 app=PodInitializing/0");
+    story.exit(1, Exit::Code(0));
+    story.do_all();
+    story.check("Running one=Completed(0)/0 two=Completed(0)/0 app=ready/0");
+}
+
+#[test]
+fn an_init_container_that_fails_for_good_fails_the_pod() {
+    let mut story = Story::new(
+        r#"{"restartPolicy":"Never","initContainers":[{"name":"one","image":"i:v1"}],
+            "containers":[{"name":"app","image":"hello:v1"}]}"#,
+    );
+    story.do_all();
+    story.exit(0, Exit::Code(1));
+    story.check("Failed one=Error(1)/0 app=PodInitializing/0");
+}
+
+#[test]
+fn a_side_car_stays_until_the_others_have_ended() {
+    let mut story = Story::new(
+        r#"{"restartPolicy":"Never","initContainers":[{"name":"car","image":"i:v1","restartPolicy":"Always"}],
+            "containers":[{"name":"app","image":"job:v1"}]}"#,
+    );
+    story.do_all();
+    story.check("Running car=ready/0 app=ready/0");
+    story.exit(1, Exit::Code(0));
+    assert_eq!(story.open, [Effect::Stop(0, 0, Duration::from_secs(30))]);
+    story.do_all();
+    story.check("Succeeded car=Completed(0)/0 app=Completed(0)/0");
+}
+
+#[test]
+fn a_failed_pull_is_told_then_waits() {
+    let mut story = Story::new(SERVER);
+    for well in [true, true, false] {
+        let effect = story.open.remove(0);
+        story.answer(effect, well);
+    }
+    story.check("Pending app=ErrImagePull/0");
+    story.pass(3);
+    story.check("Pending app=ImagePullBackOff/0");
+    assert!(story.told().ends_with("BackOff Back-off pulling image \"hello:v1\"\nFailed Error: ImagePullBackOff"));
+    story.pass(7);
+    assert_eq!(story.open, [Effect::Pull(0)]);
+}
+
+#[test]
+fn an_unhealthy_container_is_restarted_and_an_unready_one_is_not() {
+    let mut story = Story::new(
+        r#"{"containers":[{"name":"app","image":"hello:v1","livenessProbe":{"tcpSocket":{"port":80},"failureThreshold":1},
+            "readinessProbe":{"tcpSocket":{"port":80}}}]}"#,
+    );
+    while !story.open.iter().any(|effect| matches!(effect, Effect::Probe(..))) {
+        let effect = story.open.remove(0);
+        story.answer(effect, true);
+    }
+    story.check("Running app=running/0");
+    let probes = std::mem::take(&mut story.open);
+    assert_eq!(probes, [Effect::Probe(0, 0, ProbeKind::Liveness), Effect::Probe(0, 0, ProbeKind::Readiness)]);
+    story.answer(probes[1].clone(), true);
+    story.check("Running app=ready/0");
+    story.answer(probes[0].clone(), false);
+    assert!(story.told().ends_with("Killing Container app failed liveness probe, will be restarted"));
+    let stop = story.open.remove(0);
+    story.answer(stop, true);
+    story.check("Running app=Error(137)/0");
+}
+
+#[test]
+fn a_new_image_restarts_the_container() {
+    let mut story = Story::new(SERVER);
+    story.do_all();
+    let mut pod = (*story.state.pod).clone();
+    if let Some(spec) = &mut pod.spec {
+        spec.containers[0].image = Some("hello:v2".into());
+    }
+    story.on(Happening::Wanted(Arc::new(pod)));
+    story.do_all();
+    story.check("Running app=ready/1");
+    assert_eq!(story.status.container_statuses.as_ref().expect("statuses")[0].image, "hello:v2");
+}
+
+#[test]
+fn a_pod_out_of_time_fails() {
+    let mut story = Story::new(r#"{"activeDeadlineSeconds":5,"containers":[{"name":"app","image":"hello:v1"}]}"#);
+    story.do_all();
+    story.pass(5);
+    story.do_all();
+    story.check("Failed app=Completed(0)/0");
+    assert_eq!(story.status.reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+#[test]
+fn a_new_agent_goes_on_where_the_old_one_was() {
+    let mut story = Story::new(SERVER);
+    story.do_all();
+    story.exit(0, Exit::Code(3));
+    story.do_all();
+    let mut pod = (*story.state.pod).clone();
+    pod.status = Some(story.status.clone());
+    let mut again = Story::of(Arc::new(pod));
+    again.check("Running app=Unknown(255)/1");
+    again.do_all();
+    again.check("Running app=ready/2");
+    let container = &again.status.container_statuses.as_ref().expect("statuses")[0];
+    let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref()).expect("a last state");
+    assert_eq!((last.exit_code, last.reason.as_deref()), (255, Some("Unknown")));
+}
+
+#[test]
+fn a_pod_that_had_ended_is_not_run_again() {
+    let mut story = Story::new(r#"{"restartPolicy":"Never","containers":[{"name":"app","image":"job:v1"}]}"#);
+    story.do_all();
+    story.exit(0, Exit::Code(0));
+    let mut pod = (*story.state.pod).clone();
+    pod.status = Some(story.status.clone());
+    let mut again = Story::of(Arc::new(pod));
+    assert!(again.open.is_empty());
+    again.check("Succeeded app=Completed(0)/0");
+    assert_eq!(again.status, story.status);
+    again.end();
+}
+
+/// One step of a generated history.
+#[derive(Clone, Debug)]
+enum Step {
+    Answer(usize, bool),
+    Exit(Place, Exit),
+    Late(Place, u32),
+    Pass(i64),
+    Image(String),
+    Delete,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let exit = prop_oneof![
+        (0..3).prop_map(Exit::Code),
+        Just(Exit::OutOfMemory),
+        Just(Exit::Trapped("unreachable".into())),
+        Just(Exit::NotStarted("no".into())),
+    ];
+    let step = prop_oneof![
+        8 => (0usize..4, prop::bool::weighted(0.8)).prop_map(|(which, well)| Step::Answer(which, well)),
+        2 => (0usize..4, exit).prop_map(|(place, exit)| Step::Exit(place, exit)),
+        1 => (0usize..4, 0u32..4).prop_map(|(place, run)| Step::Late(place, run)),
+        2 => (0i64..400).prop_map(Step::Pass),
+        1 => "[ab]:v[12]".prop_map(Step::Image),
+        1 => Just(Step::Delete),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+fn specs() -> impl Strategy<Value = String> {
+    let probe =
+        r#","livenessProbe":{"tcpSocket":{"port":80}},"readinessProbe":{"tcpSocket":{"port":80},"periodSeconds":1}"#;
+    let startup = r#","startupProbe":{"tcpSocket":{"port":80},"failureThreshold":2}"#;
+    let main = prop_oneof![Just(""), Just(probe), Just(startup)];
+    let init = prop_oneof![Just(""), Just(r#","restartPolicy":"Always""#)];
+    let policy = prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")];
+    (main, init, policy).prop_map(|(main, init, policy)| {
+        format!(
+            r#"{{"restartPolicy":"{policy}","initContainers":[{{"name":"i","image":"a:v1"{init}}},{{"name":"j","image":"a:v1"}}],
+                "containers":[{{"name":"a","image":"a:v1"{main}}},{{"name":"b","image":"b:v1"}}]}}"#
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// The assertions are in the story: one run at a time, no start while leaving, no restart taken back, reports that hold still.
+    #[test]
+    fn whatever_happens_a_deleted_pod_ends(spec in specs(), steps in steps()) {
+        let mut story = Story::new(&spec);
+        for step in steps {
+            match step {
+                Step::Answer(which, well) if which < story.open.len() => {
+                    let effect = story.open.remove(which);
+                    story.answer(effect, well);
+                }
+                // A run that has not been reported as begun cannot end.
+                Step::Exit(place, exit) if story.state.containers.get(place).is_some_and(ContainerState::is_live) => {
+                    story.exit(place, exit);
+                }
+                Step::Late(place, run) if story.runs.get(&place) != Some(&run) => {
+                    story.on(Happening::Exited(place, run, Exit::Code(1)));
+                }
+                Step::Pass(seconds) => story.pass(seconds),
+                Step::Image(image) => {
+                    let mut pod = (*story.state.pod).clone();
+                    if let Some(spec) = &mut pod.spec {
+                        spec.containers[0].image = Some(image);
+                    }
+                    story.on(Happening::Wanted(Arc::new(pod)));
+                }
+                Step::Delete => story.delete(),
+                Step::Answer(..) | Step::Exit(..) | Step::Late(..) => {}
+            }
+        }
+        story.end();
+    }
+
+    #[test]
+    fn run_numbers_only_grow(spec in specs(), exits in prop::collection::vec(0usize..4, 0..12)) {
+        let mut story = Story::new(&spec);
+        let mut seen: BTreeMap<Place, u32> = BTreeMap::new();
+        for place in exits {
+            story.do_all_once();
+            story.exit(place, Exit::Code(1));
+            story.pass(600);
+            for (place, run) in &story.last_run {
+                let before = seen.insert(*place, *run).unwrap_or(0);
+                prop_assert!(before <= *run);
+            }
+        }
+    }
+}
+
+impl Story {
+    /// Carries out what is open now, but not what follows from probes without end.
+    fn do_all_once(&mut self) {
+        for _ in 0..40 {
+            if self.open.is_empty() {
+                return;
+            }
+            let effect = self.open.remove(0);
+            self.answer(effect, true);
+        }
+    }
+}
