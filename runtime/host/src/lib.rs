@@ -1,1 +1,57 @@
-//! To be written.
+//! Running wasm: a component becomes a [`Workload`], a workload a [`Server`] or a [`Command`].
+//!
+//! The host has never heard of a Pod. It takes a component and its digest, compiles it once, maps the compiled code on
+//! every later start, and runs instances of it under a [`Spec`]: arguments, environment, mounts, where output goes, and
+//! what it may use ([`Ledger`]). A guest reaches the outside only through the [`Outside`] it was given; there are no
+//! sockets behind `wasi:sockets`, and no names behind its look-up.
+//!
+//! ```text
+//! Host::prepare(digest, source) ──► Workload ──┬─ serve(spec, outside) ─► Server::handle(request) ─► response | Fault
+//!                                              └─ run(spec, stdin, outside) ─► Command::wait() ─► Exit
+//! ```
+//!
+//! What holds:
+//! - Guests run on threads of their own and give way at every tick, so a busy loop delays nobody by more than a few ticks.
+//! - A request gets a fresh instance unless the [`Spec`] says otherwise; nothing of one request is seen by the next.
+//! - Dropping the last [`Server`] or [`Command`] ends its instances at once; no task outlives its owner.
+//! - Compiled code is native code: it is read only from a directory that belongs to this user alone, and checked first.
+
+mod artifact;
+mod body;
+mod cache;
+mod command;
+pub mod compile;
+mod config;
+mod engine;
+mod fault;
+mod guest;
+mod host;
+mod kind;
+mod ledger;
+mod link;
+mod map;
+mod meter;
+mod outside;
+mod prepare;
+mod server;
+mod sink;
+mod spec;
+mod stdio;
+mod ticker;
+mod workload;
+
+pub use artifact::{Digest, InvalidDigest, NotWasm, Source};
+pub use body::{Body, BodyError, empty, full};
+pub use command::{Command, Exit};
+pub use config::{Config, instances_for};
+pub use fault::Fault;
+pub use host::{Host, StartError};
+pub use kind::{Wasi, WorkloadKind};
+pub use ledger::{Ledger, Limits, Usage};
+pub use outside::{Nowhere, Outside, OutsideError, Sending, Timeouts};
+pub use prepare::PrepareError;
+pub use server::Server;
+pub use sink::{Discard, Pipe, PipeReader, Sink, SinkClosed, pipe};
+pub use spec::{InstancePolicy, Mode, Mount, RequestPolicy, Spec};
+pub use stdio::Stdin;
+pub use workload::{NotACommand, NotAServer, Workload};

@@ -1,0 +1,105 @@
+//! One instance's side of the host: what its imports see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::ledger::Account;
+use crate::outside::{Hooks, Outside};
+use crate::spec::{Mode, Spec};
+use crate::stdio::{Output, Stdin};
+use crate::ticker::{Ticker, Ticking};
+
+/// The state of a store.
+pub(crate) struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    account: Account,
+    _ticking: Ticking,
+}
+
+/// Whether an instance was refused memory, known also after it is gone.
+#[derive(Clone)]
+pub(crate) struct MemoryRefusal(Arc<AtomicBool>);
+
+// === impl Guest ===
+
+impl Guest {
+    /// A store for one instance, with everything it was given and nothing else.
+    pub(crate) fn store(
+        engine: &Engine,
+        ticker: &Ticker,
+        spec: &Spec,
+        stdin: Stdin,
+        outside: Arc<dyn Outside>,
+    ) -> wasmtime::Result<Store<Guest>> {
+        let guest = Guest {
+            table: ResourceTable::new(),
+            wasi: wasi(spec, stdin)?,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks::new(outside),
+            account: Account::open(spec.ledger.clone()),
+            _ticking: ticker.enter(),
+        };
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.account);
+        let ticks = spec.ledger.ticks();
+        store.epoch_deadline_async_yield_and_update(ticks);
+        store.set_epoch_deadline(ticks);
+        Ok(store)
+    }
+
+    pub(crate) fn memory_refusal(&self) -> MemoryRefusal {
+        MemoryRefusal(self.account.refusal())
+    }
+}
+
+fn wasi(spec: &Spec, stdin: Stdin) -> wasmtime::Result<WasiCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.args(&spec.args)
+        .envs(&spec.env)
+        .stdout(Output::new(spec.stdout.clone()))
+        .stderr(Output::new(spec.stderr.clone()))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    stdin.connect(&mut wasi);
+    if let Some(dir) = &spec.working_dir {
+        wasi.initial_cwd(dir);
+    }
+    for mount in &spec.mounts {
+        let permissions = match mount.mode {
+            Mode::ReadOnly => FsPerms::ReadOnly,
+            Mode::ReadWrite => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(&mount.host, &mount.guest, permissions)
+            .map_err(|error| error.context(format!("failed to mount {}", mount.guest)))?;
+    }
+    Ok(wasi.build())
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+// === impl MemoryRefusal ===
+
+impl MemoryRefusal {
+    pub(crate) fn happened(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

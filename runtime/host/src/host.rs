@@ -1,0 +1,135 @@
+//! The host: an engine, a pool of instances, threads for guests, and the code compiled so far.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime::{Handle, Runtime};
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use crate::artifact::{Digest, Source};
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::guest::Guest;
+use crate::prepare::{self, PrepareError};
+use crate::ticker::Ticker;
+use crate::workload::Workload;
+use crate::{engine, link};
+
+/// Runs components; a clone is the same host, which ends when the last workload and clone are gone.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+/// Why a host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine does not run here, or its pool does not fit in the address space.
+    #[error("failed to start the wasm engine: {0}")]
+    Engine(String),
+    /// The directory for compiled code is not usable.
+    #[error("failed to open the compile cache {dir}")]
+    Cache {
+        /// The directory.
+        dir: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No threads.
+    #[error("failed to start the threads for guests")]
+    Threads(#[source] io::Error),
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    pub(crate) cache: Cache,
+    /// Held while compiling: one at a time.
+    pub(crate) compiling: tokio::sync::Mutex<()>,
+    linker: OnceLock<Linker<Guest>>,
+    guests: Guests,
+}
+
+/// The threads on which guests run, apart from those of whoever uses the host.
+struct Guests {
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+/// Reading files for guests takes threads now and then, for a moment.
+const FILE_THREADS_MAX: usize = 64;
+
+// === impl Host ===
+
+impl Host {
+    /// Starts a host; cheap, because nothing is compiled, linked or touched before it is needed.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let engine = engine::engine(&config).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let cache = Cache::open(&config.cache_dir, &engine::compatibility(&engine))
+            .map_err(|source| StartError::Cache { dir: config.cache_dir.display().to_string(), source })?;
+        let ticker = Ticker::start(&engine, config.tick).map_err(StartError::Threads)?;
+        let guests = Guests::start(config.guest_threads).map_err(StartError::Threads)?;
+        let compiling = tokio::sync::Mutex::new(());
+        let shared = Shared { config, engine, ticker, cache, compiling, linker: OnceLock::new(), guests };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes a component ready to run: compiled (once ever, by digest), mapped and linked.
+    pub async fn prepare(&self, digest: Digest, source: impl Into<Source>) -> Result<Workload, PrepareError> {
+        prepare::prepare(self.shared.clone(), digest, source.into()).await
+    }
+
+    /// Forgets what was compiled from a component; workloads made of it go on.
+    pub fn forget(&self, digest: Digest) -> io::Result<()> {
+        self.shared.cache.remove(&digest)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Everything guests can import; built when the first one asks.
+    pub(crate) fn linker(&self) -> wasmtime::Result<&Linker<Guest>> {
+        if let Some(linker) = self.linker.get() {
+            return Ok(linker);
+        }
+        let linker = link::linker(&self.engine)?;
+        Ok(self.linker.get_or_init(|| linker))
+    }
+
+    /// Where guests are run.
+    pub(crate) fn guests(&self) -> &Handle {
+        &self.guests.handle
+    }
+}
+
+// === impl Guests ===
+
+impl Guests {
+    fn start(threads: usize) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .max_blocking_threads(FILE_THREADS_MAX)
+            .thread_name("guest")
+            .enable_all()
+            // A poll may last a whole tick here: with the usual intervals, made for short ones, a few busy guests would keep
+            // timers and new requests waiting for dozens of ticks.
+            .event_interval(4)
+            .global_queue_interval(2)
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle })
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        // The last owner may be a task of any runtime, where waiting for threads is not allowed.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a container may use, and what it did use.
+//!
+//! One ledger is shared by every instance of a container, so that its limits hold for all of them together: memory is
+//! booked before it is granted, and processor time is paid back before more is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a container may use; nothing set means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory and tables of all instances together.
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a processor, on average over 100 ms.
+    pub cpu_millis: Option<u32>,
+    /// Thousandths of a processor it was promised: who was promised more keeps a thread for longer before giving way.
+    pub cpu_request_millis: u32,
+}
+
+/// What a container uses now and has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time since the beginning.
+    pub cpu: Duration,
+    /// Linear memory and tables of the live instances.
+    pub memory_bytes: u64,
+    /// The most there has been at once.
+    pub memory_bytes_peak: u64,
+    /// Instances that live now.
+    pub instances: u64,
+    /// Requests taken since the beginning.
+    pub requests: u64,
+    /// How often more memory was refused because of the limit.
+    pub memory_refusals: u64,
+}
+
+/// A container's limits and account; a clone is the same account.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    opened: Instant,
+    cpu_nanos: AtomicU64,
+    /// When all processor time taken so far is paid for at the rate of the quota, in nanoseconds since `opened`.
+    cpu_paid_at_nanos: AtomicU64,
+    memory_bytes: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+    memory_refusals: AtomicU64,
+    instances: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// One instance's part of a [`Ledger`]: gives back what it booked when it goes.
+pub(crate) struct Account {
+    ledger: Ledger,
+    memory_bytes: u64,
+    refused: Arc<AtomicBool>,
+}
+
+/// A quota is measured over this long.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// A promise of this much is worth one more tick before giving way.
+const MILLIS_PER_TICK: u32 = 500;
+
+/// No promise keeps a thread for longer than this many ticks.
+const TICKS_MAX: u32 = 4;
+
+/// A table's element is a pointer.
+const TABLE_ELEMENT_BYTES: u64 = 8;
+
+// === impl Ledger ===
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl Ledger {
+    /// An account on which nothing is booked.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                opened: Instant::now(),
+                cpu_nanos: AtomicU64::new(0),
+                cpu_paid_at_nanos: AtomicU64::new(0),
+                memory_bytes: AtomicU64::new(0),
+                memory_bytes_peak: AtomicU64::new(0),
+                memory_refusals: AtomicU64::new(0),
+                instances: AtomicU64::new(0),
+                requests: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The limits it was opened with.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// The figures as they are now.
+    pub fn usage(&self) -> Usage {
+        let shared = &self.shared;
+        Usage {
+            cpu: Duration::from_nanos(shared.cpu_nanos.load(Ordering::Relaxed)),
+            memory_bytes: shared.memory_bytes.load(Ordering::Relaxed),
+            memory_bytes_peak: shared.memory_bytes_peak.load(Ordering::Relaxed),
+            instances: shared.instances.load(Ordering::Relaxed),
+            requests: shared.requests.load(Ordering::Relaxed),
+            memory_refusals: shared.memory_refusals.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ticks an instance may run before it gives way.
+    pub(crate) fn ticks(&self) -> u64 {
+        u64::from((1 + self.shared.limits.cpu_request_millis / MILLIS_PER_TICK).min(TICKS_MAX))
+    }
+
+    /// Books processor time and says how long to wait before taking more.
+    pub(crate) fn charge_cpu(&self, used: Duration) -> Duration {
+        let used_nanos = nanos(used);
+        self.shared.cpu_nanos.fetch_add(used_nanos, Ordering::Relaxed);
+        let Some(millis) = self.shared.limits.cpu_millis else {
+            return Duration::ZERO;
+        };
+        let now = nanos(self.shared.opened.elapsed());
+        let mut wait = 0;
+        let booked = self.shared.cpu_paid_at_nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| {
+            let (next, until) = charge(paid_at, now, used_nanos, millis);
+            wait = until;
+            Some(next)
+        });
+        debug_assert!(booked.is_ok(), "the closure never declines");
+        Duration::from_nanos(wait)
+    }
+
+    fn book_memory(&self, bytes: u64) -> bool {
+        let shared = &self.shared;
+        let limit = shared.limits.memory_bytes.unwrap_or(u64::MAX);
+        let booked = shared.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |booked| {
+            booked.checked_add(bytes).filter(|sum| *sum <= limit)
+        });
+        if let Ok(before) = booked {
+            shared.memory_bytes_peak.fetch_max(before + bytes, Ordering::Relaxed);
+            true
+        } else {
+            shared.memory_refusals.fetch_add(1, Ordering::Relaxed);
+            false
+        }
+    }
+
+    fn return_memory(&self, bytes: u64) {
+        self.shared.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The account after `used` nanoseconds at `now`, and how long to wait until it is even.
+///
+/// Time not used is kept for one period, so that a short burst is not slowed by what went before.
+fn charge(paid_at: u64, now: u64, used: u64, millis: u32) -> (u64, u64) {
+    let price = used.saturating_mul(1_000) / u64::from(millis.max(1));
+    let next = paid_at.max(now.saturating_sub(nanos(PERIOD))).saturating_add(price);
+    (next, next.saturating_sub(now))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+// === impl Account ===
+
+impl Account {
+    pub(crate) fn open(ledger: Ledger) -> Self {
+        ledger.shared.instances.fetch_add(1, Ordering::Relaxed);
+        Self { ledger, memory_bytes: 0, refused: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Becomes true when the limit refused this instance memory.
+    pub(crate) fn refusal(&self) -> Arc<AtomicBool> {
+        self.refused.clone()
+    }
+
+    fn grow(&mut self, bytes: u64) -> bool {
+        let granted = self.ledger.book_memory(bytes);
+        if granted {
+            self.memory_bytes += bytes;
+        } else {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        granted
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.ledger.return_memory(self.memory_bytes);
+        self.ledger.shared.instances.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// A failed growth gives nothing back: wasmtime also reports failures that were never granted, and a guest could lower
+// its account with them. What was granted in vain stays booked until the instance goes.
+impl wasmtime::ResourceLimiter for Account {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current) as u64))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current) as u64 * TABLE_ELEMENT_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::ResourceLimiter;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn half_a_processor_waits_as_long_as_it_worked() {
+        // A first period's worth is free to take; after that every millisecond costs two.
+        let (paid, wait) = charge(0, 1_000 * MS, 50 * MS, 500);
+        assert_eq!(wait, 0);
+        let (_, wait) = charge(paid, 1_000 * MS, 10 * MS, 500);
+        assert_eq!(wait, 20 * MS);
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up_beyond_a_period() {
+        let (_, wait) = charge(0, 1_000_000 * MS, 100 * MS, 100);
+        assert_eq!(wait, 900 * MS);
+    }
+
+    #[test]
+    fn the_limit_holds_for_all_instances_together() {
+        let ledger = Ledger::new(Limits { memory_bytes: Some(100), ..Limits::default() });
+        let mut first = Account::open(ledger.clone());
+        let mut second = Account::open(ledger.clone());
+        assert!(first.memory_growing(0, 60, None).expect("never an error"));
+        assert!(!second.memory_growing(0, 60, None).expect("never an error"));
+        assert!(second.refused.load(Ordering::Relaxed) && !first.refused.load(Ordering::Relaxed));
+        drop(first);
+        assert!(second.memory_growing(0, 60, None).expect("never an error"));
+        let usage = ledger.usage();
+        assert_eq!((usage.memory_bytes, usage.memory_bytes_peak, usage.memory_refusals), (60, 60, 1));
+        drop(second);
+        assert_eq!(ledger.usage().memory_bytes, 0);
+        assert_eq!(ledger.usage().instances, 0);
+    }
+
+    #[test]
+    fn a_failed_growth_lowers_no_account() {
+        let ledger = Ledger::default();
+        let mut account = Account::open(ledger.clone());
+        assert!(account.memory_growing(0, 10, None).expect("never an error"));
+        account.memory_grow_failed(wasmtime::format_err!("no")).expect("never an error");
+        assert_eq!(ledger.usage().memory_bytes, 10);
+    }
+}

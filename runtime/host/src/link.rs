@@ -1,0 +1,97 @@
+//! What a guest may import.
+//!
+//! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether they use
+//! it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
+//! have no network behind them: every bind, connect and look-up is refused.
+
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker};
+
+use crate::guest::Guest;
+
+/// Everything there is to import, for every workload of an engine.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// The imports of a component that nothing provides, by name.
+pub(crate) fn missing(linker: &Linker<Guest>, component: &Component) -> Vec<String> {
+    let engine = component.engine();
+    component
+        .component_type()
+        .imports(engine)
+        .filter(|(name, import)| match import.ty {
+            ComponentItem::ComponentInstance(_) => !provides(linker, engine, name),
+            ComponentItem::Type(_) => false,
+            _ => true,
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// Asks the linker itself, which knows about compatible versions: a component that imports nothing but an empty interface of
+/// that name can be linked if anything of the name is there.
+fn provides(linker: &Linker<Guest>, engine: &Engine, name: &str) -> bool {
+    Component::from_binary(engine, &probe(name)).is_ok_and(|probe| linker.instantiate_pre(&probe).is_ok())
+}
+
+/// The binary of `(component (import "NAME" (instance)))`.
+fn probe(name: &str) -> Vec<u8> {
+    let mut import = vec![1, 0];
+    leb128(&mut import, name.len());
+    import.extend_from_slice(name.as_bytes());
+    import.extend_from_slice(&[5, 0]);
+
+    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+    component.extend_from_slice(&[7, 3, 1, 0x42, 0]);
+    component.push(10);
+    leb128(&mut component, import.len());
+    component.extend_from_slice(&import);
+    component
+}
+
+fn leb128(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let low = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine;
+
+    fn check(imports: &str, expected: &[&str]) {
+        let engine = engine::compiler().expect("an engine without a pool");
+        let linker = linker(&engine).expect("wasi links");
+        let text: String = imports.split_whitespace().map(|name| format!("(import \"{name}\" (instance))")).collect();
+        let component = Component::new(&engine, format!("(component {text})")).expect("it compiles");
+        assert_eq!(missing(&linker, &component), expected);
+    }
+
+    #[test]
+    fn all_of_wasi_is_there_in_every_compatible_version() {
+        check("wasi:cli/environment@0.2.0 wasi:http/outgoing-handler@0.2.6 wasi:sockets/tcp@0.2.3", &[]);
+        check("wasi:http/client@0.3.0 wasi:sockets/types@0.3.0 wasi:clocks/system-clock@0.3.0", &[]);
+    }
+
+    #[test]
+    fn every_missing_import_is_named() {
+        check(
+            "wasi:keyvalue/store@0.2.0-draft wasi:cli/environment@0.2.0 acme:billing/api",
+            &["wasi:keyvalue/store@0.2.0-draft", "acme:billing/api"],
+        );
+    }
+}

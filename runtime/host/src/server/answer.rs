@@ -1,0 +1,93 @@
+//! A response's body, which holds the instance that writes it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use wasmtime_wasi_http::WasiBody;
+
+use crate::body::{BodyError, WasiReason};
+
+/// Ends a task when dropped, unless the response was delivered.
+pub(super) struct Leash {
+    task: AbortHandle,
+    delivered: Arc<Notify>,
+    let_go: bool,
+}
+
+pub(super) struct Answer {
+    body: WasiBody,
+    /// What the body promised to bring and has not brought; a reader that got it all does not ask for the end.
+    bytes_left: Option<u64>,
+    leash: Leash,
+}
+
+// === impl Leash ===
+
+impl Leash {
+    pub(super) fn new(task: AbortHandle, delivered: Arc<Notify>) -> Self {
+        Self { task, delivered, let_go: false }
+    }
+
+    /// The response is complete: the guest may finish what it has begun.
+    fn let_go(&mut self) {
+        if !std::mem::replace(&mut self.let_go, true) {
+            self.delivered.notify_one();
+        }
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if !self.let_go {
+            self.task.abort();
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn new(body: WasiBody, leash: Leash) -> Self {
+        let bytes_left = body.size_hint().exact();
+        let mut answer = Self { body, bytes_left, leash };
+        answer.note_end();
+        answer
+    }
+
+    fn note_end(&mut self) {
+        if self.bytes_left == Some(0) || self.body.is_end_stream() {
+            self.leash.let_go();
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            self.leash.let_go();
+            return Poll::Ready(None);
+        };
+        if let (Ok(frame), Some(left)) = (&frame, self.bytes_left) {
+            let brought = frame.data_ref().map_or(0, Bytes::len) as u64;
+            self.bytes_left = Some(left.saturating_sub(brought));
+        }
+        self.note_end();
+        Poll::Ready(Some(frame.map_err(|error| Box::new(WasiReason(error)) as BodyError)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

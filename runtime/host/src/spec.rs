@@ -1,0 +1,106 @@
+//! How one container's instances are to be run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ledger::Ledger;
+use crate::sink::{Discard, Sink};
+
+/// What a guest is given: arguments, environment, files, where its output goes, and what it may use.
+#[derive(Clone)]
+pub struct Spec {
+    /// The guest's argv, program name first.
+    pub args: Vec<String>,
+    /// The environment, in order; a name that comes twice is seen twice.
+    pub env: Vec<(String, String)>,
+    /// The directory the guest starts in.
+    pub working_dir: Option<String>,
+    /// Directories of the node that the guest sees.
+    pub mounts: Vec<Mount>,
+    /// Takes what the guest writes to standard output.
+    pub stdout: Arc<dyn Sink>,
+    /// Takes what the guest writes to standard error.
+    pub stderr: Arc<dyn Sink>,
+    /// Limits and use, shared by everything that runs for the same container.
+    pub ledger: Ledger,
+    /// How a server answers requests; a command ignores it.
+    pub requests: RequestPolicy,
+}
+
+/// A directory of the node inside the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory on the node; it must exist when an instance starts.
+    pub host: PathBuf,
+    /// Where the guest finds it.
+    pub guest: String,
+    /// Whether the guest may write.
+    pub mode: Mode,
+}
+
+/// Whether a mount may be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading only; writing is refused as not permitted.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// How a server takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestPolicy {
+    /// Time from a request's arrival to the head of its response; also what a guest may go on for after its response.
+    pub timeout: Duration,
+    /// Requests answered at the same time; each holds an instance.
+    pub concurrent_max: usize,
+    /// Requests that wait for a place; one more is refused as overload.
+    pub queued_max: usize,
+    /// Whether an instance may answer more than one request.
+    pub instances: InstancePolicy,
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstancePolicy {
+    /// One request, one instance: nothing is carried over.
+    Fresh,
+    /// An instance answers requests one after another.
+    Reuse {
+        /// After so many requests an instance is replaced.
+        requests_max: u32,
+        /// An instance without a request for so long is let go.
+        idle: Duration,
+    },
+}
+
+// === impl Spec ===
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: None,
+            mounts: Vec::new(),
+            stdout: Arc::new(Discard),
+            stderr: Arc::new(Discard),
+            ledger: Ledger::default(),
+            requests: RequestPolicy::default(),
+        }
+    }
+}
+
+// === impl RequestPolicy ===
+
+impl Default for RequestPolicy {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_mins(1),
+            concurrent_max: 256,
+            queued_max: 1_024,
+            instances: InstancePolicy::Fresh,
+        }
+    }
+}
