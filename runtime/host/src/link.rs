@@ -35,21 +35,24 @@ pub(crate) fn missing(linker: &Linker<Guest>, component: &Component) -> Vec<Stri
         .collect()
 }
 
-/// Asks the linker itself, which knows about compatible versions: a component that imports nothing but an empty interface of
-/// that name can be linked if anything of the name is there.
+/// Asks the linker itself, which knows about compatible versions, for a module of that name: what it says tells whether
+/// anything is there.
 fn provides(linker: &Linker<Guest>, engine: &Engine, name: &str) -> bool {
-    Component::from_binary(engine, &probe(name)).is_ok_and(|probe| linker.instantiate_pre(&probe).is_ok())
+    match Component::from_binary(engine, &probe(name)).and_then(|probe| linker.instantiate_pre(&probe)) {
+        Ok(_) => true,
+        Err(error) => !error.root_cause().to_string().ends_with("implementation is missing"),
+    }
 }
 
-/// The binary of `(component (import "NAME" (instance)))`.
+/// The binary of `(component (import "NAME" (core module)))`.
 fn probe(name: &str) -> Vec<u8> {
     let mut import = vec![1, 0];
     leb128(&mut import, name.len());
     import.extend_from_slice(name.as_bytes());
-    import.extend_from_slice(&[5, 0]);
+    import.extend_from_slice(&[0, 0x11, 0]);
 
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
-    component.extend_from_slice(&[7, 3, 1, 0x42, 0]);
+    component.extend_from_slice(&[3, 3, 1, 0x50, 0]);
     component.push(10);
     leb128(&mut component, import.len());
     component.extend_from_slice(&import);
@@ -77,8 +80,15 @@ mod tests {
         let engine = engine::compiler().expect("an engine without a pool");
         let linker = linker(&engine).expect("wasi links");
         let text: String = imports.split_whitespace().map(|name| format!("(import \"{name}\" (instance))")).collect();
-        let component = Component::new(&engine, format!("(component {text})")).expect("it compiles");
+        let binary = wat::parse_str(format!("(component {text})")).expect("the text is well-formed");
+        let component = Component::new(&engine, binary).expect("it compiles");
         assert_eq!(missing(&linker, &component), expected);
+    }
+
+    #[test]
+    fn the_probe_is_what_it_says() {
+        let text = r#"(component (import "acme:billing/api" (core module)))"#;
+        assert_eq!(Ok(probe("acme:billing/api")), wat::parse_str(text).map_err(|error| error.to_string()));
     }
 
     #[test]

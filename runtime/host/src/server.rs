@@ -9,13 +9,13 @@ mod answer;
 mod instance;
 mod warm;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response};
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,7 +29,7 @@ use crate::outside::Outside;
 use crate::spec::{InstancePolicy, RequestPolicy, Spec};
 use crate::workload;
 use admission::{Admission, Place};
-use answer::{Answer, Leash};
+use answer::{Answer, Cut, Delivery, Leash};
 use instance::Instance;
 use warm::Warm;
 
@@ -84,10 +84,10 @@ impl Server {
         shared.spec.ledger.count_request();
 
         let (reply, replied) = oneshot::channel();
-        let delivered = Arc::new(Notify::new());
-        let task = shared.clone().task(place, with_host(request), reply, delivered.clone());
+        let delivery = Arc::new(Delivery::default());
+        let task = shared.clone().task(place, with_host(request), reply, delivery.clone());
         let task = shared.tasks.spawn_on(task, shared.workload.host.guests());
-        let leash = Leash::new(task.abort_handle(), delivered);
+        let leash = Leash::new(task.abort_handle(), delivery);
         let response = response(replied, task, deadline).await?;
         Ok(response.map(|body| Answer::new(body, leash)).map(body::Body::new))
     }
@@ -151,31 +151,33 @@ impl Shared {
         place: Place,
         request: Request<WasiBody>,
         reply: Reply,
-        delivered: Arc<Notify>,
+        delivery: Arc<Delivery>,
     ) -> Outcome {
         let ended = self.ended.clone();
         let overtime = self.spec.requests.timeout;
         let ledger = self.spec.ledger.clone();
-        let work = Metered::new(self.answer(request, reply), ledger);
+        let mut work = pin!(Metered::new(self.answer(request, reply, delivery.clone()), ledger));
+        let cut = Cut::unless_done(delivery.clone());
         let outcome = tokio::select! {
             biased;
             () = ended.cancelled() => Err(Fault::Stopping),
-            outcome = work => outcome,
-            () = async { delivered.notified().await; tokio::time::sleep(overtime).await } => Err(Fault::TimedOut),
+            outcome = &mut work => outcome,
+            () = async { delivery.completed().await; tokio::time::sleep(overtime).await } => Err(Fault::TimedOut),
         };
         drop(place);
-        if let Err(fault) = &outcome {
-            tracing::debug!(%fault, "a request failed");
+        match &outcome {
+            Ok(()) => cut.done(),
+            Err(fault) => tracing::debug!(%fault, "a request failed"),
         }
         outcome
     }
 
-    async fn answer(self: Arc<Self>, request: Request<WasiBody>, reply: Reply) -> Outcome {
+    async fn answer(self: Arc<Self>, request: Request<WasiBody>, reply: Reply, delivery: Arc<Delivery>) -> Outcome {
         let mut instance = match self.warm.take() {
             Some(instance) => instance,
             None => Instance::start(&self.workload, &self.spec, self.outside.clone()).await?,
         };
-        instance.answer(request, reply).await?;
+        instance.answer(request, reply).await.inspect_err(|_| delivery.cut())?;
         if let InstancePolicy::Reuse { requests_max, idle } = self.spec.requests.instances
             && instance.answered() < requests_max
         {
