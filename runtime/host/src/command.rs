@@ -1,5 +1,6 @@
 //! A run of a command: one instance from start to exit.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -90,6 +91,12 @@ impl Command {
     /// Ends the run at once, wherever the guest is; [`wait`](Self::wait) tells when it is gone.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("exit", &self.exit()).finish_non_exhaustive()
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) struct Guest {
 #[derive(Clone)]
 pub(crate) struct MemoryRefusal(Arc<AtomicBool>);
 
+/// Streams, requests, headers, files a guest may hold at once: they live in the host's memory, which its limit does not count.
+const HANDLES_MAX: usize = 10_000;
+
 // === impl Guest ===
 
 impl Guest {
@@ -39,8 +42,10 @@ impl Guest {
         stdin: Stdin,
         outside: Arc<dyn Outside>,
     ) -> wasmtime::Result<Store<Guest>> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
         let guest = Guest {
-            table: ResourceTable::new(),
+            table,
             wasi: wasi(spec, stdin)?,
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(outside),

@@ -3,6 +3,7 @@
 //! One ledger is shared by every instance of a container, so that its limits hold for all of them together: memory is
 //! booked before it is granted, and processor time is paid back before more is given.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -161,6 +162,12 @@ impl Ledger {
 
     fn return_memory(&self, bytes: u64) {
         self.shared.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("limits", &self.limits()).field("usage", &self.usage()).finish()
     }
 }
 

@@ -79,8 +79,9 @@ mod tests {
     fn check(imports: &str, expected: &[&str]) {
         let engine = engine::compiler().expect("an engine without a pool");
         let linker = linker(&engine).expect("wasi links");
-        let text: String = imports.split_whitespace().map(|name| format!("(import \"{name}\" (instance))")).collect();
-        let binary = wat::parse_str(format!("(component {text})")).expect("the text is well-formed");
+        let imports: Vec<_> =
+            imports.split_whitespace().map(|name| format!("(import \"{name}\" (instance))")).collect();
+        let binary = wat::parse_str(format!("(component {})", imports.concat())).expect("the text is well-formed");
         let component = Component::new(&engine, binary).expect("it compiles");
         assert_eq!(missing(&linker, &component), expected);
     }

@@ -9,6 +9,7 @@ mod answer;
 mod instance;
 mod warm;
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,12 @@ impl Server {
         }
         shared.ended.cancel();
         shared.tasks.wait().await;
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A component prepared to run.
 
+use std::fmt;
 use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
@@ -92,5 +93,11 @@ impl Workload {
             Some(_) => Ok(Command::start(self.shared.clone(), spec, stdin, outside)),
             None => Err(NotACommand),
         }
+    }
+}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workload").field("digest", &self.digest()).field("kind", &self.kind()).finish_non_exhaustive()
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_comes_in_after_closing() {
         let admission = admission(1, 1);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let _first = admission.enter(deadline).await.expect("there is a place");
         let (waiting, ()) = tokio::join!(admission.enter(deadline), async { admission.close() });
         assert_eq!(waiting.err(), Some(Fault::Stopping));
