@@ -69,6 +69,15 @@ impl Snapshot {
         self.objects.get(&kind).map_or(0, OrdMap::len)
     }
 
+    /// Whether the objects of a kind are for certain the same in both. It compares pointers: snapshots of different
+    /// descent may be called different although they say the same.
+    pub fn agrees(&self, other: &Self, kind: GroupKind) -> bool {
+        match (self.objects.get(&kind), other.objects.get(&kind)) {
+            (Some(ours), Some(theirs)) => ours.ptr_eq(theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        }
+    }
+
     /// The kinds of which there is at least one object.
     pub fn kinds(&self) -> impl Iterator<Item = GroupKind> {
         self.objects.keys().copied()

@@ -84,3 +84,17 @@ fn a_mirror_that_follows_every_event_is_the_world() {
     assert!(mirror.objects().eq(second.objects()));
     assert!(mirror.index == second.index);
 }
+
+#[test]
+fn snapshots_agree_on_the_kinds_that_did_not_change() {
+    let config = Object::from_value(
+        kinds::CONFIG_MAP,
+        &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"}}),
+    )
+    .expect("a config map");
+    let first = after(&Snapshot::default(), &Txn::create(pod("a", "n1", "")));
+    let second = after(&first, &Txn::create(config));
+    assert!(second.agrees(&first, kinds::POD));
+    assert!(second.agrees(&first, kinds::NODE));
+    assert!(!second.agrees(&first, kinds::CONFIG_MAP));
+}

@@ -1,0 +1,147 @@
+//! Which endpoint gets the next request: of two drawn at random, the one with fewer requests under way.
+//!
+//! A request counts until its response body has ended, so a slow stream weighs as long as it streams. A request that no
+//! handler began with goes to another endpoint; one that was begun with is never sent twice.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use crate::{Body, BoxError, Endpoint, Fault, Handler, Request, Response};
+
+/// How many endpoints a request is offered to. Two cover an endpoint that has just gone, the third a roll-out; more would
+/// only make everybody wait when everything is down.
+const ATTEMPTS_MAX: usize = 3;
+
+/// How many requests are under way to one address, over all ports and services.
+#[derive(Debug, Default)]
+pub struct Load(AtomicUsize);
+
+/// A request under way; it ends when this is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Load>);
+
+struct Counted {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+/// The endpoint that gets a request: the less busy of two that `dice` picks, none of `tried`.
+pub fn pick<'a>(endpoints: &'a [Endpoint], tried: &[SocketAddr], dice: u64) -> Option<&'a Endpoint> {
+    let untried = |from: usize| {
+        let from_there_on = endpoints[from..].iter().chain(&endpoints[..from]);
+        from_there_on.into_iter().find(|endpoint| !tried.contains(&endpoint.address))
+    };
+    match endpoints {
+        [] => None,
+        [one] => Some(one).filter(|one| !tried.contains(&one.address)),
+        many => {
+            let (high, low) = ((dice >> 32) as usize, dice as u32 as usize);
+            let first = high % many.len();
+            let second = (first + 1 + low % (many.len() - 1)) % many.len();
+            let (first, second) = (untried(first)?, untried(second)?);
+            Some(if second.load.in_flight() < first.load.in_flight() { second } else { first })
+        }
+    }
+}
+
+/// Has `request` answered by one of `endpoints`; `dial` says who answers at an address. `None`: there is no endpoint.
+pub async fn send(
+    endpoints: &[Endpoint],
+    dial: impl Fn(SocketAddr) -> Option<Handler>,
+    mut request: Request,
+) -> Option<Result<Response, Fault>> {
+    let mut tried = Vec::new();
+    let mut fault = None;
+    while tried.len() < ATTEMPTS_MAX {
+        let Some(endpoint) = pick(endpoints, &tried, draw()) else { break };
+        tried.push(endpoint.address);
+        let Some(handler) = dial(endpoint.address) else {
+            fault = Some(Fault::Unreachable(endpoint.address));
+            continue;
+        };
+        let in_flight = endpoint.load.enter();
+        match handler.oneshot(request).await {
+            Err(Fault::Refused(refused)) => {
+                fault = Some(Fault::Unreachable(endpoint.address));
+                tracing::debug!(endpoint = %endpoint.address, reason = refused.reason(), "refused");
+                request = refused.into_request();
+            }
+            answer => return Some(answer.map(|response| in_flight.until_the_end_of(response))),
+        }
+    }
+    fault.map(Err)
+}
+
+/// A number nobody can foresee well enough to unbalance anything. Each thread draws its own: no lock, no shared line.
+pub fn draw() -> u64 {
+    thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0)));
+    let state = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    STATE.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+// === impl Load ===
+
+impl Load {
+    /// How many requests are under way.
+    pub fn in_flight(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more, until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    fn until_the_end_of(self, response: Response) -> Response {
+        if http_body::Body::is_end_stream(response.body()) {
+            return response;
+        }
+        response.map(|body| Counted { body, _in_flight: self }.boxed_unsync())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Counted ===
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

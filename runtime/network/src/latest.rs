@@ -1,0 +1,86 @@
+//! The latest value made of the latest snapshot, read without a lock.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::GroupKind;
+use arc_swap::{ArcSwap, Guard};
+use state::Snapshot;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// The least time between two makings of a value: short beside what a person notices, long enough that a roll-out of
+/// hundreds of pods costs tens of tables.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A value that somebody keeps up to date. Cloning shares it.
+pub struct Latest<T> {
+    value: Arc<ArcSwap<T>>,
+    changes: watch::Receiver<()>,
+}
+
+// === impl Latest ===
+
+impl<T> Latest<T> {
+    /// A value that stays as it is.
+    pub fn fixed(value: T) -> Self {
+        Self { value: Arc::new(ArcSwap::from_pointee(value)), changes: watch::channel(()).1 }
+    }
+
+    /// The value as it is now. Taking it costs no lock and no shared counter; hold it briefly.
+    pub fn load(&self) -> impl Deref<Target = Arc<T>> + use<T> {
+        let guard: Guard<Arc<T>> = self.value.load();
+        guard
+    }
+
+    /// The value as it is now, to keep.
+    pub fn get(&self) -> Arc<T> {
+        self.value.load_full()
+    }
+
+    /// Waits for the value to be another than at the last call; `false` says that it never will be again.
+    pub async fn changed(&mut self) -> bool {
+        self.changes.changed().await.is_ok()
+    }
+}
+
+impl<T> Clone for Latest<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), changes: self.changes.clone() }
+    }
+}
+
+/// Keeps `make(snapshot)` up to date for as long as somebody looks at it and snapshots come.
+///
+/// It is made anew only when an object of `kinds` has changed, which costs a comparison of pointers per kind to see;
+/// snapshots that come while it is being made are taken together. The writer of the snapshots never waits.
+/// `make` may keep what it made before, to carry over what is not a function of the snapshot.
+pub fn published<T, F>(mut view: watch::Receiver<Snapshot>, kinds: &'static [GroupKind], mut make: F) -> Latest<T>
+where
+    T: Send + Sync + 'static,
+    F: FnMut(&Snapshot) -> T + Send + 'static,
+{
+    let mut seen = view.borrow_and_update().clone();
+    let value = Arc::new(ArcSwap::from_pointee(make(&seen)));
+    let (told, changes) = watch::channel(());
+    let latest = Latest { value: value.clone(), changes };
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = told.closed() => return,
+                next = view.changed() => if next.is_err() { return },
+            }
+            let now = view.borrow_and_update().clone();
+            let same = kinds.iter().all(|kind| now.agrees(&seen, *kind));
+            seen = now;
+            if same {
+                continue;
+            }
+            value.store(Arc::new(make(&seen)));
+            told.send_replace(());
+            sleep(PAUSE).await;
+        }
+    });
+    latest
+}

@@ -1,0 +1,258 @@
+//! Where a pod's own requests go.
+//!
+//! To a service, a pod or the pod itself: a call within the process, through the service table and the fabric. To anything
+//! else: out of a real socket, if the egress policy lets it. A name is resolved as the pod's resolver would resolve it.
+//! The scheme decides the port and nothing more within the cluster: what never leaves the node needs no TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Uri, header};
+use ipnet::IpNet;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::names::{self, Meaning};
+use crate::services::PortRef;
+use crate::{Fabric, Fault, Handler, Hops, Request, Response, Service, ServiceKind, Services};
+
+mod egress;
+mod guard;
+
+pub use guard::EgressPolicy;
+
+/// What requests from pods are subject to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the cluster's names end in.
+    pub domain: String,
+    /// The addresses of pods and services; they are never looked for outside the fabric.
+    pub cluster: Vec<IpNet>,
+    /// What pods may reach outside.
+    pub egress: EgressPolicy,
+    /// How long a connection to the outside may take to stand.
+    pub connect_timeout: Duration,
+    /// How long the head of an answer may take. Guests may ask for less; this ends what they forgot.
+    pub response_timeout: Duration,
+    /// How many pods a request may come through: deep enough for real call chains, shallow enough to stop a circle.
+    pub hops_max: u8,
+}
+
+/// The pod that asks.
+#[derive(Clone, Debug)]
+pub struct From {
+    /// Its namespace: what short names are relative to.
+    pub namespace: Arc<str>,
+    /// Its address: what its loopback stands for.
+    pub address: IpAddr,
+    /// What it may reach.
+    pub reach: Reach,
+}
+
+/// How far a pod's requests go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as the egress policy lets pods.
+    #[default]
+    Pod,
+    /// As far as the node itself: `hostNetwork`.
+    Node,
+}
+
+/// The way out of every pod of this node. Cloning shares it, its connections included.
+#[derive(Clone)]
+pub struct Outbound {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    fabric: Fabric,
+    services: Services,
+    egress: egress::Egress,
+    config: Config,
+}
+
+/// Host and port as a request names them.
+struct Target {
+    host: String,
+    port: u16,
+}
+
+// === impl Outbound ===
+
+impl Outbound {
+    /// A way out over `fabric` and `services`. It fails if the platform's root certificates cannot be used.
+    pub fn new(fabric: Fabric, services: Services, config: Config) -> Result<Self, rustls::Error> {
+        let egress = egress::Egress::new(&config)?;
+        Ok(Self { shared: Arc::new(Shared { fabric, services, egress, config }) })
+    }
+
+    /// Has `request` answered by whoever it names, as seen from the pod `from`.
+    pub async fn send(&self, from: From, mut request: Request) -> Result<Response, Fault> {
+        let config = &self.shared.config;
+        let Hops(hops) = request.extensions().get().copied().unwrap_or_default();
+        if hops >= config.hops_max {
+            return Err(Fault::TooManyHops(config.hops_max));
+        }
+        request.extensions_mut().insert(Hops(hops + 1));
+        let target = Target::complete(&mut request)?;
+        let limit = config.response_timeout;
+        timeout(limit, self.shared.send(&from, target, request)).await.unwrap_or(Err(Fault::TimedOut(limit)))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn send(&self, from: &From, target: Target, request: Request) -> Result<Response, Fault> {
+        if let Some(address) = target.address() {
+            return self.send_to_address(from, SocketAddr::new(address, target.port), request).await;
+        }
+        if target.host == "localhost" || target.host.ends_with(".localhost") {
+            let own = SocketAddr::new([127, 0, 0, 1].into(), target.port);
+            return self.send_to_address(from, own, request).await;
+        }
+        let meaning = names::resolve(&self.services.load(), &self.config.domain, &from.namespace, &target.host);
+        match meaning {
+            Meaning::Service(service) if service.kind == ServiceKind::Headless => {
+                service.send_to_member(target.port, |address| self.dial(from, address), request).await
+            }
+            Meaning::Service(service) => self.send_to_service(from, &service, target.port, request).await,
+            Meaning::Address(address) => {
+                self.send_to_address(from, SocketAddr::new(address, target.port), request).await
+            }
+            Meaning::Outside(name) => self.egress.send(from.reach, rename(request, &name, target.port)?).await,
+            Meaning::Nothing => Err(Fault::NoHost(target.host)),
+        }
+    }
+
+    async fn send_to_service(
+        &self,
+        from: &From,
+        service: &Service,
+        port: u16,
+        request: Request,
+    ) -> Result<Response, Fault> {
+        let port = service.port(PortRef::Number(port))?;
+        service.send(port, |address| self.dial(from, address), request).await
+    }
+
+    async fn send_to_address(&self, from: &From, address: SocketAddr, request: Request) -> Result<Response, Fault> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let ip = address.ip();
+        if ip.is_loopback() || ip.is_unspecified() {
+            let own = SocketAddr::new(from.address, address.port());
+            return match (self.fabric.dial(own), from.reach) {
+                (Some(handler), _) => handler.oneshot(request).await,
+                (None, Reach::Node) => self.egress.send(Reach::Node, request).await,
+                (None, Reach::Pod) => Err(Fault::Unreachable(address)),
+            };
+        }
+        let service = self.services.load().at(ip).cloned();
+        match service {
+            Some(service) => self.send_to_service(from, &service, address.port(), request).await,
+            None => match self.dial(from, address) {
+                Some(handler) => handler.oneshot(request).await,
+                None => Err(Fault::Unreachable(address)),
+            },
+        }
+    }
+
+    /// Who answers at an address: a pod of this node, or for an address outside the cluster the way out.
+    fn dial(&self, from: &From, address: SocketAddr) -> Option<Handler> {
+        let is_inside = || self.config.cluster.iter().any(|net| net.contains(&address.ip()));
+        match self.fabric.dial(address) {
+            Some(handler) => Some(handler),
+            None if is_inside() => None,
+            None => Some(self.egress.handler(from.reach, address)),
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads who is meant, and completes the request so that URI and `Host` both say it.
+    fn complete(request: &mut Request) -> Result<Self, Fault> {
+        let host = request.headers().get(header::HOST);
+        let scheme = request.uri().scheme().cloned().unwrap_or(Scheme::HTTP);
+        let authority: Authority = match (request.uri().authority(), host) {
+            (Some(authority), _) => authority.clone(),
+            (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| Fault::BadRequest("bad host"))?,
+            (None, None) => return Err(Fault::BadRequest("no host")),
+        };
+        let port = match (authority.port_u16(), scheme.as_str()) {
+            (Some(port), _) => port,
+            (None, "http") => 80,
+            (None, "https") => 443,
+            (None, _) => return Err(Fault::BadRequest("unknown scheme")),
+        };
+        if !request.headers().contains_key(header::HOST) {
+            let host = without_user(&authority);
+            let host = HeaderValue::from_str(host).map_err(|_| Fault::BadRequest("bad host"))?;
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let target = Self { host: authority.host().to_ascii_lowercase(), port };
+        set_authority(request, scheme, authority)?;
+        Ok(target)
+    }
+
+    /// The address, where the host is one rather than a name.
+    fn address(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+}
+
+fn without_user(authority: &Authority) -> &str {
+    authority.as_str().rsplit('@').next().unwrap_or_default()
+}
+
+/// The request, sent to another name than it asked for. It goes on asking by the old one in `Host`.
+fn rename(mut request: Request, name: &str, port: u16) -> Result<Request, Fault> {
+    if request.uri().host() == Some(name) {
+        return Ok(request);
+    }
+    let authority = format!("{name}:{port}").parse().map_err(|_| Fault::BadRequest("bad host"))?;
+    let scheme = request.uri().scheme().cloned().unwrap_or(Scheme::HTTP);
+    set_authority(&mut request, scheme, authority)?;
+    Ok(request)
+}
+
+fn set_authority(request: &mut Request, scheme: Scheme, authority: Authority) -> Result<(), Fault> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    parts.path_and_query.get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Fault::BadRequest("bad address"))?;
+    Ok(())
+}
+
+// === impl From ===
+
+impl From {
+    /// An ordinary pod.
+    pub fn pod(namespace: impl Into<Arc<str>>, address: IpAddr) -> Self {
+        Self { namespace: namespace.into(), address, reach: Reach::Pod }
+    }
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        let net = |text: &str| text.parse().expect("a network written here");
+        Self {
+            domain: "cluster.local".into(),
+            cluster: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
+            egress: EgressPolicy::default(),
+            connect_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(600),
+            hops_max: 32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! The way out: real connections, pooled, over HTTP/1.1 and HTTP/2.
+//!
+//! Names are resolved by the node's own resolver, each address is asked of the policy, and what was asked about is what is
+//! connected to. Pods and pods on the host network have pools of their own: a connection that one may have must not be
+//! found by the other.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use http_body_util::BodyExt;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+use rustls_pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::guard::EgressPolicy;
+use super::{Config, Reach};
+use crate::{Body, BoxError, Fault, Handler, Request, Response, handler};
+
+/// How long an unused connection is kept: less than the minute after which common servers close theirs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Unused connections kept for one host: enough for a busy dependency, few enough for many hosts.
+const IDLE_PER_HOST_MAX: usize = 32;
+
+#[derive(Clone)]
+pub(super) struct Egress {
+    pods: Client<Connector, Body>,
+    node: Client<Connector, Body>,
+}
+
+#[derive(Clone)]
+struct Connector {
+    shared: Arc<Connecting>,
+}
+
+struct Connecting {
+    /// None: everything may be reached.
+    policy: Option<EgressPolicy>,
+    tls: TlsConnector,
+    timeout: Duration,
+}
+
+/// Every address the name has is forbidden.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not to be reached from a pod")]
+struct Denied(IpAddr);
+
+/// The name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no host {0}")]
+struct NoHost(String);
+
+trait Io: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
+
+struct Stream {
+    io: TokioIo<Pin<Box<dyn Io>>>,
+    is_http2: bool,
+}
+
+// === impl Egress ===
+
+impl Egress {
+    pub(super) fn new(config: &Config) -> Result<Self, rustls::Error> {
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let tls = TlsConnector::from(Arc::new(tls));
+        let client = |policy| {
+            let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout };
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .build(Connector { shared: Arc::new(connecting) })
+        };
+        Ok(Self { pods: client(Some(config.egress.clone())), node: client(None) })
+    }
+
+    pub(super) async fn send(&self, reach: Reach, request: Request) -> Result<Response, Fault> {
+        let client = match reach {
+            Reach::Pod => &self.pods,
+            Reach::Node => &self.node,
+        };
+        let response = client.request(request).await.map_err(fault)?;
+        Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+    }
+
+    /// Sends what it is given to `address`, whatever name the request bears.
+    pub(super) fn handler(&self, reach: Reach, address: SocketAddr) -> Handler {
+        let egress = self.clone();
+        handler(move |mut request: Request| {
+            let egress = egress.clone();
+            async move {
+                let scheme = request.uri().scheme().cloned().unwrap_or(Scheme::HTTP);
+                let authority =
+                    Authority::try_from(address.to_string()).map_err(|_| Fault::BadRequest("bad address"))?;
+                super::set_authority(&mut request, scheme, authority)?;
+                egress.send(reach, request).await
+            }
+        })
+    }
+}
+
+fn fault(error: hyper_util::client::legacy::Error) -> Fault {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(known) = cause {
+        if let Some(Denied(address)) = known.downcast_ref() {
+            return Fault::Denied(*address);
+        }
+        if let Some(NoHost(name)) = known.downcast_ref() {
+            return Fault::NoHost(name.clone());
+        }
+        cause = known.source();
+    }
+    Fault::Connection(error.into())
+}
+
+// === impl Connector ===
+
+impl tower::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Stream, BoxError>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.shared.clone();
+        Box::pin(async move {
+            let limit = connecting.timeout;
+            match timeout(limit, connecting.connect(&uri)).await {
+                Ok(stream) => stream,
+                Err(_) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}")).into())
+                }
+            }
+        })
+    }
+}
+
+// === impl Connecting ===
+
+impl Connecting {
+    async fn connect(&self, uri: &Uri) -> Result<Stream, BoxError> {
+        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let tcp = first(&self.permitted(host, port).await?).await?;
+        tcp.set_nodelay(true)?;
+        if !is_tls {
+            return Ok(Stream { io: TokioIo::new(Box::pin(tcp)), is_http2: false });
+        }
+        let tls = self.tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(Stream { io: TokioIo::new(Box::pin(tls)), is_http2 })
+    }
+
+    /// The addresses of the host that policy lets pass.
+    async fn permitted(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, BoxError> {
+        let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            Err(_) => lookup_host((host, port)).await.map_err(|_| NoHost(host.to_owned()))?.collect(),
+        };
+        let Some(first) = found.first().map(SocketAddr::ip) else { return Err(NoHost(host.to_owned()).into()) };
+        let is_permitted = |address: &SocketAddr| self.policy.as_ref().is_none_or(|policy| policy.allows(*address));
+        let permitted: Vec<SocketAddr> = found.into_iter().filter(is_permitted).collect();
+        if permitted.is_empty() {
+            return Err(Denied(first).into());
+        }
+        Ok(permitted)
+    }
+}
+
+/// A connection to the first address that takes one.
+async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+// === impl Stream ===
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        if self.is_http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
