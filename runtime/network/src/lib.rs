@@ -17,6 +17,8 @@ mod message;
 pub mod names;
 mod outbound;
 mod services;
+#[cfg(test)]
+mod world;
 
 pub use fabric::{Binding, Fabric};
 pub use fault::{Fault, Refused};
