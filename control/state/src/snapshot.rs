@@ -213,7 +213,10 @@ fn place(key: &Key) -> Place {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("revision", &self.revision).field("objects", &self.objects().count()).finish()
+        f.debug_struct("Snapshot")
+            .field("revision", &self.revision)
+            .field("objects", &self.objects().count())
+            .finish_non_exhaustive()
     }
 }
 

@@ -61,7 +61,7 @@ fn lookup(table: &ServiceTable, domain: &str, namespace: &str, host: &str) -> Me
         Some(inner) if inner.is_empty() || whole.len() > inner.len() + domain.len() => {
             within(table, inner).unwrap_or(Meaning::Nothing)
         }
-        _ if whole.ends_with(".svc") => Meaning::Nothing,
+        _ if whole.rsplit('.').next() == Some("svc") && whole.len() > 3 => Meaning::Nothing,
         _ => Meaning::Outside(whole.to_owned()),
     }
 }

@@ -248,7 +248,7 @@ impl Default for Config {
             cluster: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
             egress: EgressPolicy::default(),
             connect_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(600),
+            response_timeout: Duration::from_mins(10),
             hops_max: 32,
         }
     }

@@ -48,12 +48,11 @@ fn covers(listener: IpAddr, ip: IpAddr) -> bool {
 /// The address itself, whatever IPv6 clothes an IPv4 address wears: mapped, compatible, translated or 6to4.
 fn plain(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip.to_canonical() else { return ip.to_canonical() };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
-    match (a, b) {
-        (0x2002, _) => v4(b, c),
-        (0x64, 0xff9b) => v4(g, h),
-        (0, 0) if [c, d, e, f] == [0; 4] && v6 != Ipv6Addr::LOCALHOST && v6 != Ipv6Addr::UNSPECIFIED => v4(g, h),
+    match v6.segments() {
+        [0x2002, high, low, ..] => v4(high, low),
+        [0x64, 0xff9b, .., high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if !v6.is_loopback() && !v6.is_unspecified() => v4(high, low),
         _ => IpAddr::V6(v6),
     }
 }

@@ -44,7 +44,7 @@ impl ServiceTable {
             match object.decode::<core::Service>() {
                 Ok(read) => table.add(service(object, &read, slices, &mut loads)),
                 Err(error) => {
-                    tracing::warn!(service = %object.key(), error = &error as &dyn std::error::Error, "left out")
+                    tracing::warn!(service = %object.key(), error = &error as &dyn std::error::Error, "left out");
                 }
             }
         }
