@@ -1,1 +1,144 @@
-//! To be written.
+//! Names for what runs in the cluster.
+//!
+//! The [`Zone`] is a pure function of a snapshot: every name of the Kubernetes DNS specification, each with its records ready
+//! to send. The server around it is hickory's: it reads the wire, truncates, and speaks TCP. A query takes no lock: it looks
+//! into the zone that was published last. What is not the cluster's is forwarded, or refused where there is nobody to ask.
+//!
+//! Nothing here calls the API, and nothing asks the zone on behalf of pods: a pod's own requests are resolved over the
+//! service table, in process.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_server::Server;
+use hickory_server::net::NetError;
+use ipnet::IpNet;
+use state::Snapshot;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+mod answer;
+mod forward;
+pub mod zone;
+
+pub use zone::{Answer, Zone};
+
+/// How long a TCP client may stay silent.
+const TCP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that may wait in one TCP connection for a client that does not read.
+const TCP_BUFFER_MESSAGES: usize = 64;
+/// The least time between two zones: answers may be cached for a thousand times as long.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long questions under way may take to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Where to listen, and what to be the authority for.
+#[derive(Debug)]
+pub struct Config {
+    /// Each on an address of its own: bound to the unspecified address, an answer may leave from another than was asked.
+    pub udp: Vec<UdpSocket>,
+    /// Usually on the addresses of `udp`.
+    pub tcp: Vec<TcpListener>,
+    /// Which names are the cluster's.
+    pub authority: Authority,
+    /// Who is asked for names that are not the cluster's; with nobody to ask such questions are refused.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// Which names are the cluster's.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// What the cluster's names end in.
+    pub domain: String,
+    /// The addresses whose reverse names are the cluster's.
+    pub networks: Vec<IpNet>,
+    /// The addresses of `ns.dns` within the domain: where pods find this server.
+    pub nameservers: Vec<IpAddr>,
+}
+
+/// Why the server did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The domain is not a DNS name.
+    #[error("zone: {domain:?} is not a DNS name")]
+    Domain {
+        /// What was given.
+        domain: String,
+        /// What is wrong with it.
+        #[source]
+        source: hickory_proto::ProtoError,
+    },
+    /// The way to the upstreams could not be set up.
+    #[error("upstreams cannot be used")]
+    Upstreams(#[source] NetError),
+    /// A socket failed for good.
+    #[error("a socket failed")]
+    Serve(#[source] NetError),
+}
+
+/// Answers until `shutdown`, from the latest snapshot.
+pub async fn run(
+    config: Config,
+    mut view: watch::Receiver<Snapshot>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let first = Zone::new(&config.authority, &view.borrow_and_update().clone())?;
+    let zone = Arc::new(ArcSwap::from_pointee(first));
+    let forwarder = forward::Forwarder::new(&config.upstreams).map_err(Error::Upstreams)?;
+    let mut server = Server::new(answer::Answerer::new(zone.clone(), forwarder));
+    for socket in config.udp {
+        server.register_socket(socket);
+    }
+    for listener in config.tcp {
+        server.register_listener(listener, TCP_TIMEOUT, TCP_BUFFER_MESSAGES);
+    }
+    tokio::select! {
+        () = shutdown => (),
+        end = server.block_until_done() => return end.map_err(Error::Serve),
+        error = keep(&zone, &config.authority, view) => return Err(error),
+    }
+    // A client that keeps its connection open is not waited for.
+    let _ = timeout(DRAIN, server.shutdown_gracefully()).await;
+    Ok(())
+}
+
+/// Publishes a new zone whenever what zones are made of has changed.
+async fn keep(zone: &ArcSwap<Zone>, authority: &Authority, mut view: watch::Receiver<Snapshot>) -> Error {
+    let mut seen = view.borrow().clone();
+    loop {
+        if view.changed().await.is_err() {
+            // Nobody publishes any more; what was last true is still the best answer.
+            std::future::pending::<()>().await;
+        }
+        let now = view.borrow_and_update().clone();
+        let same = zone::SOURCES.iter().all(|kind| now.agrees(&seen, *kind));
+        seen = now;
+        if same {
+            continue;
+        }
+        match Zone::new(authority, &seen) {
+            Ok(next) => zone.store(Arc::new(next)),
+            Err(error) => return error,
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+// === impl Authority ===
+
+impl Default for Authority {
+    fn default() -> Self {
+        let net = |text: &str| text.parse().expect("a network written here");
+        Self {
+            domain: "cluster.local".into(),
+            networks: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
+            nameservers: vec![IpAddr::from([10, 43, 0, 10])],
+        }
+    }
+}
+
+#[cfg(test)]
+mod world;

@@ -1,0 +1,123 @@
+//! Every name of the cluster, with its records.
+//!
+//! The law is the Kubernetes DNS specification 1.1.0. A name that has names below it exists even if it has no record, and so
+//! answers "no data" rather than "no such name"; a headless service without a ready endpoint does not exist at all.
+
+use std::collections::HashMap;
+
+use api::{GroupKind, kinds};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
+use ipnet::IpNet;
+use state::Snapshot;
+
+use crate::{Authority, Error};
+
+mod build;
+
+/// How long an answer may be remembered, in seconds; also when it is a no. What Kubernetes' own servers say: short enough
+/// that a roll-out is seen by those who remember.
+pub const TTL: u32 = 5;
+
+/// What the zone is made of.
+pub(crate) const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::POD, kinds::NAMESPACE];
+
+/// The names of a cluster. It holds the zone of the cluster's domain and the reverse zones of its networks.
+#[derive(Debug, Default)]
+pub struct Zone {
+    apexes: Vec<Apex>,
+    nodes: HashMap<LowerName, Node>,
+}
+
+/// What the zone says to a question.
+#[derive(Debug, PartialEq)]
+pub enum Answer<'a> {
+    /// These records, and others that the asker will want next.
+    Records {
+        /// What was asked for.
+        answers: Vec<&'a Record>,
+        /// The addresses of names in the answers.
+        additionals: &'a [Record],
+    },
+    /// The name stands for another, which is to be looked up instead.
+    Alias {
+        /// The record that says so.
+        record: &'a Record,
+        /// The other name.
+        target: &'a Name,
+    },
+    /// The name exists, but has no such record.
+    NoData {
+        /// The record that says how long this may be remembered.
+        soa: &'a Record,
+    },
+    /// There is no such name.
+    NoName {
+        /// The record that says how long this may be remembered.
+        soa: &'a Record,
+    },
+    /// The name is not the cluster's.
+    Outside,
+}
+
+#[derive(Debug)]
+struct Apex {
+    name: LowerName,
+    soa: Record,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    records: Vec<Record>,
+    additionals: Vec<Record>,
+}
+
+// === impl Zone ===
+
+impl Zone {
+    /// The zone of a snapshot.
+    pub fn new(authority: &Authority, view: &Snapshot) -> Result<Self, Error> {
+        build::zone(authority, view)
+    }
+
+    /// What there is at `name`.
+    pub fn lookup(&self, name: &LowerName, wanted: RecordType) -> Answer<'_> {
+        let Some(apex) = self.apexes.iter().find(|apex| apex.name.zone_of(name)) else { return Answer::Outside };
+        let Some(node) = self.nodes.get(name) else { return Answer::NoName { soa: &apex.soa } };
+        let wanted = match wanted {
+            // One kind of record is answer enough to who does not say what for (RFC 8482).
+            RecordType::ANY => node.records.first().map_or(RecordType::ANY, Record::record_type),
+            wanted => wanted,
+        };
+        let answers: Vec<&Record> = node.records.iter().filter(|record| record.record_type() == wanted).collect();
+        if !answers.is_empty() {
+            let additionals = if wanted == RecordType::SRV { &node.additionals[..] } else { &[] };
+            return Answer::Records { answers, additionals };
+        }
+        match node.records.first() {
+            Some(record @ Record { data: RData::CNAME(target), .. }) => Answer::Alias { record, target },
+            _ => Answer::NoData { soa: &apex.soa },
+        }
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+}
+
+/// The name under which the addresses of `network` are named.
+fn reverse_apex(network: &IpNet) -> Name {
+    let whole_labels = match network {
+        IpNet::V4(v4) => v4.prefix_len() / 8,
+        IpNet::V6(v6) => v6.prefix_len() / 4,
+    };
+    Name::from(network.network()).trim_to(usize::from(whole_labels) + 2)
+}
+
+#[cfg(test)]
+mod tests;
