@@ -1,1 +1,15 @@
-//! To be written.
+//! The brain: a log of transactions, the world they add up to, and its durable image.
+//!
+//! A [`Store`] takes a [`Txn`](state::Txn), writes it to a Raft log, applies it once it is durable on a quorum, publishes the
+//! next [`Snapshot`](state::Snapshot) and only then answers: whoever is answered, and whoever they tell, sees the write.
+
+mod config;
+mod error;
+mod history;
+mod store;
+mod world;
+
+pub use config::{Config, ImageLimits, LogLimits};
+pub use error::{MemberId, OpenError, ProposeError, ReadError, TooOld};
+pub use history::{Limits as HistoryLimits, Subscription};
+pub use store::{Committed, Store};

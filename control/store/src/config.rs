@@ -1,0 +1,81 @@
+//! How a store is set up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::history;
+
+/// Everything a store needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory that holds the log, the image and the identity of this member; made if it is missing.
+    pub directory: PathBuf,
+    /// How much of the past is kept for watches and exact lists.
+    pub history: history::Limits,
+    /// The log on disk.
+    pub log: LogLimits,
+    /// The durable image.
+    pub image: ImageLimits,
+}
+
+/// Limits of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// One file of the log. Small enough that a laptop does not notice the preallocated part, large enough that a new file,
+    /// which costs two more syncs, is rare.
+    pub segment_bytes: u64,
+    /// Entries kept in memory: what is applied and sent to other members is almost always younger than this.
+    pub memory_bytes_max: usize,
+    /// Log kept on disk although the image has it, so that a member that was away catches up without a whole snapshot.
+    pub kept_bytes: u64,
+    /// The same, in entries: each also costs some memory to find it again.
+    pub kept_entries: u64,
+}
+
+/// Limits of the durable image.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageLimits {
+    /// How long a change waits for company before it is written: what a restart replays from the log at most.
+    pub delay: Duration,
+    /// Changes that are written at once without waiting for the delay.
+    pub batch_bytes: usize,
+    /// Changes that may wait in memory before new ones have to.
+    pub waiting_bytes_max: usize,
+    /// What the database may cache. Nothing is read from it after the start, so it needs only the pages it is changing.
+    pub cache_bytes: usize,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The usual limits, with everything under `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            history: history::Limits::default(),
+            log: LogLimits::default(),
+            image: ImageLimits::default(),
+        }
+    }
+}
+
+// === impl LogLimits ===
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, memory_bytes_max: 8 << 20, kept_bytes: 64 << 20, kept_entries: 50_000 }
+    }
+}
+
+// === impl ImageLimits ===
+
+impl Default for ImageLimits {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(200),
+            batch_bytes: 4 << 20,
+            waiting_bytes_max: 64 << 20,
+            cache_bytes: 16 << 20,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the store cannot do, said to whoever must act on it.
+
+use std::io;
+use std::path::PathBuf;
+
+use state::{Conflict, Revision};
+
+/// The number of a member of the control plane. Random, made once for a data directory, never used again.
+pub type MemberId = u64;
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// What is on disk is not what was written.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk would not do it.
+    #[error("failed to open {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Consensus could not start.
+    #[error("failed to start consensus: {reason}")]
+    Consensus {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Why a transaction did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// A guard did not hold when the transaction's turn came: look again.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// Another member decides. Nothing is known of the transaction: it may still come to pass.
+    #[error("this server is not the leader")]
+    NotLeader {
+        /// Who is, when that is known.
+        leader: Option<MemberId>,
+    },
+    /// The store has been shut down, or its disk failed. Nothing is known of the transaction.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a linearizable read was not possible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Another member decides.
+    #[error("this server is not the leader")]
+    NotLeader {
+        /// Who is, when that is known.
+        leader: Option<MemberId>,
+    },
+    /// The store has been shut down, or its disk failed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The history no longer reaches back that far: list again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: the oldest to watch from is {oldest}")]
+pub struct TooOld {
+    /// The oldest revision after which every event is still known.
+    pub oldest: Revision,
+}
