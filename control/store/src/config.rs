@@ -16,6 +16,8 @@ pub struct Config {
     pub log: LogLimits,
     /// The durable image.
     pub image: ImageLimits,
+    /// How often members look after each other.
+    pub pace: Pace,
 }
 
 /// Limits of the log.
@@ -45,6 +47,17 @@ pub struct ImageLimits {
     pub cache_bytes: usize,
 }
 
+/// How often members look after each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two signs of life of the leader.
+    pub heartbeat_ms: u64,
+    /// Silence after which a member may stand for election, at least.
+    pub election_ms_min: u64,
+    /// The same, at most; also how long a leader may answer reads after it last heard from a quorum.
+    pub election_ms_max: u64,
+}
+
 // === impl Config ===
 
 impl Config {
@@ -55,6 +68,7 @@ impl Config {
             history: history::Limits::default(),
             log: LogLimits::default(),
             image: ImageLimits::default(),
+            pace: Pace::ALONE,
         }
     }
 }
@@ -78,4 +92,14 @@ impl Default for ImageLimits {
             cache_bytes: 16 << 20,
         }
     }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// For a sole voter: nobody listens, and a laptop should sleep.
+    pub const ALONE: Self = Self { heartbeat_ms: 1_000, election_ms_min: 2_000, election_ms_max: 4_000 };
+
+    /// For several members on one network: half a second from the death of a leader to the next acknowledged write.
+    pub const CLUSTER: Self = Self { heartbeat_ms: 50, election_ms_min: 150, election_ms_max: 300 };
 }

@@ -80,3 +80,11 @@ pub struct TooOld {
     /// The oldest revision after which every event is still known.
     pub oldest: Revision,
 }
+
+// === impl OpenError ===
+
+impl OpenError {
+    pub(crate) fn consensus(error: impl std::fmt::Display) -> Self {
+        Self::Consensus { reason: error.to_string() }
+    }
+}

@@ -3,13 +3,18 @@
 //! A [`Store`] takes a [`Txn`](state::Txn), writes it to a Raft log, applies it once it is durable on a quorum, publishes the
 //! next [`Snapshot`](state::Snapshot) and only then answers: whoever is answered, and whoever they tell, sees the write.
 
+mod codec;
 mod config;
+mod consensus;
 mod error;
 mod history;
+mod identity;
+mod image;
+mod log;
 mod store;
 mod world;
 
-pub use config::{Config, ImageLimits, LogLimits};
+pub use config::{Config, ImageLimits, LogLimits, Pace};
 pub use error::{MemberId, OpenError, ProposeError, ReadError, TooOld};
 pub use history::{Limits as HistoryLimits, Subscription};
 pub use store::{Committed, Store};

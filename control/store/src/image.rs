@@ -1,0 +1,216 @@
+//! The durable image of the world, written behind the log.
+//!
+//! Nothing waits for the image to be acknowledged: the log is what is durable, and after a crash it replays what the image
+//! has not yet. So changes gather for a moment, and one thread writes them together. The image keeps every object once, under
+//! the revision that wrote it, together with as much of the past as [`history`](crate::history) holds, so that watches resume
+//! over a restart.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use state::{Event, Revision, Snapshot};
+use tokio::sync::{Notify, watch};
+
+use crate::consensus::{LogId, StoredMembership};
+use crate::{ImageLimits, OpenError};
+
+mod tables;
+
+pub(crate) use tables::Past;
+use tables::Tables;
+
+/// How far the image stands in the log, and what it says beside objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Standing {
+    /// The last entry it contains.
+    pub(crate) applied: Option<LogId>,
+    /// The members as of then.
+    pub(crate) membership: StoredMembership,
+    /// The last revision.
+    pub(crate) revision: Revision,
+    /// Events up to here may be forgotten.
+    pub(crate) floor: Revision,
+}
+
+/// A handle on the image. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Image(Arc<Shared>);
+
+struct Shared {
+    limits: ImageLimits,
+    waiting: Mutex<Waiting>,
+    /// Something waits, or somebody is in a hurry.
+    wake: Condvar,
+    /// What waited has been taken.
+    room: Notify,
+    written: watch::Sender<Written>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the image does not have yet.
+#[derive(Default)]
+struct Waiting {
+    /// A whole new world, to be written before the changes.
+    world: Option<Snapshot>,
+    changes: Vec<Arc<Event>>,
+    bytes: usize,
+    standing: Option<Standing>,
+    hurry: bool,
+    stop: bool,
+}
+
+/// How far the image is on disk.
+#[derive(Clone, Debug)]
+struct Written {
+    applied: Option<LogId>,
+    failure: Option<String>,
+}
+
+// === impl Image ===
+
+impl Image {
+    /// Opens the image, or makes an empty one, and reads what it holds.
+    pub(crate) fn open(path: &Path, limits: ImageLimits) -> Result<(Self, Standing, Past), OpenError> {
+        let tables = Tables::open(path, limits.cache_bytes)?;
+        let (standing, past) = tables.load().map_err(|error| error.at(path))?;
+        let written = Written { applied: standing.applied, failure: None };
+        let shared = Arc::new(Shared {
+            limits,
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            room: Notify::new(),
+            written: watch::Sender::new(written),
+            thread: Mutex::default(),
+        });
+        let (writer, floor) = (shared.clone(), standing.floor);
+        let thread =
+            std::thread::Builder::new().name("image".into()).spawn(move || write_behind(&writer, &tables, floor));
+        *shared.thread.lock() = Some(thread.map_err(|source| OpenError::Io { path: path.into(), source })?);
+        Ok((Self(shared), standing, past))
+    }
+
+    /// Waits until there is room for more changes. Fails once the disk did.
+    pub(crate) async fn room(&self) -> Result<(), io::Error> {
+        loop {
+            let taken = self.0.room.notified();
+            if let Some(failure) = &self.0.written.borrow().failure {
+                return Err(io::Error::other(failure.clone()));
+            }
+            if self.0.waiting.lock().bytes < self.0.limits.waiting_bytes_max {
+                return Ok(());
+            }
+            taken.await;
+        }
+    }
+
+    /// Leaves changes to be written, and where the world then stands.
+    pub(crate) fn record(&self, changes: Vec<Arc<Event>>, standing: Standing) {
+        let mut waiting = self.0.waiting.lock();
+        let first = waiting.standing.is_none();
+        waiting.bytes += changes.iter().map(|event| event.latest().body().len()).sum::<usize>();
+        waiting.changes.extend(changes);
+        waiting.standing = Some(standing);
+        if first || waiting.bytes >= self.0.limits.batch_bytes {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Replaces everything by `world` and waits until that is on disk.
+    pub(crate) async fn replace(&self, world: Snapshot, standing: Standing) -> Result<(), io::Error> {
+        let applied = standing.applied;
+        *self.0.waiting.lock() = Waiting { world: Some(world), standing: Some(standing), ..Waiting::default() };
+        self.flush(applied).await
+    }
+
+    /// Waits until everything up to `applied` is on disk.
+    pub(crate) async fn flush(&self, applied: Option<LogId>) -> Result<(), io::Error> {
+        let mut written = self.0.written.subscribe();
+        {
+            let mut waiting = self.0.waiting.lock();
+            waiting.hurry = waiting.standing.is_some();
+            self.0.wake.notify_one();
+        }
+        let reached = written.wait_for(|written| written.failure.is_some() || written.applied >= applied).await;
+        match reached.map(|written| written.failure.clone()) {
+            Ok(None) => Ok(()),
+            Ok(Some(failure)) => Err(io::Error::other(failure)),
+            Err(_) => Err(io::Error::other("the image is closed")),
+        }
+    }
+
+    /// Tells how far the image is on disk, whenever that changes.
+    pub(crate) fn progress(&self) -> impl Future<Output = ()> + use<> {
+        let mut written = self.0.written.subscribe();
+        async move {
+            if written.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Writes what waits and closes the file.
+    pub(crate) fn close(&self) {
+        self.0.waiting.lock().stop = true;
+        self.0.wake.notify_one();
+        if let Some(thread) = self.0.thread.lock().take() {
+            // A panic of the thread has been reported where it happened, and there is nothing left to save.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread: waits for changes, lets them gather, writes them, until told to stop.
+fn write_behind(shared: &Shared, tables: &Tables, mut floor: Revision) {
+    yield_to_others();
+    while let Some((world, changes, standing)) = shared.take() {
+        let outcome = match &world {
+            Some(world) => tables.replace(world, &standing),
+            None => tables.write(&changes, &standing, floor),
+        };
+        floor = standing.floor;
+        match outcome {
+            Ok(()) => shared.written.send_modify(|written| written.applied = standing.applied),
+            Err(error) => {
+                tracing::error!(%error, "the durable image cannot be written");
+                shared.written.send_modify(|written| written.failure = Some(error.to_string()));
+                shared.room.notify_waiters();
+                return;
+            }
+        }
+    }
+}
+
+/// The image is never on the way to an acknowledgement: its bursts of checksums run when nothing else wants to.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 15) {
+        tracing::debug!(%error, "the image is written at normal priority");
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The next batch, or `None` when all is written and the store closes.
+    fn take(&self) -> Option<(Option<Snapshot>, Vec<Arc<Event>>, Standing)> {
+        let mut waiting = self.waiting.lock();
+        while waiting.standing.is_none() && !waiting.stop {
+            self.wake.wait(&mut waiting);
+        }
+        let deadline = Instant::now() + self.limits.delay;
+        while !waiting.hurry && !waiting.stop && waiting.world.is_none() && waiting.bytes < self.limits.batch_bytes {
+            if self.wake.wait_until(&mut waiting, deadline).timed_out() {
+                break;
+            }
+        }
+        let stop = waiting.stop;
+        let taken = std::mem::replace(&mut *waiting, Waiting { stop, ..Waiting::default() });
+        drop(waiting);
+        self.room.notify_waiters();
+        Some((taken.world, taken.changes, taken.standing?))
+    }
+}

@@ -1,0 +1,293 @@
+//! The database: one table of what was written when, and one line about where it stands.
+//!
+//! `versions` maps each revision to what it wrote: an object, or the fact that one is gone, and the revision this replaced.
+//! Revisions ascend, so the table grows at its end. A version leaves when the event that replaced it is forgotten. Reading the
+//! table from front to back gives the world, and its last part again as events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::{Key, Object};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use state::{Change, Event, Revision, Snapshot};
+
+use super::Standing;
+use crate::OpenError;
+use crate::codec::{self, FORMAT, Malformed, Reader};
+use crate::consensus::StoredMembership;
+
+const VERSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("versions");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const STANDING: &str = "standing";
+
+/// Events given back to watches after a restart: enough for those who reconnect at once, few enough to read in milliseconds.
+const EVENTS_RESTORED_MAX: u64 = 2_048;
+
+/// The open database.
+pub(super) struct Tables(Database);
+
+/// What an image holds: the world, and what led to it.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// The world at the image's revision.
+    pub(crate) world: Snapshot,
+    /// Every event after this revision is known.
+    pub(crate) base: Revision,
+    /// The events from `base` to now.
+    pub(crate) events: Vec<Arc<Event>>,
+}
+
+/// The database does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TablesError {
+    /// It does not work.
+    #[error("{0}")]
+    Database(Box<redb::Error>),
+    /// It holds what nobody wrote.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// One version, as stored.
+struct Version<'a> {
+    /// The revision it replaced; zero if there was nothing.
+    replaced: Revision,
+    body: Body<'a>,
+}
+
+enum Body<'a> {
+    Object(&'a Object),
+    Gone(&'a Key),
+}
+
+/// One version, as read: the object is still bytes, because most that are read at a start are never looked at.
+struct Row {
+    replaced: Revision,
+    key: Key,
+    object: Option<Vec<u8>>,
+}
+
+// === impl Tables ===
+
+impl Tables {
+    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
+        let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
+            DatabaseError::Storage(redb::StorageError::Io(source)) => OpenError::Io { path: path.into(), source },
+            other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
+        })?;
+        Ok(Self(database))
+    }
+
+    /// Where the image stands and what it holds.
+    pub(super) fn load(&self) -> Result<(Standing, Past), TablesError> {
+        let empty = || Past { world: Snapshot::default(), base: Revision::ZERO, events: Vec::new() };
+        let read = self.0.begin_read()?;
+        let standing = match read.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            table => table?.get(STANDING)?.map(|bytes| decode_standing(bytes.value())).transpose()?,
+        };
+        let Some(standing) = standing else { return Ok((Standing::default(), empty())) };
+        let mut rows = BTreeMap::new();
+        for entry in read.open_table(VERSIONS)?.iter()? {
+            let (revision, bytes) = entry?;
+            rows.insert(Revision(revision.value()), Row::decode(bytes.value())?);
+        }
+        let past = past(&standing, &rows)?;
+        Ok((standing, past))
+    }
+
+    /// Adds changes, forgets what lies behind the new floor, and says where that leads, all or nothing.
+    pub(super) fn write(
+        &self,
+        changes: &[Arc<Event>],
+        standing: &Standing,
+        floor: Revision,
+    ) -> Result<(), TablesError> {
+        self.transact(|write| {
+            let mut versions = write.open_table(VERSIONS)?;
+            let mut bytes = Vec::new();
+            for event in changes {
+                Version::of(event).encode(&mut bytes);
+                versions.insert(event.revision.0, bytes.as_slice())?;
+            }
+            forget(&mut versions, floor, standing.floor)?;
+            drop(versions);
+            put_standing(write, standing)
+        })
+    }
+
+    /// Holds `world` and nothing else.
+    pub(super) fn replace(&self, world: &Snapshot, standing: &Standing) -> Result<(), TablesError> {
+        self.transact(|write| {
+            write.delete_table(VERSIONS)?;
+            let mut versions = write.open_table(VERSIONS)?;
+            let objects: BTreeMap<_, _> = world.objects().map(|object| (object.revision(), object)).collect();
+            let mut bytes = Vec::new();
+            for (revision, object) in objects {
+                Version { replaced: Revision::ZERO, body: Body::Object(object) }.encode(&mut bytes);
+                versions.insert(revision.0, bytes.as_slice())?;
+            }
+            drop(versions);
+            put_standing(write, standing)
+        })
+    }
+
+    fn transact(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), TablesError>) -> Result<(), TablesError> {
+        let mut write = self.0.begin_write()?;
+        // The next start must not walk the whole file after a crash.
+        write.set_quick_repair(true);
+        work(&write)?;
+        write.commit()?;
+        Ok(())
+    }
+}
+
+/// Drops what only events up to `new` needed: the versions they replaced, and the marks of what is gone.
+fn forget(versions: &mut Table<'_, u64, &'static [u8]>, old: Revision, new: Revision) -> Result<(), TablesError> {
+    let mut obsolete = Vec::new();
+    for entry in versions.range(old.0 + 1..=new.0.max(old.0))? {
+        let (revision, bytes) = entry?;
+        let row = Row::decode(bytes.value())?;
+        if row.replaced != Revision::ZERO {
+            obsolete.push(row.replaced.0);
+        }
+        if row.object.is_none() {
+            obsolete.push(revision.value());
+        }
+    }
+    obsolete.sort_unstable();
+    for revision in obsolete {
+        versions.remove(revision)?;
+    }
+    Ok(())
+}
+
+/// The world that the rows add up to, and as much of the way there as a restart gives back.
+fn past(standing: &Standing, rows: &BTreeMap<Revision, Row>) -> Result<Past, TablesError> {
+    let base = standing.floor.max(Revision(standing.revision.0.saturating_sub(EVENTS_RESTORED_MAX)));
+    let latest: HashMap<&Key, Revision> = rows.iter().map(|(revision, row)| (&row.key, *revision)).collect();
+    let mut objects: HashMap<Revision, Object> = HashMap::new();
+    let mut read = |revision: Revision| -> Result<Object, Malformed> {
+        if let Some(known) = objects.get(&revision) {
+            return Ok(known.clone());
+        }
+        let row = rows.get(&revision).ok_or(Malformed { what: "past: a version is missing" })?;
+        let bytes = row.object.clone().ok_or(Malformed { what: "past: an object is missing" })?;
+        let object = Object::parse(row.key.kind(), bytes).map_err(|_| Malformed { what: "object" })?.at(revision);
+        objects.insert(revision, object.clone());
+        Ok(object)
+    };
+    let mut events = Vec::new();
+    for (revision, row) in rows.range(base.next()..) {
+        let before = (row.replaced != Revision::ZERO).then(|| read(row.replaced)).transpose()?;
+        let change = match (before, &row.object) {
+            (None, Some(_)) => Change::Added(read(*revision)?),
+            (Some(before), Some(_)) => Change::Modified { before, after: read(*revision)? },
+            (Some(before), None) => Change::Deleted { last: before.at(*revision), before },
+            (None, None) => return Err(Malformed { what: "past: what was never there is gone" }.into()),
+        };
+        events.push(Arc::new(Event { revision: *revision, change }));
+    }
+    let mut living = Vec::new();
+    for revision in latest.into_values().filter(|revision| rows[revision].object.is_some()) {
+        living.push(read(revision)?);
+    }
+    Ok(Past { world: Snapshot::load(standing.revision, living), base, events })
+}
+
+fn put_standing(write: &WriteTransaction, standing: &Standing) -> Result<(), TablesError> {
+    let mut bytes = vec![FORMAT];
+    codec::identified(&mut bytes, standing.applied);
+    codec::identified(&mut bytes, *standing.membership.log_id());
+    codec::member_list(&mut bytes, standing.membership.membership());
+    bytes.extend_from_slice(&standing.revision.0.to_le_bytes());
+    bytes.extend_from_slice(&standing.floor.0.to_le_bytes());
+    write.open_table(META)?.insert(STANDING, bytes.as_slice())?;
+    Ok(())
+}
+
+fn decode_standing(bytes: &[u8]) -> Result<Standing, Malformed> {
+    let mut reader = Reader::new(bytes)?;
+    let applied = codec::id(&mut reader)?;
+    let membership = StoredMembership::new(codec::id(&mut reader)?, codec::members(&mut reader)?);
+    let standing = Standing { applied, membership, revision: Revision(reader.u64()?), floor: Revision(reader.u64()?) };
+    reader.end(standing)
+}
+
+// === impl Version ===
+
+impl<'a> Version<'a> {
+    fn of(event: &'a Event) -> Self {
+        let replaced = event.before().map_or(Revision::ZERO, Object::revision);
+        let body = match event.after() {
+            Some(after) => Body::Object(after),
+            None => Body::Gone(event.key()),
+        };
+        Self { replaced, body }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.push(FORMAT);
+        out.extend_from_slice(&self.replaced.0.to_le_bytes());
+        let key = match self.body {
+            Body::Object(object) => object.key(),
+            Body::Gone(key) => key,
+        };
+        codec::put_key(out, key);
+        match self.body {
+            Body::Gone(_) => out.push(0),
+            Body::Object(object) => {
+                out.push(1);
+                codec::put_bytes(out, object.body());
+            }
+        }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes)?;
+        let (replaced, key) = (Revision(reader.u64()?), codec::key(&mut reader)?);
+        let object = if reader.flag()? { Some(reader.bytes()?.to_vec()) } else { None };
+        reader.end(Self { replaced, key, object })
+    }
+}
+
+// === impl TablesError ===
+
+impl TablesError {
+    /// What it means for whoever wants to open the image.
+    pub(super) fn at(self, path: &Path) -> OpenError {
+        match self {
+            Self::Database(error) => match *error {
+                redb::Error::Io(source) => OpenError::Io { path: path.into(), source },
+                other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
+            },
+            Self::Malformed(error) => OpenError::Damaged { path: path.into(), reason: error.to_string() },
+        }
+    }
+}
+
+macro_rules! from_database {
+    ($($error:ty),*) => {$(
+        impl From<$error> for TablesError {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+
+from_database!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError);
+
+impl From<TablesError> for io::Error {
+    fn from(error: TablesError) -> Self {
+        Self::other(error)
+    }
+}

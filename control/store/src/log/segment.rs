@@ -1,0 +1,163 @@
+//! One file of the log: a header, records, and room for more.
+//!
+//! The room is allocated beforehand, so that a sync writes data and no metadata. A segment appears under its name only when
+//! its header is on disk, so a header that cannot be read is damage and never an accident of timing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::record::{Chain, FRAME_BYTES};
+use crate::codec::{FORMAT, Stored};
+use crate::consensus::Entry;
+
+/// The header: magic and format, the sequence number, where the segment before ended, a checksum.
+pub(super) const HEADER_BYTES: usize = 28;
+
+const MAGIC: &[u8; 7] = b"CORALOG";
+
+/// Read at once while looking for the end of a segment.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The first bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) sequence: u64,
+    /// Where the records of the segment before end; zero if there was none.
+    pub(super) previous_end: u64,
+}
+
+/// Where the body of an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) length: u32,
+}
+
+/// A spot together with its file.
+pub(crate) struct Place {
+    pub(crate) file: Arc<File>,
+    pub(crate) spot: Spot,
+}
+
+/// Reads a file front to back, a window at a time.
+struct Window<'a> {
+    file: &'a File,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+// === impl Header ===
+
+impl Header {
+    pub(super) fn encode(self) -> ([u8; HEADER_BYTES], Chain) {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..7].copy_from_slice(MAGIC);
+        bytes[7] = FORMAT;
+        bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.previous_end.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..24]);
+        bytes[24..].copy_from_slice(&checksum.to_le_bytes());
+        (bytes, Chain(checksum))
+    }
+
+    /// Reads a header and where the chain of its records begins.
+    pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<(Self, Chain)> {
+        let number = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+        let header = Self { sequence: number(8)?, previous_end: number(16)? };
+        let (expected, chain) = header.encode();
+        (expected == *bytes).then_some((header, chain))
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Reads the entry that lies here.
+    pub(super) fn read(&self) -> Result<Entry, io::Error> {
+        let mut bytes = vec![0; self.spot.length as usize];
+        self.file.read_exact_at(&mut bytes, self.spot.offset)?;
+        Ok(Entry::decode(&bytes)?)
+    }
+}
+
+/// The name of a segment.
+pub(super) fn path(directory: &Path, sequence: u64) -> PathBuf {
+    directory.join(format!("{sequence:016x}.log"))
+}
+
+/// Makes a segment of `size` bytes that begins with `records`; when it returns, all of it is on disk.
+pub(super) fn create(directory: &Path, header: &[u8], records: &[u8], sequence: u64, size: u64) -> io::Result<File> {
+    let unfinished = directory.join(format!("{sequence:016x}.new"));
+    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&unfinished)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, size) {
+        Ok(()) => {}
+        // A file system without preallocation still works, a little slower.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size)?,
+        Err(error) => return Err(error.into()),
+    }
+    file.write_all_at(header, 0)?;
+    file.write_all_at(records, header.len() as u64)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path(directory, sequence))?;
+    File::open(directory)?.sync_all()?;
+    Ok(file)
+}
+
+/// Calls `each` with the place and content of every record from `start` on, until one does not follow from the one before.
+/// Returns where that is and the chain up to there.
+pub(super) fn scan(
+    file: &File,
+    start: u64,
+    mut chain: Chain,
+    mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<(u64, Chain)> {
+    let mut window = Window { file, size: file.metadata()?.len(), start: 0, bytes: Vec::new() };
+    let mut at = start;
+    loop {
+        let Some(&frame) = window.get(at, FRAME_BYTES as u64)?.and_then(<[u8]>::first_chunk::<FRAME_BYTES>) else {
+            break;
+        };
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = frame;
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        if length == 0 {
+            break;
+        }
+        let body_at = at + FRAME_BYTES as u64;
+        let Some(record) = window.get(body_at, length)? else { break };
+        let mut next = chain;
+        if next.next(record) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            break;
+        }
+        each(body_at + 1, record)?;
+        (at, chain) = (body_at + length, next);
+    }
+    Ok((at, chain))
+}
+
+// === impl Window ===
+
+impl Window<'_> {
+    /// The bytes at this place, or `None` where the file does not have that many.
+    fn get(&mut self, at: u64, length: u64) -> io::Result<Option<&[u8]>> {
+        if at + length > self.size {
+            return Ok(None);
+        }
+        let inside = at >= self.start && at + length <= self.start + self.bytes.len() as u64;
+        if !inside {
+            let wanted = length.max(WINDOW_BYTES as u64).min(self.size - at);
+            self.bytes.resize(wanted as usize, 0);
+            self.file.read_exact_at(&mut self.bytes, at)?;
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(Some(&self.bytes[from..from + length as usize]))
+    }
+}

@@ -1,0 +1,262 @@
+//! The thread that writes the log.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use openraft::storage::IOFlushed;
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+
+use super::memory::Memory;
+use super::record::{Chain, FRAME_BYTES};
+use super::recovery::Tail;
+use super::segment::{self, HEADER_BYTES, Header, Spot};
+use crate::LogLimits;
+use crate::consensus::{Entry, LogId, Types, Vote};
+
+/// One write: more than this queued up waits for the next.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    Append(Vec<Entry>, IOFlushed<Types>),
+    Vote(Vote, oneshot::Sender<io::Result<()>>),
+    Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
+    Purge(LogId, oneshot::Sender<io::Result<()>>),
+    Stop,
+}
+
+/// Everything the thread owns.
+pub(super) struct Writer {
+    directory: PathBuf,
+    limits: LogLimits,
+    memory: Arc<RwLock<Memory>>,
+    sequence: u64,
+    file: Arc<File>,
+    size: u64,
+    end: u64,
+    chain: Chain,
+    /// The index behind the last entry written.
+    next: u64,
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    /// The segments before this one: each with the index behind its last entry.
+    sealed: Vec<(u64, u64)>,
+}
+
+/// Jobs that become durable together.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    stop: bool,
+}
+
+/// A batch as bytes: made for one place in the chain.
+struct Encoded {
+    bytes: Vec<u8>,
+    chain: Chain,
+    /// For each entry: its index, where its body begins in `bytes`, and how long it is.
+    entries: Vec<(u64, usize, usize)>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Goes on where the log ended, or begins one.
+    pub(super) fn new(
+        directory: &Path,
+        limits: LogLimits,
+        memory: Arc<RwLock<Memory>>,
+        tail: Option<Tail>,
+    ) -> io::Result<Self> {
+        let (last, committed) = {
+            let memory = memory.read();
+            (memory.last, memory.committed)
+        };
+        let next = last.map_or(0, |id| id.index + 1);
+        let (directory, tail) = match tail {
+            Some(tail) => (directory.to_owned(), tail),
+            None => (directory.to_owned(), first_segment(directory, limits.segment_bytes)?),
+        };
+        memory.write().add_segment(tail.sequence, tail.file.clone());
+        let size = tail.file.metadata()?.len();
+        let Tail { sequence, file, end, chain, vote, purged, sealed } = tail;
+        Ok(Self { directory, limits, memory, sequence, file, size, end, chain, next, vote, purged, committed, sealed })
+    }
+
+    /// Writes what is queued until told to stop. After a failure nothing more is written: what the disk holds is then
+    /// unknown, and every later job fails too.
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        let mut failure: Option<io::Error> = None;
+        while let Ok(first) = queue.recv() {
+            let batch = Batch::gather(first, queue);
+            if failure.is_none()
+                && let Err(error) = self.write(&batch)
+            {
+                tracing::error!(%error, "the log cannot be written");
+                failure = Some(error);
+            }
+            let stop = batch.stop;
+            batch.answer(failure.as_ref());
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        if batch.jobs.is_empty() {
+            return Ok(());
+        }
+        let committed = self.memory.read().committed;
+        let mut encoded = self.encode(batch, committed);
+        if self.end + encoded.bytes.len() as u64 > self.size {
+            self.roll(encoded.bytes.len() as u64)?;
+            encoded = self.encode(batch, committed);
+        }
+        self.file.write_all_at(&encoded.bytes, self.end)?;
+        self.file.sync_data()?;
+        let spots: Vec<_> = encoded
+            .entries
+            .iter()
+            .map(|(index, start, length)| {
+                let offset = self.end + *start as u64;
+                (*index, Spot { segment: self.sequence, offset, length: *length as u32 })
+            })
+            .collect();
+        self.end += encoded.bytes.len() as u64;
+        self.chain = encoded.chain;
+        self.committed = committed;
+        self.settle(batch, spots)
+    }
+
+    fn encode(&self, batch: &Batch, committed: Option<LogId>) -> Encoded {
+        let mut encoded = Encoded { bytes: Vec::new(), chain: self.chain, entries: Vec::new() };
+        let Encoded { bytes, chain, entries } = &mut encoded;
+        for job in &batch.jobs {
+            match job {
+                Job::Append(appended, _) => {
+                    for entry in appended {
+                        let start = bytes.len() + FRAME_BYTES + 1;
+                        let length = chain.entry(bytes, entry);
+                        entries.push((entry.log_id.index, start, length));
+                    }
+                }
+                Job::Vote(vote, _) => chain.vote(bytes, vote),
+                Job::Truncate(last, _) => chain.truncated(bytes, *last),
+                Job::Purge(upto, _) => chain.purged(bytes, *upto),
+                Job::Stop => {}
+            }
+        }
+        if committed != self.committed {
+            chain.committed(bytes, committed);
+        }
+        encoded
+    }
+
+    /// The batch is on disk: tells memory, and removes the files that nobody needs any more.
+    fn settle(&mut self, batch: &Batch, spots: Vec<(u64, Spot)>) -> io::Result<()> {
+        let mut spots = spots.into_iter();
+        for job in &batch.jobs {
+            match job {
+                Job::Append(entries, _) => {
+                    self.memory.write().written(spots.by_ref().take(entries.len()), self.limits.memory_bytes_max);
+                    self.next = entries.last().map_or(self.next, |entry| entry.log_id.index + 1);
+                }
+                Job::Vote(vote, _) => self.vote = Some(*vote),
+                Job::Truncate(last, _) => {
+                    self.next = last.map_or(0, |id| id.index + 1);
+                    self.memory.write().unwritten(self.next);
+                }
+                Job::Purge(upto, _) => {
+                    self.purged = self.purged.max(Some(*upto));
+                    self.next = self.next.max(upto.index + 1);
+                    self.remove_up_to(upto.index)?;
+                }
+                Job::Stop => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_up_to(&mut self, index: u64) -> io::Result<()> {
+        while let Some((sequence, next)) = self.sealed.first().copied()
+            && next <= index + 1
+        {
+            self.memory.write().drop_segment(sequence);
+            fs::remove_file(segment::path(&self.directory, sequence))?;
+            self.sealed.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment with room for at least `needed` bytes. It begins with what the old ones can no longer be
+    /// asked once they are gone.
+    fn roll(&mut self, needed: u64) -> io::Result<()> {
+        let header = Header { sequence: self.sequence + 1, previous_end: self.end };
+        let (bytes, mut chain) = header.encode();
+        let mut records = Vec::new();
+        if let Some(vote) = &self.vote {
+            chain.vote(&mut records, vote);
+        }
+        if let Some(purged) = self.purged {
+            chain.purged(&mut records, purged);
+        }
+        let start = (HEADER_BYTES + records.len()) as u64;
+        let size = self.limits.segment_bytes.max(start + needed);
+        let file = Arc::new(segment::create(&self.directory, &bytes, &records, header.sequence, size)?);
+        // The part that was never used goes back to the file system.
+        self.file.set_len(self.end)?;
+        self.sealed.push((self.sequence, self.next));
+        self.memory.write().add_segment(header.sequence, file.clone());
+        (self.sequence, self.file, self.size, self.end, self.chain) = (header.sequence, file, size, start, chain);
+        Ok(())
+    }
+}
+
+fn first_segment(directory: &Path, size: u64) -> io::Result<Tail> {
+    let header = Header { sequence: 1, previous_end: 0 };
+    let (bytes, chain) = header.encode();
+    let file = Arc::new(segment::create(directory, &bytes, &[], header.sequence, size.max(HEADER_BYTES as u64))?);
+    let (vote, purged, sealed) = (None, None, Vec::new());
+    Ok(Tail { sequence: header.sequence, file, end: HEADER_BYTES as u64, chain, vote, purged, sealed })
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// Takes what is queued, up to a limit.
+    fn gather(first: Job, queue: &mpsc::Receiver<Job>) -> Self {
+        let mut batch = Self::default();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            if matches!(job, Job::Stop) {
+                batch.stop = true;
+                break;
+            }
+            if let Job::Append(entries, _) = &job {
+                bytes += entries.iter().map(super::memory::weight).sum::<usize>();
+            }
+            batch.jobs.push(job);
+            next = if bytes < BATCH_BYTES { queue.try_recv().ok() } else { None };
+        }
+        batch
+    }
+
+    fn answer(self, failure: Option<&io::Error>) {
+        let outcome = || failure.map_or(Ok(()), |error| Err(io::Error::new(error.kind(), error.to_string())));
+        for job in self.jobs {
+            match job {
+                Job::Append(_, flushed) => flushed.io_completed(outcome()),
+                // Who no longer waits for the answer does not need it.
+                Job::Vote(_, done) | Job::Truncate(_, done) | Job::Purge(_, done) => drop(done.send(outcome())),
+                Job::Stop => {}
+            }
+        }
+    }
+}
