@@ -150,6 +150,7 @@ fn not_started(error: &wasmtime::Error, memory_refused: bool) -> Exit {
     }
     match Fault::of_start(error) {
         Fault::Trapped { message } => Exit::Trapped { message },
+        Fault::Overloaded { message } | Fault::NotStarted { message } => Exit::NotStarted { message },
         fault => Exit::NotStarted { message: fault.to_string() },
     }
 }

@@ -7,7 +7,7 @@ use host::{Exit, Ledger, Limits, Mode, Mount, Nowhere, Spec, Stdin, Wasi, Worklo
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use crate::guests::{Bench, EAT, PATIENCE, SPIN, TRAP, captured, command, ended, example, limited};
+use crate::guests::{Bench, EAT, SPIN, TRAP, captured, command, ended, example, limited, until};
 
 async fn check(program: &str, expected: Exit) {
     assert_eq!(Bench::new().run(&command(program), Spec::default()).await, expected, "{program}");
@@ -207,13 +207,4 @@ async fn a_server_has_no_command_to_run() {
 /// Returns when a container has used so much processor time.
 async fn used(ledger: &Ledger, cpu: Duration) {
     until(|| ledger.usage().cpu >= cpu).await;
-}
-
-async fn until(is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it becomes so");
 }

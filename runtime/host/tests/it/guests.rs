@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use host::{Body, Command, Config, Digest, Exit, Host, Ledger, Limits, Nowhere, Sink, Spec, Stdin, Workload, pipe};
+use host::{
+    Body, Command, Config, Digest, Exit, Host, Ledger, Limits, Nowhere, Outside, RequestPolicy, Server, Sink, Spec,
+    Stdin, Workload, pipe,
+};
 use http::Request;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
@@ -117,4 +120,40 @@ pub(crate) fn captured() -> (Arc<dyn Sink>, impl Future<Output = String>) {
         String::from_utf8(all).expect("the output is text")
     });
     (sink, async { all.await.expect("the reader ends") })
+}
+
+pub(crate) async fn serving(bench: &Bench, wasm: &[u8], spec: Spec) -> Server {
+    serving_with(bench, wasm, spec, Arc::new(Nowhere)).await
+}
+
+pub(crate) async fn serving_with(bench: &Bench, wasm: &[u8], spec: Spec, outside: Arc<dyn Outside>) -> Server {
+    bench.prepare(wasm).await.serve(spec, outside).expect("it is a server")
+}
+
+pub(crate) async fn probe(spec: Spec) -> (Bench, Server) {
+    let bench = Bench::new();
+    let server = serving(&bench, &example("probe/probe.wasm"), spec).await;
+    (bench, server)
+}
+
+pub(crate) fn policy(change: impl FnOnce(&mut RequestPolicy)) -> Spec {
+    let mut requests = RequestPolicy { timeout: PATIENCE, ..RequestPolicy::default() };
+    change(&mut requests);
+    Spec { requests, ..Spec::default() }
+}
+
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it becomes so");
+}
+
+/// Asks for `path` and expects this answer.
+pub(crate) async fn check(server: &Server, path: &str, status: u16, expected: &str) {
+    let response = server.handle(get(path)).await.unwrap_or_else(|fault| panic!("{path}: {fault}"));
+    assert_eq!(response.status(), status, "{path}");
+    assert_eq!(text(response.into_body()).await, expected, "{path}");
 }

@@ -1,6 +1,8 @@
 //! The host, with real components: text ones for what must go wrong, the examples for what must go right.
 
 mod command;
+mod faults;
 mod guests;
+mod outside;
 mod prepare;
 mod server;
