@@ -1,6 +1,6 @@
 //! What a kind is: its names, and the rules by which objects of it are read, completed, judged and shown.
 //!
-//! A kind is one file that implements [`Resource`] on a unit type; the catalog lists them all behind [`Kind`], which is all
+//! A kind is one file that implements [`Resource`](crate::Resource) on a unit type; the catalog lists them all behind [`Kind`], which is all
 //! that the API server knows. Nothing here reads a clock or makes up a name: time and identity are arguments.
 
 use jiff::Timestamp;
@@ -72,8 +72,11 @@ pub struct Admission<'a> {
     pub operation: Operation<'a>,
     /// The namespace of the request's path; empty for cluster-scoped kinds.
     pub namespace: &'a str,
-    /// What becomes of fields that the kind does not have.
+    /// What becomes of fields that the kind does not have, or that are there twice.
     pub validation: FieldValidation,
+    /// The paths of fields that were there twice; a tree cannot hold them, so whoever parsed the text found them
+    /// (see [`json::parse`](crate::json::parse)).
+    pub duplicates: &'a [String],
     /// The time that goes into the object.
     pub now: Timestamp,
 }
@@ -143,6 +146,12 @@ pub trait Kind: Send + Sync + 'static {
 
     /// The names of the fields a field selector may name.
     fn selectable(&self) -> &'static [&'static str];
+
+    /// The object's `autoscaling/v1` `Scale`, where the kind has one.
+    fn scale(&self, object: &Object) -> Option<Value>;
+
+    /// What a client would send to give `object` the number of replicas that `scale` asks for; admit it as an update.
+    fn with_scale(&self, object: &Object, scale: &Value) -> Result<Value, StatusError>;
 
     /// The OpenAPI schema of the kind; what it refers to is left with the generator.
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema;

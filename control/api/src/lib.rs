@@ -2,13 +2,29 @@
 //!
 //! Pure: no clock, no chance, no input or output. What a request means is decided here; carrying it out is for others.
 
+mod admit;
+pub mod catalog;
+mod cells;
+pub mod decode;
+pub mod duration;
+pub mod json;
 mod key;
 pub mod kind;
 pub mod kinds;
+pub mod metadata;
 mod object;
+pub mod pod_spec;
+pub mod quantity;
+mod resource;
+pub mod rules;
+mod scale;
+pub mod schema;
+pub mod selector;
 mod status;
 
+pub use admit::blame_patch;
 pub use key::{GroupKind, Key};
 pub use kind::{Admission, Admitted, Column, FieldValidation, Kind, Names, Operation, Scope, Subresource};
 pub use object::{DecodeError, Meta, NotAnObject, Object, Owner, Revision};
+pub use resource::Resource;
 pub use status::{Cause, Details, Reason, StatusError};

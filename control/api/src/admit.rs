@@ -1,0 +1,232 @@
+//! From what a client sent to what is stored: read, complete, judge.
+//!
+//! The steps are the same for every kind. Reading drops what the type does not have and says so; the server's own fields are
+//! taken from the server; defaults fill the gaps; then every rule is asked, and a refusal carries all that is wrong.
+
+use k8s_openapi::Metadata;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::decode::decode;
+use crate::kind::{Admission, Admitted, FieldValidation, Names, Operation, Subresource};
+use crate::resource::Resource;
+use crate::rules::Causes;
+use crate::{Cause, Details, GroupKind, Object, Reason, StatusError, metadata, schema};
+
+/// Makes a stored object out of `incoming`, or says everything that is wrong with it.
+pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> Result<Admitted, StatusError> {
+    let names = R::NAMES;
+    let (incoming, mut warnings) = read(names, incoming, admission.validation, admission.duplicates)?;
+    let has_status = R::SUBRESOURCES.contains(&Subresource::Status);
+    let value = match admission.operation {
+        Operation::Create { uid, seed } => create(names, incoming, has_status, admission, uid, seed)?,
+        Operation::Update { old } => update(names, incoming, has_status, admission, old)?,
+        Operation::UpdateStatus { old } => update_status(names, incoming, admission, old)?,
+    };
+    let mut object: R::Object = typed(names, value)?;
+    R::default(&mut object);
+    let mut causes = Causes::default();
+    match admission.operation {
+        Operation::Create { .. } => {
+            R::prepare_create(&mut object);
+            metadata::validate(names, R::NAME_RULE, object.metadata(), &mut causes);
+            R::validate(&object, &mut causes);
+        }
+        Operation::Update { old } => {
+            let before = old.decode::<R::Object>().map_err(StatusError::internal)?;
+            R::prepare_update(&mut object, &before);
+            metadata::validate(names, R::NAME_RULE, object.metadata(), &mut causes);
+            metadata::validate_update(object.metadata(), old, &mut causes);
+            R::validate(&object, &mut causes);
+            R::validate_update(&object, &before, &mut causes);
+        }
+        Operation::UpdateStatus { .. } => {}
+    }
+    let name = object.metadata().name.clone().unwrap_or_default();
+    if !causes.is_empty() {
+        return Err(StatusError::invalid(names, &name, causes.into_inner()));
+    }
+    if !matches!(admission.operation, Operation::UpdateStatus { .. }) {
+        warnings.extend(R::warnings(&object));
+    }
+    let value = if R::COUNTS_GENERATIONS { counted(tree(&object)?, admission.operation)? } else { tree(&object)? };
+    let kind = GroupKind::new(names.group, names.kind);
+    let object = Object::from_value(kind, &value).map_err(StatusError::internal)?;
+    Ok(Admitted { object, warnings })
+}
+
+/// The refusal of a patch whose result breaks strict decoding: Kubernetes blames the patch, as invalid, where it would call a
+/// whole object a bad request. Other refusals stay what they are.
+pub fn blame_patch(refusal: StatusError, patch: &str) -> StatusError {
+    const STRICT: &str = "strict decoding error: ";
+    match refusal.message.find(STRICT) {
+        Some(at) if refusal.reason == Reason::BadRequest => {
+            let cause = Cause::invalid("patch", patch, &refusal.message[at..]);
+            StatusError {
+                reason: Reason::Invalid,
+                message: format!(" \"\" is invalid: patch: {}", cause.message),
+                details: Some(Box::new(Details { causes: vec![cause], ..Details::default() })),
+            }
+        }
+        _ => refusal,
+    }
+}
+
+/// The object as its type, with what the type does not have judged by `validation`.
+fn read(
+    names: &Names,
+    mut incoming: Value,
+    validation: FieldValidation,
+    duplicates: &[String],
+) -> Result<(Value, Vec<String>), StatusError> {
+    identify(names, &mut incoming)?;
+    let decoded = decode(&schema::of_kind(names), incoming).map_err(|why| cannot_handle(names, &why))?;
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+    let unknown = decoded.unknown.iter().map(|path| format!("unknown field \"{path}\""));
+    let problems: Vec<String> = duplicates.chain(unknown).collect();
+    match validation {
+        FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
+        FieldValidation::Warn => Ok((decoded.value, problems)),
+        FieldValidation::Strict if problems.is_empty() => Ok((decoded.value, problems)),
+        FieldValidation::Strict => {
+            Err(cannot_handle(names, &format!("strict decoding error: {}", problems.join(", "))))
+        }
+    }
+}
+
+/// The endpoint says what the object is; the object may agree or be silent.
+fn identify(names: &Names, incoming: &mut Value) -> Result<(), StatusError> {
+    let Some(members) = incoming.as_object_mut() else {
+        return Err(StatusError::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            match incoming {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Number(_) => "number",
+                Value::Bool(_) => "bool",
+                Value::Null | Value::Object(_) => "null",
+            }
+        )));
+    };
+    let said = |members: &Map<String, Value>, name: &str| {
+        members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let version = names.api_version();
+    match said(members, "apiVersion") {
+        Some(given) if given != version => {
+            return Err(StatusError::bad_request(format!(
+                "the API version in the data ({given}) does not match the expected API version ({version})"
+            )));
+        }
+        _ => drop(members.insert("apiVersion".into(), version.into())),
+    }
+    match said(members, "kind") {
+        Some(given) if given != names.kind => {
+            let kind = names.kind;
+            return Err(StatusError::bad_request(format!(
+                "{given} in version \"{}\" cannot be handled as a {kind}: converting ({given}) to ({kind}): unknown conversion",
+                names.version
+            )));
+        }
+        _ => drop(members.insert("kind".into(), names.kind.into())),
+    }
+    Ok(())
+}
+
+fn cannot_handle(names: &Names, why: &str) -> StatusError {
+    let kind = names.kind;
+    StatusError::bad_request(format!("{kind} in version \"{}\" cannot be handled as a {kind}: {why}", names.version))
+}
+
+fn create(
+    names: &Names,
+    mut incoming: Value,
+    has_status: bool,
+    admission: &Admission<'_>,
+    uid: &str,
+    seed: u64,
+) -> Result<Value, StatusError> {
+    if has_status {
+        drop_status(&mut incoming);
+    }
+    let metadata = metadata::object_of(&mut incoming)?;
+    metadata::create(names, metadata, admission.namespace, uid, seed, admission.now)?;
+    Ok(incoming)
+}
+
+fn update(
+    names: &Names,
+    mut incoming: Value,
+    has_status: bool,
+    admission: &Admission<'_>,
+    old: &Object,
+) -> Result<Value, StatusError> {
+    let mut stored = tree_of(old)?;
+    if has_status {
+        drop_status(&mut incoming);
+        if let (Some(members), Some(status)) = (incoming.as_object_mut(), stored.get_mut("status")) {
+            members.insert("status".into(), status.take());
+        }
+    }
+    let kept = std::mem::take(metadata::object_of(&mut stored)?);
+    let metadata = metadata::object_of(&mut incoming)?;
+    metadata::update(names, metadata, admission.namespace, old, &kept)?;
+    Ok(incoming)
+}
+
+/// The status is the client's, all else is what is stored.
+fn update_status(
+    names: &Names,
+    mut incoming: Value,
+    admission: &Admission<'_>,
+    old: &Object,
+) -> Result<Value, StatusError> {
+    let mut stored = tree_of(old)?;
+    let kept = metadata::object_of(&mut stored)?.clone();
+    let metadata = metadata::object_of(&mut incoming)?;
+    metadata::update(names, metadata, admission.namespace, old, &kept)?;
+    drop_status(&mut stored);
+    if let (Some(members), Some(status)) = (stored.as_object_mut(), incoming.get_mut("status")) {
+        members.insert("status".into(), status.take());
+    }
+    Ok(stored)
+}
+
+/// The generation counts changes of everything but metadata and status.
+fn counted(mut value: Value, operation: Operation<'_>) -> Result<Value, StatusError> {
+    let generation = match operation {
+        Operation::Create { .. } => 1,
+        Operation::UpdateStatus { old } => old.meta().generation,
+        Operation::Update { old } => {
+            let same = wanted(&tree_of(old)?) == wanted(&value);
+            old.meta().generation.max(1) + i64::from(!same)
+        }
+    };
+    metadata::object_of(&mut value)?.insert("generation".into(), generation.into());
+    Ok(value)
+}
+
+fn wanted(value: &Value) -> Vec<(&String, &Value)> {
+    let members = value.as_object().into_iter().flatten();
+    members.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status")).collect()
+}
+
+fn drop_status(value: &mut Value) {
+    if let Some(members) = value.as_object_mut() {
+        members.remove("status");
+    }
+}
+
+/// The stored bytes as a tree, without a `resourceVersion`.
+fn tree_of(object: &Object) -> Result<Value, StatusError> {
+    serde_json::from_slice(object.body()).map_err(StatusError::internal)
+}
+
+fn tree(object: &impl Serialize) -> Result<Value, StatusError> {
+    serde_json::to_value(object).map_err(StatusError::internal)
+}
+
+fn typed<T: DeserializeOwned>(names: &Names, value: Value) -> Result<T, StatusError> {
+    serde_json::from_value(value).map_err(|why| cannot_handle(names, &why.to_string()))
+}

@@ -1,0 +1,65 @@
+//! What cells of several tables have in common.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde_json::Value;
+
+use crate::duration;
+
+/// What stands for nothing.
+pub(crate) const NONE: &str = "<none>";
+
+/// The object's name.
+pub(crate) fn name(metadata: &ObjectMeta) -> Value {
+    metadata.name.as_deref().unwrap_or_default().into()
+}
+
+/// The time since the object was created.
+pub(crate) fn age(metadata: &ObjectMeta, now: Timestamp) -> Value {
+    duration::age_of(metadata.creation_timestamp.as_ref(), now).into()
+}
+
+/// Text, or `<none>`.
+pub(crate) fn text(text: Option<&str>) -> Value {
+    text.filter(|text| !text.is_empty()).unwrap_or(NONE).into()
+}
+
+/// Texts between commas, or `<none>`.
+pub(crate) fn joined(texts: impl IntoIterator<Item = impl Into<String>>) -> Value {
+    let texts: Vec<String> = texts.into_iter().map(Into::into).collect();
+    text(Some(&texts.join(",")))
+}
+
+/// The first three texts between commas, and how many more there are.
+pub(crate) fn first_three(texts: &[String], nothing: &str) -> Value {
+    const SHOWN: usize = 3;
+    match texts.len() {
+        0 => nothing.into(),
+        all if all > SHOWN => format!("{} + {} more...", texts[..SHOWN].join(","), all - SHOWN).into(),
+        _ => texts.join(",").into(),
+    }
+}
+
+/// `key=value` pairs between commas, or `<none>`.
+pub(crate) fn pairs(pairs: Option<&BTreeMap<String, String>>) -> Value {
+    joined(pairs.into_iter().flatten().map(|(key, value)| format!("{key}={value}")))
+}
+
+/// A selector as one would type it, or `<none>`.
+pub(crate) fn selector(selector: &LabelSelector) -> Value {
+    let selector = crate::selector::LabelSelector::try_from(selector).map(|selector| selector.to_string());
+    text(selector.ok().as_deref())
+}
+
+/// The names of the containers, and their images.
+pub(crate) fn containers(spec: Option<&PodSpec>) -> [Value; 2] {
+    let containers = || spec.into_iter().flat_map(|spec| &spec.containers);
+    let joined = |texts: Vec<&str>| Value::from(texts.join(","));
+    [
+        joined(containers().map(|container| container.name.as_str()).collect()),
+        joined(containers().map(|container| container.image.as_deref().unwrap_or_default()).collect()),
+    ]
+}

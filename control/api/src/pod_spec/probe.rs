@@ -1,0 +1,84 @@
+//! What probes and hooks must be like.
+
+use k8s_openapi::api::core::v1::{ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction};
+
+use crate::rules::{self, Causes};
+
+/// A probe; those that restart a container may not ask for more than one success.
+pub(super) fn validate(path: &str, probe: &Probe, restarts: bool, causes: &mut Causes) {
+    let told = [probe.exec.is_some(), probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.grpc.is_some()];
+    one_handler(path, &told, causes);
+    exec(path, probe.exec.as_ref(), causes);
+    http_get(path, probe.http_get.as_ref(), causes);
+    tcp_socket(path, probe.tcp_socket.as_ref(), causes);
+    if let Some(grpc) = &probe.grpc {
+        rules::port_number(&format!("{path}.grpc.port"), grpc.port, causes);
+    }
+    let numbers = [
+        ("initialDelaySeconds", probe.initial_delay_seconds),
+        ("timeoutSeconds", probe.timeout_seconds),
+        ("periodSeconds", probe.period_seconds),
+        ("successThreshold", probe.success_threshold),
+        ("failureThreshold", probe.failure_threshold),
+    ];
+    for (field, number) in numbers {
+        causes.not_negative(format!("{path}.{field}"), number.unwrap_or(0));
+    }
+    if restarts && probe.success_threshold.is_some_and(|threshold| threshold > 1) {
+        causes.invalid(format!("{path}.successThreshold"), probe.success_threshold, "must be 1");
+    }
+    if let Some(seconds) = probe.termination_grace_period_seconds {
+        if !restarts {
+            causes.invalid(
+                format!("{path}.terminationGracePeriodSeconds"),
+                seconds,
+                "must not be set for readinessProbes",
+            );
+        } else if seconds <= 0 {
+            causes.invalid(format!("{path}.terminationGracePeriodSeconds"), seconds, "must be greater than 0");
+        }
+    }
+}
+
+/// What is done after a container starts, or before it stops.
+pub(super) fn validate_handler(path: &str, handler: &LifecycleHandler, causes: &mut Causes) {
+    let told =
+        [handler.exec.is_some(), handler.http_get.is_some(), handler.tcp_socket.is_some(), handler.sleep.is_some()];
+    one_handler(path, &told, causes);
+    exec(path, handler.exec.as_ref(), causes);
+    http_get(path, handler.http_get.as_ref(), causes);
+    tcp_socket(path, handler.tcp_socket.as_ref(), causes);
+    if let Some(sleep) = &handler.sleep {
+        causes.not_negative(format!("{path}.sleep.seconds"), sleep.seconds);
+    }
+}
+
+fn one_handler(path: &str, told: &[bool], causes: &mut Causes) {
+    match told.iter().filter(|told| **told).count() {
+        0 => causes.required(path, "must specify a handler type"),
+        1 => {}
+        _ => causes.forbidden(path, "may not specify more than 1 handler type"),
+    }
+}
+
+fn exec(path: &str, exec: Option<&ExecAction>, causes: &mut Causes) {
+    if exec.is_some_and(|exec| exec.command.as_ref().is_none_or(Vec::is_empty)) {
+        causes.required(format!("{path}.exec.command"), "");
+    }
+}
+
+fn http_get(path: &str, get: Option<&HTTPGetAction>, causes: &mut Causes) {
+    let Some(get) = get else { return };
+    let path = format!("{path}.httpGet");
+    if get.path.as_deref().is_none_or(str::is_empty) {
+        causes.required(format!("{path}.path"), "");
+    }
+    rules::port(&format!("{path}.port"), &get.port, causes);
+    causes.one_of(format!("{path}.scheme"), get.scheme.as_deref().unwrap_or_default(), &["HTTP", "HTTPS"]);
+}
+
+fn tcp_socket(path: &str, socket: Option<&TCPSocketAction>, causes: &mut Causes) {
+    if let Some(socket) = socket {
+        rules::port(&format!("{path}.tcpSocket.port"), &socket.port, causes);
+    }
+}

@@ -1,0 +1,106 @@
+//! The rules that kinds share: what is a name, a label, a port. Each rule adds what is wrong to a list of [`Causes`].
+
+mod data;
+mod labels;
+mod names;
+
+use serde::Serialize;
+
+use crate::Cause;
+
+pub use data::{PROTOCOLS, data_key, data_keys, data_size, ip, ipv4};
+pub use labels::{annotations, label_value, labels, qualified_name, selector};
+pub use names::{
+    NameRule, dns_label, dns_name, env_name, port, port_name, port_number, service_label, wildcard_dns_name,
+};
+
+/// Everything found wrong so far.
+#[derive(Debug, Default)]
+pub struct Causes(Vec<Cause>);
+
+// === impl Causes ===
+
+impl Causes {
+    /// A field that must be there is not.
+    pub fn required(&mut self, path: impl Into<String>, detail: &str) {
+        self.0.push(Cause::required(path, detail));
+    }
+
+    /// A value that breaks a rule.
+    pub fn invalid(&mut self, path: impl Into<String>, value: impl Serialize, detail: &str) {
+        self.0.push(Cause::invalid(path, value, detail));
+    }
+
+    /// A value that breaks a rule, printed as Go prints it.
+    pub fn invalid_go(&mut self, path: impl Into<String>, value: &str, detail: &str) {
+        let message = format!("Invalid value: {value}: {detail}");
+        self.0.push(Cause { reason: "FieldValueInvalid", message, field: path.into() });
+    }
+
+    /// A value that is there twice.
+    pub fn duplicate(&mut self, path: impl Into<String>, value: impl Serialize) {
+        self.0.push(Cause::duplicate(path, value));
+    }
+
+    /// A value that is not of a fixed set.
+    pub fn unsupported(&mut self, path: impl Into<String>, value: impl Serialize, supported: &[&str]) {
+        self.0.push(Cause::unsupported(path, value, supported));
+    }
+
+    /// A field that may not be set, or not changed.
+    pub fn forbidden(&mut self, path: impl Into<String>, detail: &str) {
+        self.0.push(Cause::forbidden(path, detail));
+    }
+
+    /// A value that is too long.
+    pub fn too_long(&mut self, path: impl Into<String>, bytes_max: usize) {
+        let message = format!("Too long: may not be more than {bytes_max} bytes");
+        self.0.push(Cause { reason: "FieldValueTooLong", message, field: path.into() });
+    }
+
+    /// A list that is too long.
+    pub fn too_many(&mut self, path: impl Into<String>, found: usize, max: usize) {
+        let message = format!("Too many: {found}: must have at most {max} items");
+        self.0.push(Cause { reason: "FieldValueTooMany", message, field: path.into() });
+    }
+
+    /// A name of something that is not there.
+    pub fn not_found(&mut self, path: impl Into<String>, value: &str) {
+        let message = format!("Not found: {value:?}");
+        self.0.push(Cause { reason: "FieldValueNotFound", message, field: path.into() });
+    }
+
+    /// The value is one of a set; an empty one is missing.
+    pub fn one_of(&mut self, path: impl Into<String>, value: &str, supported: &[&str]) {
+        if value.is_empty() {
+            self.required(path, "");
+        } else if !supported.contains(&value) {
+            self.unsupported(path, value, supported);
+        }
+    }
+
+    /// The number is not below zero.
+    pub fn not_negative(&mut self, path: impl Into<String>, value: impl Into<i64>) {
+        let value = value.into();
+        if value < 0 {
+            self.invalid(path, value, "must be greater than or equal to 0");
+        }
+    }
+
+    /// A value that may not change has changed.
+    pub fn immutable<T: Serialize + PartialEq>(&mut self, path: impl Into<String>, new: &T, old: &T) {
+        if new != old {
+            self.invalid(path, new, "field is immutable");
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was found.
+    pub fn into_inner(self) -> Vec<Cause> {
+        self.0
+    }
+}

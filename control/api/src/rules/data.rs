@@ -1,0 +1,77 @@
+//! What may be a key and a value of configuration, an address, a protocol.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::Causes;
+
+/// The transport protocols of ports.
+pub const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+
+/// All of one object's data together.
+const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// The longest key.
+const KEY_BYTES_MAX: usize = 253;
+
+const KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+
+/// What is wrong with a key of a ConfigMap or a Secret, in Kubernetes' words.
+pub fn data_key(key: &str) -> Option<String> {
+    if key.len() > KEY_BYTES_MAX {
+        return Some(format!("must be no more than {KEY_BYTES_MAX} bytes"));
+    }
+    let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if key.is_empty() || !key.bytes().all(inner) {
+        return Some(KEY.into());
+    }
+    match key {
+        "." => Some("must not be '.'".into()),
+        ".." => Some("must not be '..'".into()),
+        key if key.starts_with("..") => Some("must not start with '..'".into()),
+        _ => None,
+    }
+}
+
+/// The keys of `path`.
+pub fn data_keys<'a>(path: &str, keys: impl Iterator<Item = &'a String>, causes: &mut Causes) {
+    for key in keys {
+        if let Some(problem) = data_key(key) {
+            causes.invalid(format!("{path}[{key}]"), key, &problem);
+        }
+    }
+}
+
+/// The size of all values together.
+pub fn data_size(path: &str, bytes: usize, causes: &mut Causes) {
+    if bytes > DATA_BYTES_MAX {
+        causes.too_long(path, DATA_BYTES_MAX);
+    }
+}
+
+/// An address.
+pub fn ip(path: &str, address: &str, causes: &mut Causes) {
+    if address.parse::<IpAddr>().is_err() {
+        causes.invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    }
+}
+
+/// An IPv4 address.
+pub fn ipv4(path: &str, address: &str, causes: &mut Causes) {
+    if address.parse::<Ipv4Addr>().is_err() {
+        causes.invalid(path, address, "must be an IPv4 address");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_file_names() {
+        for good in ["a", "A_b-c.d", ".dockerconfigjson"] {
+            assert_eq!(data_key(good), None);
+        }
+        for bad in ["", "a/b", ".", "..", "..a", "a b"] {
+            assert!(data_key(bad).is_some(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The `scale` subresource: how many replicas are wanted, how many there are, and which they are.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::{Map, Value, json};
+
+use crate::selector::LabelSelector as Selector;
+use crate::{Names, Object, StatusError};
+
+/// The scale of an object that has `spec.replicas`, `status.replicas` and `spec.selector`.
+pub(crate) fn of(object: &Object) -> Option<Value> {
+    let value = object.to_value().ok()?;
+    let stored = value.get("metadata")?;
+    let mut metadata = Map::new();
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(known) = stored.get(name) {
+            metadata.insert(name.into(), known.clone());
+        }
+    }
+    let count = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let selector: LabelSelector = serde_json::from_value(value.pointer("/spec/selector")?.clone()).ok()?;
+    let selector = Selector::try_from(&selector).ok()?;
+    Some(json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": count("/spec/replicas")},
+        "status": {"replicas": count("/status/replicas"), "selector": selector.to_string()},
+    }))
+}
+
+/// The object as a client would send it to have the scale's number of replicas, at the version the scale names.
+pub(crate) fn set(names: &Names, object: &Object, scale: &Value) -> Result<Value, StatusError> {
+    let mut value = object.to_value().map_err(StatusError::internal)?;
+    let replicas = match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => 0,
+        Some(replicas) => replicas.as_i64().ok_or_else(|| {
+            StatusError::bad_request(format!(
+                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal {replicas} into Go struct field ScaleSpec.spec.replicas of type int32"
+            ))
+        })?,
+    };
+    if replicas < 0 {
+        let cause = crate::Cause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let scale = Names { group: "autoscaling", kind: "Scale", ..names.clone() };
+        return Err(StatusError::invalid(&scale, object.key().name(), vec![cause]));
+    }
+    value["spec"]["replicas"] = replicas.into();
+    match scale.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
+        Some(version) if !version.is_empty() => value["metadata"]["resourceVersion"] = version.into(),
+        _ => drop(value["metadata"].as_object_mut().and_then(|metadata| metadata.remove("resourceVersion"))),
+    }
+    Ok(value)
+}
