@@ -1,0 +1,137 @@
+//! All nodes with what is left of them: the scheduler's table, and the decision over it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use api::kinds;
+use k8s_openapi::api::core::v1::{self, Pod};
+use state::Snapshot;
+
+use crate::demand::owner_of;
+use crate::node::Node;
+use crate::{Demand, Resources, Unplaceable, fit, score};
+
+/// The name of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeName(Arc<str>);
+
+/// Every node, its room, and who is on it.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    index: HashMap<NodeName, usize>,
+    /// How many pods of an owner each node has; nodes without one are left out.
+    siblings: HashMap<Arc<str>, BTreeMap<usize, u32>>,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The nodes of a snapshot with the pods that are bound to them. Pods that have ended take no room, and nodes on their way
+    /// out take no pods.
+    pub fn of(view: &Snapshot) -> Self {
+        let mut cluster = Self::default();
+        for object in view.list(kinds::NODE).filter(|node| !node.meta().is_terminating()) {
+            if let Ok(node) = object.decode::<v1::Node>() {
+                let node = Node::new(object.key().name(), node);
+                cluster.index.insert(node.name.clone(), cluster.nodes.len());
+                cluster.nodes.push(node);
+            }
+        }
+        for place in 0..cluster.nodes.len() {
+            let name = cluster.nodes[place].name.clone();
+            for pod in view.pods_on(name.as_str()) {
+                if let Ok(pod) = pod.decode::<Pod>()
+                    && !has_ended(&pod)
+                {
+                    cluster.settle(place, &Resources::asked_by(&pod), owner_of(&pod));
+                }
+            }
+        }
+        cluster
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The best node for a pod; among equals, `seed` decides.
+    pub fn place(&self, demand: &Demand, seed: u64) -> Result<NodeName, Unplaceable> {
+        let siblings = demand.owner.as_ref().and_then(|owner| self.siblings.get(owner));
+        let siblings_most = siblings.into_iter().flat_map(BTreeMap::values).copied().max().unwrap_or(0);
+        let mut counted = siblings.into_iter().flatten().peekable();
+        let mut best = None;
+        let mut refused = Unplaceable { nodes: self.nodes.len(), ..Unplaceable::default() };
+        for (place, node) in self.nodes.iter().enumerate() {
+            let count = counted.next_if(|(counted, _)| **counted == place).map_or(0, |(_, count)| *count);
+            let obstacles = fit::obstacles(node, demand);
+            if obstacles.is_empty() {
+                let rank = (score::score(node, demand, count, siblings_most), lot(seed, place));
+                best = best.max(Some((rank, place)));
+            } else if best.is_none() {
+                for reason in obstacles {
+                    *refused.reasons.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        best.map(|(_, place)| self.nodes[place].name.clone()).ok_or(refused)
+    }
+
+    /// Takes a decision as carried out, so that the next one knows of it.
+    pub fn assume(&mut self, node: &NodeName, demand: &Demand) {
+        if let Some(place) = self.index.get(node) {
+            self.settle(*place, &demand.resources, demand.owner.clone());
+        }
+    }
+
+    fn settle(&mut self, place: usize, asked: &Resources, owner: Option<Arc<str>>) {
+        self.nodes[place].take(asked);
+        if let Some(owner) = owner {
+            *self.siblings.entry(owner).or_default().entry(place).or_default() += 1;
+        }
+    }
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// A lot drawn for a place: the same for the same seed, without order among places.
+fn lot(seed: u64, place: usize) -> u64 {
+    let mut lot = seed ^ (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    lot = (lot ^ (lot >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    lot = (lot ^ (lot >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    lot ^ (lot >> 31)
+}
+
+// === impl NodeName ===
+
+impl NodeName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What a pod asks of a node, read once and compared with many.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
+
+use crate::Resources;
+
+/// What a pod asks of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    pub(crate) resources: Resources,
+    pub(crate) node_name: Option<String>,
+    pub(crate) node_selector: BTreeMap<String, String>,
+    /// The node must be described by one of them; `None` asks nothing.
+    pub(crate) required: Option<Vec<NodeSelectorTerm>>,
+    pub(crate) preferred: Vec<PreferredSchedulingTerm>,
+    pub(crate) tolerations: Vec<Toleration>,
+    /// The uid of the controlling owner, whose pods are kept apart.
+    pub(crate) owner: Option<Arc<str>>,
+}
+
+// === impl Demand ===
+
+impl Demand {
+    /// What `pod` asks.
+    pub fn of(pod: &Pod) -> Self {
+        let resources = Resources::asked_by(pod);
+        let owner = owner_of(pod);
+        let Some(spec) = &pod.spec else { return Self { resources, owner, ..Self::default() } };
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+        let preferred = affinity.and_then(|it| it.preferred_during_scheduling_ignored_during_execution.as_ref());
+        Self {
+            resources,
+            node_name: spec.node_name.clone().filter(|name| !name.is_empty()),
+            node_selector: spec.node_selector.clone().unwrap_or_default(),
+            required: required.map(|selector| selector.node_selector_terms.clone()),
+            preferred: preferred.cloned().unwrap_or_default(),
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
+            owner,
+        }
+    }
+}
+
+/// The uid of the owner that manages the pod.
+pub(crate) fn owner_of(pod: &Pod) -> Option<Arc<str>> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str().into())
+}

@@ -1,0 +1,62 @@
+//! Whether a node can take a pod at all.
+//!
+//! The rules are asked in Kubernetes' order and the first that says no speaks for the node; only resources name everything
+//! that is short.
+
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::node::Node;
+use crate::{Demand, Reason, affinity, tolerates};
+
+/// Every reason why `node` cannot take the pod; none if it can.
+pub(crate) fn obstacles(node: &Node, demand: &Demand) -> Vec<Reason> {
+    if node.is_cordoned() && !tolerates(&demand.tolerations, &cordon()) {
+        return vec![Reason::Cordoned];
+    }
+    if demand.node_name.as_deref().is_some_and(|wanted| wanted != node.name.as_str()) {
+        return vec![Reason::OtherNodeAskedFor];
+    }
+    if let Some(taint) = repelling(node, demand) {
+        let value = taint.value.clone().unwrap_or_default();
+        return vec![Reason::Tainted { key: taint.key.clone(), value }];
+    }
+    if !is_meant(node, demand) {
+        return vec![Reason::NotSelected];
+    }
+    shortages(node, demand)
+}
+
+fn cordon() -> Taint {
+    Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() }
+}
+
+fn repelling<'a>(node: &'a Node, demand: &Demand) -> Option<&'a Taint> {
+    let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    node.taints().iter().filter(hard).find(|taint| !tolerates(&demand.tolerations, taint))
+}
+
+fn is_meant(node: &Node, demand: &Demand) -> bool {
+    let described =
+        |terms: &Vec<_>| terms.iter().any(|term| affinity::describes(term, node.name.as_str(), node.labels()));
+    affinity::has_all(node.labels(), &demand.node_selector) && demand.required.as_ref().is_none_or(described)
+}
+
+fn shortages(node: &Node, demand: &Demand) -> Vec<Reason> {
+    let (asked, taken, room) = (&demand.resources, &node.taken, &node.allocatable);
+    let mut short = Vec::new();
+    if taken.pods + asked.pods > room.pods {
+        short.push(Reason::TooManyPods);
+    }
+    let mut compare = |name: &str, asked: i64, taken: i64, room: i64| {
+        if asked > 0 && asked > room.saturating_sub(taken) {
+            short.push(Reason::Insufficient(name.into()));
+        }
+    };
+    compare("cpu", asked.cpu_milli, taken.cpu_milli, room.cpu_milli);
+    compare("memory", asked.memory_bytes, taken.memory_bytes, room.memory_bytes);
+    for (name, asked) in &asked.others {
+        let of = |resources: &crate::Resources| resources.others.get(name).copied().unwrap_or(0);
+        compare(name, *asked, of(taken), of(room));
+    }
+    short
+}

@@ -1,0 +1,66 @@
+//! A node as the scheduler sees it: what it is called and labelled, and how much of it is left.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use k8s_openapi::api::core::v1;
+
+use crate::{NodeName, Resources};
+
+/// What a pod without requests is taken to need when nodes are compared, so that such pods spread too; the figures are
+/// Kubernetes' own.
+const CPU_MILLI_ASSUMED: i64 = 100;
+const MEMORY_BYTES_ASSUMED: i64 = 200 << 20;
+
+/// A node, its room and what is taken of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) allocatable: Resources,
+    /// The requests of the pods on it.
+    pub(crate) taken: Resources,
+    /// The same, with the assumed needs of pods that ask nothing: cpu, memory.
+    pub(crate) weight: (i64, i64),
+    typed: Arc<v1::Node>,
+}
+
+// === impl Node ===
+
+impl Node {
+    pub(crate) fn new(name: &str, typed: Arc<v1::Node>) -> Self {
+        let status = typed.status.as_ref();
+        let room = status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
+        Self {
+            name: NodeName::from(name),
+            allocatable: room.map(Resources::of).unwrap_or_default(),
+            taken: Resources::default(),
+            weight: (0, 0),
+            typed,
+        }
+    }
+
+    pub(crate) fn take(&mut self, asked: &Resources) {
+        let (cpu, memory) = weight(asked);
+        self.weight = (self.weight.0.saturating_add(cpu), self.weight.1.saturating_add(memory));
+        self.taken.add(asked);
+    }
+
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
+        self.typed.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    pub(crate) fn taints(&self) -> &[v1::Taint] {
+        self.typed.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_cordoned(&self) -> bool {
+        self.typed.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
+    }
+}
+
+/// How heavy a pod is when nodes are compared: cpu, memory.
+pub(crate) fn weight(asked: &Resources) -> (i64, i64) {
+    let or = |asked: i64, assumed: i64| if asked == 0 { assumed } else { asked };
+    (or(asked.cpu_milli, CPU_MILLI_ASSUMED), or(asked.memory_bytes, MEMORY_BYTES_ASSUMED))
+}

@@ -1,0 +1,63 @@
+//! A "no" that carries every reason, in the words that people know from Kubernetes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why no node can take a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Unplaceable {
+    /// How many nodes were asked.
+    pub nodes: usize,
+    /// How many of them gave each reason.
+    pub reasons: BTreeMap<Reason, usize>,
+}
+
+/// Why a node cannot take a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// It takes no new pods.
+    Cordoned,
+    /// The pod asks for another node by name.
+    OtherNodeAskedFor,
+    /// It has a taint that the pod does not tolerate.
+    Tainted {
+        /// The taint's key.
+        key: String,
+        /// The taint's value, often empty.
+        value: String,
+    },
+    /// The pod's selector or affinity does not describe it.
+    NotSelected,
+    /// It has as many pods as it takes.
+    TooManyPods,
+    /// It has too little left of a resource.
+    Insufficient(String),
+}
+
+// === impl Unplaceable ===
+
+impl fmt::Display for Unplaceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes == 0 {
+            return f.write_str("no nodes available to schedule pods");
+        }
+        let mut told: Vec<String> = self.reasons.iter().map(|(reason, nodes)| format!("{nodes} {reason}")).collect();
+        told.sort();
+        write!(f, "0/{} nodes are available: {}.", self.nodes, told.join(", "))
+    }
+}
+
+// === impl Reason ===
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cordoned => f.write_str("node(s) were unschedulable"),
+            Self::OtherNodeAskedFor => f.write_str("node(s) didn't match the requested node name"),
+            Self::Tainted { key, value } => write!(f, "node(s) had untolerated taint {{{key}: {value}}}"),
+            Self::NotSelected => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::TooManyPods => f.write_str("Too many pods"),
+            Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+        }
+    }
+}
