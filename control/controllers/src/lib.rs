@@ -1,1 +1,92 @@
-//! To be written.
+//! What the cluster should do next: pure looks at the world, one controller per concern.
+//!
+//! A controller is asked about a key and answers with a [`Plan`]: the transactions it wants, and when to look again. It gets
+//! the world and never the event, so that a restart, a hint and a full scan take one path. It owns no clock and no chance:
+//! both come in a [`Look`]. The scheduler is one more of them.
+//!
+//! The laws that all of them keep:
+//! - what was read is guarded, so that a plan made on an old snapshot conflicts and changes nothing;
+//! - planning again on the world that a plan made changes nothing;
+//! - what a controller creates is admitted as if a client had sent it.
+
+mod conditions;
+mod created;
+mod deletion;
+mod deployment;
+mod edit;
+mod endpoints;
+mod event_expiry;
+mod garbage_collection;
+mod look;
+mod namespace;
+mod node_lifecycle;
+mod owners;
+mod plan;
+mod pod_cidr;
+mod pod_garbage;
+mod pods;
+mod queue;
+mod record;
+mod replica_set;
+mod scheduling;
+mod selector;
+mod taint_eviction;
+
+#[cfg(test)]
+mod notation;
+
+use api::Key;
+use jiff::{SignedDuration, Timestamp};
+use state::{Event, Snapshot};
+
+pub use look::Look;
+pub use plan::Plan;
+pub use queue::{Outcome, Queue};
+
+/// One concern of the cluster, seen to whenever something that matters to it changes.
+pub trait Controller: Send + Sync {
+    /// What it is called in logs.
+    fn name(&self) -> &'static str;
+
+    /// The keys to look at because of an event, in the world after it. An event that tells of an object as if it had just
+    /// been added must lead to every key that the object matters to: that is how the full scan finds them.
+    fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key>;
+
+    /// What this world wants done about a key.
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan;
+}
+
+/// What the controllers are told about the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How long a node may be silent before it counts as lost. Kubernetes' own default: four renewals of a lease missed.
+    pub node_grace: SignedDuration,
+    /// When this control plane began to listen: nobody is blamed for silence before that.
+    pub started: Timestamp,
+}
+
+/// Every controller of the cluster.
+pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(namespace::Namespaces),
+        Box::new(garbage_collection::GarbageCollection),
+        Box::new(deployment::Deployments),
+        Box::new(replica_set::ReplicaSets),
+        Box::new(scheduling::Scheduling),
+        Box::new(endpoints::Endpoints),
+        Box::new(node_lifecycle::NodeLifecycle::new(config)),
+        Box::new(pod_cidr::PodCidrs),
+        Box::new(taint_eviction::TaintEviction),
+        Box::new(pod_garbage::PodGarbage),
+        Box::new(event_expiry::EventExpiry),
+    ]
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The defaults, for a control plane that begins to listen at `started`.
+    pub fn starting(started: Timestamp) -> Self {
+        Self { node_grace: SignedDuration::from_secs(40), started }
+    }
+}

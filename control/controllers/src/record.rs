@@ -1,0 +1,113 @@
+//! Telling what happened, as Kubernetes' Event objects, so that `kubectl describe` tells the story.
+//!
+//! An event's name follows from what it says of whom: saying it again finds the first telling and counts it up.
+
+use api::{Object, kinds};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use state::{Guard, Snapshot, Txn};
+
+use crate::Look;
+use crate::edit::written;
+
+/// What is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Tale<'a> {
+    /// Who tells it, such as `deployment-controller`.
+    pub(crate) by: &'static str,
+    /// Whether someone should worry.
+    pub(crate) tone: Tone,
+    /// One CamelCase word.
+    pub(crate) reason: &'static str,
+    /// A sentence.
+    pub(crate) message: &'a str,
+}
+
+/// Whether someone should worry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// The cluster's daily life.
+    Normal,
+    /// Something a person should look at.
+    Warning,
+}
+
+/// Tells it of `about`. In a namespace that is absent or on its way out nothing can be told.
+pub(crate) fn told(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>) -> Txn {
+    let place = match about.key().namespace() {
+        "" => "default",
+        namespace => namespace,
+    };
+    let home = kinds::NAMESPACE.cluster_key(place);
+    if view.get(&home).is_none_or(|namespace| namespace.meta().is_terminating()) {
+        return Txn::default();
+    }
+    let name = format!("{}.{}", about.key().name(), fingerprint(about, tale));
+    let key = kinds::EVENT.key(place, &name);
+    let event = match view.get(&key).and_then(|known| known.decode::<Event>().ok()) {
+        Some(known) => again(&known, look),
+        None => first(about, tale, place, name, look),
+    };
+    let put = |event| Txn::default().guard(Guard::Alive(home)).put(event);
+    written(kinds::EVENT, &event).map_or_else(Txn::default, put)
+}
+
+fn again(known: &Event, look: Look) -> Event {
+    let count = known.count.unwrap_or(1).saturating_add(1);
+    Event { count: Some(count), last_timestamp: Some(look.time()), ..known.clone() }
+}
+
+fn first(about: &Object, tale: &Tale<'_>, place: &str, name: String, look: Look) -> Event {
+    let uid = look.uid(&format!("event {place}/{name}"));
+    let tone = match tale.tone {
+        Tone::Normal => "Normal",
+        Tone::Warning => "Warning",
+    };
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(place.into()),
+            uid: Some(uid),
+            creation_timestamp: Some(look.time()),
+            ..ObjectMeta::default()
+        },
+        involved_object: reference(about),
+        reason: Some(tale.reason.into()),
+        message: Some(tale.message.into()),
+        type_: Some(tone.into()),
+        count: Some(1),
+        first_timestamp: Some(look.time()),
+        last_timestamp: Some(look.time()),
+        source: Some(EventSource { component: Some(tale.by.into()), host: None }),
+        reporting_component: Some(tale.by.into()),
+        reporting_instance: Some(String::new()),
+        ..Event::default()
+    }
+}
+
+/// A reference to an object as it was read.
+pub(crate) fn reference(object: &Object) -> ObjectReference {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Versioned {
+        api_version: String,
+    }
+    let version = serde_json::from_slice::<Versioned>(object.body()).ok();
+    let namespace = object.key().namespace();
+    ObjectReference {
+        api_version: version.map(|it| it.api_version),
+        kind: Some(object.key().kind().kind.into()),
+        name: Some(object.key().name().into()),
+        namespace: (!namespace.is_empty()).then(|| namespace.into()),
+        uid: Some(object.meta().uid.to_string()),
+        resource_version: Some(object.revision().to_string()),
+        field_path: None,
+    }
+}
+
+fn fingerprint(about: &Object, tale: &Tale<'_>) -> String {
+    let words = [&*about.meta().uid, tale.by, tale.reason, tale.message];
+    hex::encode(&Sha256::digest(words.join("\0"))[..8])
+}

@@ -1,0 +1,150 @@
+//! ReplicaSets: as many pods as asked for.
+//!
+//! Pods come in one transaction with the status that counts them, guarded by the set's revision; they go one by one, each
+//! guarded by its own, because agents write pods all the time and one that moved should not hold up the others. Pods that
+//! match and have no manager are adopted; pods that are managed and no longer match are released.
+
+mod claim;
+mod pod;
+mod ranking;
+mod status;
+
+pub(crate) use status::number;
+
+use std::sync::Arc;
+
+use api::{Key, Object, kinds};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use state::{Event, Guard, Snapshot, Txn};
+
+use crate::deletion::{Propagation, delete};
+use crate::record::{Tale, Tone, told};
+use crate::{Controller, Look, Plan, owners, pods};
+
+/// Enough for a rollout to be quick, few enough for one record of the log.
+const PODS_PER_LOOK_MAX: usize = 100;
+/// Who tells the events.
+const COMPONENT: &str = "replicaset-controller";
+
+/// The controller of ReplicaSets.
+pub(crate) struct ReplicaSets;
+
+/// One of the set's pods.
+#[derive(Clone)]
+pub(crate) struct Replica<'a> {
+    pub(crate) object: &'a Object,
+    pub(crate) pod: Arc<Pod>,
+}
+
+// === impl ReplicaSets ===
+
+impl Controller for ReplicaSets {
+    fn name(&self) -> &'static str {
+        "replicaset"
+    }
+
+    fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key> {
+        match event.key().kind() {
+            kinds::REPLICA_SET => vec![event.key().clone()],
+            kinds::POD => {
+                let mut keys = owners::managers(event, kinds::REPLICA_SET);
+                if event.after().is_some_and(|pod| pod.meta().controller().is_none()) {
+                    keys.extend(claim::candidates(event.latest(), view));
+                }
+                keys
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+        let Some(object) = view.get(key) else { return Plan::nothing() };
+        let Ok(set) = object.decode::<ReplicaSet>() else { return Plan::nothing() };
+        let Some(spec) = &set.spec else { return Plan::nothing() };
+        let claims = claim::claims(object, &set, view);
+        if !claims.is_empty() {
+            return claims.into_iter().collect();
+        }
+        let replicas = replicas(object, view);
+        let active: Vec<&Replica<'_>> = replicas.iter().filter(|replica| pods::is_active(&replica.pod)).collect();
+        let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
+        let again = next_available(&active, spec.min_ready_seconds.unwrap_or(0), look.now);
+        if active.len() > wanted && !object.meta().is_terminating() {
+            return shrink(object, &active, active.len() - wanted, view, look).again_at(again);
+        }
+        let missing = if object.meta().is_terminating() { 0 } else { wanted - active.len() };
+        grow(object, &set, &active, missing, view, look).again_at(again)
+    }
+}
+
+/// The pods that the set manages, whatever has become of them.
+pub(crate) fn replicas<'a>(set: &Object, view: &'a Snapshot) -> Vec<Replica<'a>> {
+    let owned = view.owned_by(&set.meta().uid).filter(|it| it.key().kind() == kinds::POD);
+    let managed = owned.filter(|it| owners::is_managed_by(it.meta(), set));
+    managed.filter_map(|object| Some(Replica { object, pod: object.decode::<Pod>().ok()? })).collect()
+}
+
+fn next_available(active: &[&Replica<'_>], seconds: i32, now: Timestamp) -> Option<Timestamp> {
+    let due = |replica: &&Replica<'_>| match pods::availability(&replica.pod, seconds, now) {
+        pods::Availability::From(due) => Some(due),
+        _ => None,
+    };
+    active.iter().filter_map(due).min()
+}
+
+/// Creates what is missing and says in the same breath how many there are now.
+fn grow(
+    object: &Object,
+    set: &ReplicaSet,
+    active: &[&Replica<'_>],
+    missing: usize,
+    view: &Snapshot,
+    look: Look,
+) -> Plan {
+    let mut txn = Txn::default().guard(Guard::Unchanged(object.key().clone(), object.revision()));
+    let mut created = Vec::new();
+    let mut refused = None;
+    for n in 0..missing.min(PODS_PER_LOOK_MAX) {
+        match pod::create(object, set, n, view, look) {
+            Ok(pod) => {
+                let message = format!("Created pod: {}", pod.key().name());
+                let tale = Tale { by: COMPONENT, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };
+                txn = txn.and(told(view, look, object, &tale)).guard(Guard::Absent(pod.key().clone())).put(pod.clone());
+                created.push(pod);
+            }
+            Err(why) => {
+                let message = format!("Error creating: {why}");
+                let tale = Tale { by: COMPONENT, tone: Tone::Warning, reason: "FailedCreate", message: &message };
+                txn = if refused.is_none() && !status::says_refused(set, &why) {
+                    txn.and(told(view, look, object, &tale))
+                } else {
+                    txn
+                };
+                refused = Some(why);
+                break;
+            }
+        }
+    }
+    if !created.is_empty() {
+        txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(object.key().namespace())));
+    }
+    let status = status::updated(object, active, &created, refused.as_deref(), look);
+    Plan::of(status.into_iter().fold(txn, Txn::put))
+}
+
+fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapshot, look: Look) -> Plan {
+    let doomed = ranking::doomed(object, active, excess.min(PODS_PER_LOOK_MAX), view, look.now);
+    let unchanged = Guard::Unchanged(object.key().clone(), object.revision());
+    let txns = doomed.into_iter().map(|replica| {
+        let message = format!("Deleted pod: {}", replica.object.key().name());
+        let tale = Tale { by: COMPONENT, tone: Tone::Normal, reason: "SuccessfulDelete", message: &message };
+        let gone = delete(replica.object, Propagation::Background, look.now);
+        gone.guard(unchanged.clone()).and(told(view, look, object, &tale))
+    });
+    txns.collect()
+}
+
+#[cfg(test)]
+mod tests;

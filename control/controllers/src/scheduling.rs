@@ -1,0 +1,138 @@
+//! Pods get nodes.
+//!
+//! All pods without a node are one key: decisions made side by side on one snapshot would all see the same empty node, so one
+//! look places every waiting pod in turn and remembers what it gave away. The bindings then stand alone, each guarded by its
+//! pod's revision and by its node being there.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use api::{GroupKind, Key, Object, kinds};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use scheduler::{Cluster, Demand, NodeName};
+use state::{Event, Guard, Snapshot, Txn};
+
+use crate::conditions::{Says, pod_says};
+use crate::edit::replaced;
+use crate::record::{Tale, Tone, told};
+use crate::{Controller, Look, Plan, pods};
+
+/// The scheduler that pods name when they mean this one.
+const SCHEDULER: &str = "default-scheduler";
+/// One transaction each; more than this wait for the next look, so that a look stays short.
+const PODS_PER_LOOK_MAX: usize = 1_000;
+
+/// The controller that binds pods to nodes.
+pub(crate) struct Scheduling;
+
+/// Every pod that waits for a node.
+fn waiting_room() -> Key {
+    GroupKind::new("coracle", "Scheduling").cluster_key("waiting")
+}
+
+// === impl Scheduling ===
+
+impl Controller for Scheduling {
+    fn name(&self) -> &'static str {
+        "scheduling"
+    }
+
+    fn affected(&self, event: &Event, _view: &Snapshot) -> Vec<Key> {
+        let matters = match event.key().kind() {
+            kinds::POD => pod_matters(event),
+            kinds::NODE => node_matters(event),
+            _ => false,
+        };
+        if matters { vec![waiting_room()] } else { Vec::new() }
+    }
+
+    fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look) -> Plan {
+        let mut waiting: Vec<(&Object, Arc<Pod>)> = view.list(kinds::POD).filter_map(waits).collect();
+        if waiting.is_empty() {
+            return Plan::nothing();
+        }
+        waiting.sort_by_key(|(object, pod)| {
+            let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+            (Reverse(priority), object.meta().creation_timestamp, object.revision())
+        });
+        let mut cluster = Cluster::of(view);
+        let decisions = waiting.into_iter().map(|(object, pod)| decide(&mut cluster, object, &pod, view, look));
+        decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect()
+    }
+}
+
+/// A pod that waits, or that gives room back.
+fn pod_matters(event: &Event) -> bool {
+    let takes_room =
+        |pod: &Object| pod.decode::<Pod>().is_ok_and(|pod| pods::node(&pod).is_some() && !pods::has_ended(&pod));
+    let waits_now = event.after().is_some_and(|pod| waits(pod).is_some());
+    waits_now || (event.before().is_some_and(takes_room) && !event.after().is_some_and(takes_room))
+}
+
+/// A node that is new, gone, or different in what placement asks about; heartbeats are not.
+fn node_matters(event: &Event) -> bool {
+    let facts = |object: &Object| {
+        let node = object.decode::<Node>().ok()?;
+        let status = node.status.clone().unwrap_or_default();
+        let spec = node.spec.clone().unwrap_or_default();
+        Some((object.meta().labels.clone(), spec.taints, spec.unschedulable, status.allocatable, status.capacity))
+    };
+    event.before().and_then(facts) != event.after().and_then(facts)
+}
+
+fn waits(object: &Object) -> Option<(&Object, Arc<Pod>)> {
+    if object.meta().is_terminating() {
+        return None;
+    }
+    let pod = object.decode::<Pod>().ok()?;
+    let spec = pod.spec.as_ref()?;
+    let ours = spec.scheduler_name.as_deref().is_none_or(|name| name.is_empty() || name == SCHEDULER);
+    (ours && pods::node(&pod).is_none() && !pods::has_ended(&pod)).then_some((object, pod))
+}
+
+fn decide(cluster: &mut Cluster, object: &Object, pod: &Pod, view: &Snapshot, look: Look) -> Txn {
+    if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        return says_waiting(object, "SchedulingGated", message, look);
+    }
+    let demand = Demand::of(pod);
+    match cluster.place(&demand, look.number(&object.meta().uid)) {
+        Ok(node) => {
+            cluster.assume(&node, &demand);
+            bind(object, &node, view, look)
+        }
+        Err(reasons) => {
+            let message = reasons.to_string();
+            let waiting = says_waiting(object, "Unschedulable", &message, look);
+            let tale = Tale { by: SCHEDULER, tone: Tone::Warning, reason: "FailedScheduling", message: &message };
+            if waiting.is_empty() { waiting } else { waiting.and(told(view, look, object, &tale)) }
+        }
+    }
+}
+
+fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
+    let bound = replaced::<Pod>(object, |pod| {
+        pod.spec.get_or_insert_default().node_name = Some(node.to_string());
+        let conditions = &mut pod.status.get_or_insert_default().conditions;
+        let says = Says { kind: "PodScheduled", status: "True", reason: "", message: "" };
+        pod_says(conditions, says, &look.time());
+        for condition in conditions.iter_mut().flatten().filter(|condition| condition.type_ == "PodScheduled") {
+            (condition.reason, condition.message) = (None, None);
+        }
+    });
+    let (namespace, name) = (object.key().namespace(), object.key().name());
+    let message = format!("Successfully assigned {namespace}/{name} to {node}");
+    let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Scheduled", message: &message };
+    bound.guard(Guard::Alive(kinds::NODE.cluster_key(node.as_str()))).and(told(view, look, object, &tale))
+}
+
+fn says_waiting(object: &Object, reason: &'static str, message: &str, look: Look) -> Txn {
+    replaced::<Pod>(object, |pod| {
+        let status = pod.status.get_or_insert_default();
+        let says = Says { kind: "PodScheduled", status: "False", reason, message };
+        pod_says(&mut status.conditions, says, &look.time());
+    })
+}
+
+#[cfg(test)]
+mod tests;

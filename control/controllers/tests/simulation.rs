@@ -1,0 +1,67 @@
+//! Generated histories of a cluster: people change their minds, pods come up and fail, nodes die and return, and the
+//! controllers look at it all in any order, on worlds that have moved on by the time they are done.
+//!
+//! What must hold at every revision is checked at every revision; what must hold in the end is checked once the world is at
+//! rest. Histories that once broke a law are kept by name.
+
+#[path = "simulation/actors.rs"]
+mod actors;
+#[path = "simulation/laws.rs"]
+mod laws;
+#[path = "simulation/world.rs"]
+mod world;
+
+use proptest::prelude::*;
+
+use actors::{Step, step};
+use world::World;
+
+/// Plays a history, lets the world come to rest, and checks every law.
+fn play(seed: u64, steps: &[Step]) {
+    let mut world = World::new(seed, vec![laws::always]);
+    for one in steps {
+        world.act(one);
+        world.look(3);
+    }
+    world.rest();
+    laws::at_rest(&world);
+}
+
+/// Plays a rolling update: only the image changes, pods only come up, and the bounds hold at every revision.
+fn roll(seed: u64, replicas: u8, surge: u8, unavailable: u8, looks: &[u8]) {
+    let mut world = World::new(seed, vec![laws::always]);
+    world.act(&Step::Apply { name: 0, replicas, image: 0, surge, unavailable });
+    world.rest();
+    world.laws.push(laws::within_bounds);
+    for (round, count) in looks.iter().enumerate() {
+        if round % 5 == 0 {
+            world.act(&Step::SetImage { name: 0, image: (round / 5 + 1) as u8 });
+        }
+        world.look(usize::from(*count));
+        world.act(&Step::Agents { lazy: true });
+    }
+    world.rest();
+    laws::at_rest(&world);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_world_comes_to_rest_and_keeps_the_laws(seed: u64, steps in proptest::collection::vec(step(), 1..60)) {
+        play(seed, &steps);
+    }
+
+    #[test]
+    fn a_rolling_update_stays_within_its_bounds(
+        seed: u64, replicas in 1_u8..8, surge in 0_u8..4, unavailable in 0_u8..4,
+        looks in proptest::collection::vec(0_u8..6, 1..40),
+    ) {
+        roll(seed, replicas, surge, unavailable, &looks);
+    }
+}
+
+#[test]
+fn nothing_happens_in_an_empty_world() {
+    play(0, &[]);
+}

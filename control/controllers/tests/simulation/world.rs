@@ -1,0 +1,229 @@
+//! The loop of `manager`, with the time and the order of everything in the hands of the test.
+
+use std::collections::BTreeMap;
+
+use api::{Key, Object, Revision, kinds};
+use controllers::{Controller, Look, Outcome, Plan, Queue};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use state::{Change, Event, Snapshot, Txn};
+
+use crate::actors::{self, Step};
+
+/// What must hold after every event.
+pub(crate) type Law = fn(&World, &Event);
+
+type Task = (usize, Key);
+
+/// A cluster whose time is a number.
+pub(crate) struct World {
+    pub(crate) view: Snapshot,
+    pub(crate) now: Timestamp,
+    pub(crate) laws: Vec<Law>,
+    /// Nodes whose agents do not act.
+    pub(crate) dead: Vec<String>,
+    controllers: Vec<Box<dyn Controller>>,
+    queue: Queue<Task>,
+    /// Looks that were made and not yet carried out, on a world that may be gone by then.
+    open: Vec<(Task, Plan)>,
+    chance: u64,
+    /// The last things done, for whoever reads a failure.
+    diary: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, laws: Vec<Law>) -> Self {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().expect("a time");
+        let controllers = controllers::all(&controllers::Config::starting(now));
+        let mut world = Self {
+            view: Snapshot::load(Revision(1), []),
+            now,
+            laws,
+            dead: Vec::new(),
+            controllers,
+            queue: Queue::new(),
+            open: Vec::new(),
+            chance: seed,
+            diary: Vec::new(),
+        };
+        for name in ["default", "kube-node-lease", "shop"] {
+            world.put(actors::namespace(name));
+        }
+        for name in ["n0", "n1", "n2"] {
+            world.put(actors::node(name, now));
+        }
+        world
+    }
+
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn act(&mut self, step: &Step) {
+        self.diary.push(format!("{step:?}"));
+        actors::act(self, step);
+    }
+
+    /// Writes an object as a client does whose write goes through.
+    pub(crate) fn put(&mut self, object: Object) {
+        self.apply("client", &Txn::default().put(object));
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) {
+        self.apply("client", &Txn::default().remove(key.clone()));
+    }
+
+    /// Changes an object's tree.
+    pub(crate) fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
+        let Some(object) = self.view.get(key) else { return };
+        let mut value: Value = serde_json::from_slice(object.body()).expect("an object is JSON");
+        let spec = value["spec"].clone();
+        edit(&mut value);
+        if value["spec"] != spec {
+            value["metadata"]["generation"] = json!(value["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+        }
+        self.put(Object::from_value(key.kind(), &value).expect("still an object"));
+    }
+
+    /// Lets up to `count` looks happen, begun and ended in any order.
+    pub(crate) fn look(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.draw().is_multiple_of(3) || !self.begin() {
+                self.end();
+            }
+        }
+    }
+
+    /// Begins a look at a key that is due; what it wants is kept for later.
+    fn begin(&mut self) -> bool {
+        let Some(task) = self.queue.pop(self.now + SignedDuration::from_millis(20)) else { return false };
+        let look = Look { now: self.now, seed: self.draw() };
+        let plan = self.controllers[task.0].reconcile(&task.1, &self.view, look);
+        self.open.push((task, plan));
+        true
+    }
+
+    /// Ends one of the looks that were begun.
+    fn end(&mut self) -> bool {
+        if self.open.is_empty() {
+            return false;
+        }
+        let which = self.draw() as usize % self.open.len();
+        let (task, mut plan) = self.open.swap_remove(which);
+        let name = self.controllers[task.0].name();
+        let mut outcome = Outcome::Settled { again: plan.again };
+        while !plan.txns.is_empty() {
+            let txn = plan.txns.swap_remove(self.draw() as usize % plan.txns.len());
+            if !self.apply(name, &txn) {
+                outcome = Outcome::Refused;
+            }
+        }
+        self.queue.done(task, outcome, self.now);
+        true
+    }
+
+    fn apply(&mut self, by: &str, txn: &Txn) -> bool {
+        let Ok((view, events)) = self.view.apply(txn) else { return false };
+        self.view = view;
+        for event in &events {
+            if event.key().kind() != kinds::LEASE {
+                self.diary.push(format!("  {by}: {}", told(event)));
+            }
+            let laws = self.laws.clone();
+            laws.iter().for_each(|law| law(self, event));
+            self.affect(event);
+        }
+        true
+    }
+
+    fn affect(&mut self, event: &Event) {
+        let tasks: Vec<Task> = (0..self.controllers.len())
+            .flat_map(|at| self.controllers[at].affected(event, &self.view).into_iter().map(move |key| (at, key)))
+            .collect();
+        for task in tasks {
+            let due = self.now + SignedDuration::from_millis((self.draw() % 16) as i64);
+            self.queue.add(task, due);
+        }
+    }
+
+    /// Everyone does what there is to do until nothing is left to do: agents act, time passes.
+    pub(crate) fn rest(&mut self) {
+        self.act(&Step::Revive);
+        for _ in 0..40 {
+            self.drain();
+            self.act(&Step::Agents { lazy: false });
+            self.drain();
+            self.act(&Step::Pass { seconds: 12 });
+        }
+        self.drain();
+        let before = self.view.clone();
+        self.scan();
+        self.drain();
+        let changes =
+            || before.objects().filter(|it| self.view.get(it.key()) != Some(it)).map(|it| it.key().to_string());
+        assert_eq!(
+            before.revision(),
+            self.view.revision(),
+            "planning again changed {:?}\n{}",
+            changes().collect::<Vec<_>>(),
+            self.story()
+        );
+    }
+
+    fn scan(&mut self) {
+        for object in self.view.clone().objects() {
+            self.affect(&Event { revision: object.revision(), change: Change::Added(object.clone()) });
+        }
+    }
+
+    fn drain(&mut self) {
+        let mut looks = 0;
+        while self.begin() || self.end() {
+            looks += 1;
+            assert!(looks < 20_000, "the controllers do not come to rest\n{}", self.story());
+            if self.draw().is_multiple_of(2) {
+                self.end();
+            }
+        }
+    }
+
+    /// The last of what happened.
+    pub(crate) fn story(&self) -> String {
+        let last = self.diary.len().saturating_sub(120);
+        self.diary[last..].join("\n")
+    }
+
+    /// The active pods by the deployment that they stand for.
+    pub(crate) fn pods_by_deployment(&self) -> BTreeMap<Key, Vec<&Object>> {
+        let mut pods = BTreeMap::<Key, Vec<&Object>>::new();
+        for pod in self.view.list(kinds::POD).filter(|pod| actors::is_active(pod)) {
+            let set = pod.meta().controller().and_then(|owner| self.view.by_uid(&owner.uid));
+            if let Some(deployment) =
+                set.and_then(|set| set.meta().controller()).and_then(|owner| self.view.by_uid(&owner.uid))
+            {
+                pods.entry(deployment.key().clone()).or_default().push(pod);
+            }
+        }
+        pods
+    }
+}
+
+fn told(event: &Event) -> String {
+    let what = match &event.change {
+        Change::Added(_) => "added",
+        Change::Modified { .. } => "changed",
+        Change::Deleted { .. } => "deleted",
+    };
+    let value: Value = serde_json::from_slice(event.latest().body()).unwrap_or_default();
+    let note = match event.key().kind() {
+        kinds::REPLICA_SET => format!("replicas {} status {}", value["spec"]["replicas"], value["status"]),
+        kinds::EVENT => value["message"].to_string(),
+        kinds::POD => format!("{} on {}", value["status"]["conditions"], value["spec"]["nodeName"]),
+        _ => String::new(),
+    };
+    format!("{what} {}@{} {note}", event.key(), event.revision)
+}
