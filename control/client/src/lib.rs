@@ -1,1 +1,24 @@
-//! To be written.
+//! The API server's door from outside: requests, watches, and a mirror of the world kept up to date by them.
+//!
+//! Speaks TLS and HTTP/2 to any Kubernetes-compatible server. Nothing is decided here; callers get objects, statuses and
+//! streams of events.
+
+mod connection;
+mod error;
+pub mod kubeconfig;
+mod mirror;
+mod path;
+mod pinned;
+mod requests;
+mod upgrade;
+mod watch;
+
+pub use connection::{Body, Client, Identity, Target, no_body};
+pub use error::ClientError;
+pub use kubeconfig::Kubeconfig;
+pub use mirror::{Watched, mirror};
+pub use path::{collection_path, object_path};
+pub use pinned::Recognise;
+pub use requests::{DeleteOptions, ListOptions, PatchType};
+pub use upgrade::Upgraded;
+pub use watch::{WatchEvent, WatchStream};
