@@ -1,0 +1,19 @@
+//! From the word after `image:` to a file that holds a component.
+//!
+//! A [`Reference`] says where an image is; a [`Registry`] brings its manifest and blobs; [`layout`] says which of them is the
+//! component, or why none is; the [`Cache`] keeps components by their digest, and what a reference last meant.
+
+mod cache;
+mod credentials;
+mod layout;
+mod pull;
+mod reference;
+mod registry;
+mod unpack;
+
+pub use cache::{Cache, Image};
+pub use credentials::Credentials;
+pub use layout::NotAComponent;
+pub use pull::{Images, Policy, PullError};
+pub use reference::{InvalidReference, Reference, Version};
+pub use registry::{ClusterRegistry, RegistryError};

@@ -1,0 +1,313 @@
+//! A pod's volumes: directories of the node, made from what the cluster says.
+//!
+//! [`plan`] decides what each volume holds, purely; [`write`] makes it so. Files from config maps, secrets and the downward API lie
+//! in a directory of their own behind the link `..data`, which is swapped whole: a guest sees all of an update or nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection};
+
+use crate::environment::{Surroundings, config_map, field_of, resource_of, secret};
+use crate::pod::{Blocked, NotMounted, Place, container};
+
+/// A volume and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Its name in the pod.
+    pub name: String,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What a volume holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Whatever the pod writes; it goes with the pod.
+    Scratch,
+    /// These files.
+    Files(BTreeMap<PathBuf, Vec<u8>>),
+    /// A directory of the node.
+    Host {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it is made when it is not there.
+        create: bool,
+    },
+}
+
+/// Where a volume lies on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether guests may only read.
+    pub read_only: bool,
+}
+
+/// What every volume of a pod holds.
+pub fn plan(pod: &Pod, around: &Surroundings<'_>) -> Result<Vec<Planned>, NotMounted> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.map(|volume| Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)? })).collect()
+}
+
+fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Content, NotMounted> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let failed = |message: String, unsupported| NotMounted { volume: volume.name.clone(), message, unsupported };
+    let blocked = |blocked: Blocked| failed(blocked.message, false);
+    let files = if let Some(source) = &volume.config_map {
+        config_files(namespace, &source.name, source.items.as_deref(), source.optional, around)
+    } else if let Some(source) = &volume.secret {
+        let name = source.secret_name.as_deref().unwrap_or_default();
+        secret_files(namespace, name, source.items.as_deref(), source.optional, around)
+    } else if let Some(source) = &volume.downward_api {
+        downward_files(pod, source.items.as_deref().unwrap_or_default(), around)
+    } else if let Some(source) = &volume.projected {
+        let mut files = BTreeMap::new();
+        for projection in source.sources.iter().flatten() {
+            files.extend(projected_files(pod, namespace, projection, around).map_err(|error| match error {
+                Projected::Blocked(error) => blocked(error),
+                Projected::Unsupported(kind) => failed(unsupported(kind), true),
+            })?);
+        }
+        Ok(files)
+    } else if volume.empty_dir.is_some() {
+        return Ok(Content::Scratch);
+    } else if let Some(source) = &volume.host_path {
+        let create = match source.type_.as_deref().unwrap_or_default() {
+            "DirectoryOrCreate" => true,
+            "" | "Directory" => false,
+            kind => return Err(failed(format!("hostPath type {kind} is not supported: only directories can be mounted"), true)),
+        };
+        return Ok(Content::Host { path: PathBuf::from(&source.path), create });
+    } else {
+        return Err(failed(unsupported(&kind_of(volume)), true));
+    };
+    files.map(Content::Files).map_err(blocked)
+}
+
+fn unsupported(kind: &str) -> String {
+    format!("volumes of type {kind} are not supported by this node")
+}
+
+/// The name of a volume's source, for those that this node does not have.
+fn kind_of(volume: &Volume) -> String {
+    let value = serde_json::to_value(volume).unwrap_or_default();
+    let members = value.as_object().into_iter().flatten();
+    members.map(|(name, _)| name.clone()).find(|name| name != "name").unwrap_or_else(|| "unknown".to_owned())
+}
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn config_files(
+    namespace: &str,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    around: &Surroundings<'_>,
+) -> Result<Files, Blocked> {
+    let Some(map) = config_map(around.view, namespace, name, optional)? else { return Ok(Files::new()) };
+    let text = map.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+    let binary = map.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+    select(text.chain(binary).collect(), items, optional, "references non-existent config key")
+}
+
+fn secret_files(
+    namespace: &str,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    around: &Surroundings<'_>,
+) -> Result<Files, Blocked> {
+    let Some(secret) = secret(around.view, namespace, name, optional)? else { return Ok(Files::new()) };
+    let data = secret.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect();
+    select(data, items, optional, "references non-existent secret key")
+}
+
+fn select(
+    mut data: BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    missing: &str,
+) -> Result<Files, Blocked> {
+    let Some(items) = items else { return Ok(data.into_iter().map(|(key, value)| (key.into(), value)).collect()) };
+    let mut files = Files::new();
+    for item in items {
+        match data.remove(&item.key) {
+            Some(value) => files.insert(inner_path(&item.path)?, value),
+            None if optional == Some(true) => None,
+            None => return Err(refused(format!("{missing}: {}", item.key))),
+        };
+    }
+    Ok(files)
+}
+
+fn refused(message: String) -> Blocked {
+    Blocked { reason: "CreateContainerConfigError", message }
+}
+
+fn downward_files(pod: &Pod, items: &[DownwardAPIVolumeFile], around: &Surroundings<'_>) -> Result<Files, Blocked> {
+    let mut files = Files::new();
+    for item in items {
+        let value = if let Some(field) = &item.field_ref {
+            field_of(pod, field, around)
+                .ok_or_else(|| refused(format!("failed to get the field {}", field.field_path)))?
+        } else if let Some(resource) = &item.resource_field_ref {
+            let spec = pod.spec.as_ref();
+            let first = spec.and_then(|spec| spec.containers.first());
+            let first = first.ok_or_else(|| refused("the pod has no containers".to_owned()))?;
+            resource_of(pod, first, resource, around)?.to_string()
+        } else {
+            String::new()
+        };
+        files.insert(inner_path(&item.path)?, value.into_bytes());
+    }
+    Ok(files)
+}
+
+enum Projected {
+    Blocked(Blocked),
+    Unsupported(&'static str),
+}
+
+fn projected_files(
+    pod: &Pod,
+    namespace: &str,
+    projection: &VolumeProjection,
+    around: &Surroundings<'_>,
+) -> Result<Files, Projected> {
+    let files = if let Some(source) = &projection.config_map {
+        config_files(namespace, &source.name, source.items.as_deref(), source.optional, around)
+    } else if let Some(source) = &projection.secret {
+        secret_files(namespace, &source.name, source.items.as_deref(), source.optional, around)
+    } else if let Some(source) = &projection.downward_api {
+        downward_files(pod, source.items.as_deref().unwrap_or_default(), around)
+    } else if projection.service_account_token.is_some() {
+        return Err(Projected::Unsupported("projected serviceAccountToken"));
+    } else {
+        return Err(Projected::Unsupported("projected clusterTrustBundle"));
+    };
+    files.map_err(Projected::Blocked)
+}
+
+/// A path below the volume, and nowhere else.
+fn inner_path(path: &str) -> Result<PathBuf, Blocked> {
+    let path = PathBuf::from(path);
+    let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if inside && path.components().next().is_some() {
+        Ok(path)
+    } else {
+        Err(refused(format!("the path {} is not one inside the volume", path.display())))
+    }
+}
+
+/// Makes the volume below `root`, and says where it lies. Nothing happens to what is as planned already.
+pub fn write(root: &Path, planned: &Planned) -> io::Result<Placed> {
+    let path = root.join(&planned.name);
+    match &planned.content {
+        Content::Scratch => {
+            std::fs::create_dir_all(&path)?;
+            Ok(Placed { path, read_only: false })
+        }
+        Content::Files(files) => {
+            std::fs::create_dir_all(&path)?;
+            swap(&path, files)?;
+            Ok(Placed { path, read_only: true })
+        }
+        Content::Host { path: host, create } => {
+            if *create {
+                std::fs::create_dir_all(host)?;
+            }
+            if !host.is_dir() {
+                let message = format!("hostPath type check failed: {} is not a directory", host.display());
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
+            }
+            Ok(Placed { path: host.clone(), read_only: false })
+        }
+    }
+}
+
+const CURRENT: &str = "..data";
+const NEXT: &str = "..data_next";
+
+/// Puts `files` into place at once.
+fn swap(directory: &Path, files: &Files) -> io::Result<()> {
+    let old = std::fs::read_link(directory.join(CURRENT)).ok();
+    let number = old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse().ok()).unwrap_or(0u64);
+    let fresh = PathBuf::from(format!("..{}", number + 1));
+    let _ = std::fs::remove_dir_all(directory.join(&fresh));
+    std::fs::create_dir(directory.join(&fresh))?;
+    for (path, content) in files {
+        let path = directory.join(&fresh).join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, content)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    }
+    let _ = std::fs::remove_file(directory.join(NEXT));
+    symlink(&fresh, directory.join(NEXT))?;
+    std::fs::rename(directory.join(NEXT), directory.join(CURRENT))?;
+    relink(directory, files)?;
+    match old {
+        Some(old) if old != fresh => std::fs::remove_dir_all(directory.join(old)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives each file its name in the volume, and takes the names of those that are gone.
+fn relink(directory: &Path, files: &Files) -> io::Result<()> {
+    let tops = || files.keys().filter_map(|path| path.components().next());
+    for top in tops() {
+        let link = directory.join(top);
+        if link.symlink_metadata().is_err() {
+            symlink(Path::new(CURRENT).join(top), link)?;
+        }
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let known = tops().any(|top| top.as_os_str() == name) || name.to_string_lossy().starts_with("..");
+        if !known {
+            std::fs::remove_file(directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a container's guest sees of the pod's volumes.
+pub fn mounts(pod: &Pod, place: Place, placed: &BTreeMap<String, Placed>) -> Result<Vec<host::Mount>, Blocked> {
+    let mounts = container(pod, place).and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default();
+    mounts
+        .iter()
+        .map(|mount| {
+            let volume = placed.get(&mount.name);
+            let volume = volume.ok_or_else(|| refused(format!("volume \"{}\" is not one of the pod's", mount.name)))?;
+            let host = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+                None => volume.path.clone(),
+                Some(inner) => sub_path(volume, inner, &mount.name)?,
+            };
+            let read_only = volume.read_only || mount.read_only == Some(true);
+            let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
+            Ok(host::Mount { host, guest: mount.mount_path.clone(), mode })
+        })
+        .collect()
+}
+
+fn sub_path(volume: &Placed, inner: &str, name: &str) -> Result<PathBuf, Blocked> {
+    let path = volume.path.join(inner_path(inner)?);
+    if !volume.read_only && path.symlink_metadata().is_err() {
+        std::fs::create_dir_all(&path).map_err(|error| refused(format!("failed to create subPath {inner}: {error}")))?;
+    }
+    // Guests are given directories, and a link must not lead out of the volume.
+    let real = path.canonicalize().map_err(|error| refused(format!("subPath {inner} of volume \"{name}\": {error}")))?;
+    let root = volume.path.canonicalize().map_err(|error| refused(format!("volume \"{name}\": {error}")))?;
+    match real.is_dir() && real.starts_with(&root) {
+        true => Ok(real),
+        false => Err(refused(format!("subPath {inner} of volume \"{name}\" is a file: mount its directory instead"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
