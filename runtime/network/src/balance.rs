@@ -14,9 +14,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use tower::ServiceExt;
 
-use crate::{Body, BoxError, Endpoint, Fault, Handler, Request, Response};
+use crate::{Body, BoxError, Endpoint, Fault, Handler, Request, Response, call};
 
 /// How many endpoints a request is offered to. Two cover an endpoint that has just gone, the third a roll-out; more would
 /// only make everybody wait when everything is down.
@@ -70,7 +69,7 @@ pub async fn send(
             continue;
         };
         let in_flight = endpoint.load.enter();
-        match handler.oneshot(request).await {
+        match call(handler, request).await {
             Err(Fault::Refused(refused)) => {
                 fault = Some(Fault::Unreachable(endpoint.address));
                 tracing::debug!(endpoint = %endpoint.address, reason = refused.reason(), "refused");

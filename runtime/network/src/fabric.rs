@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tower::ServiceExt;
 
-use crate::{Fault, Handler, Request, Response};
+use crate::{Fault, Handler, Request, Response, call};
 
 /// The addresses of this node's pods, and who answers there. Cloning shares it.
 #[derive(Clone, Default)]
@@ -64,7 +63,7 @@ impl Fabric {
     /// Has `request` answered at `address`.
     pub async fn send(&self, address: SocketAddr, request: Request) -> Result<Response, Fault> {
         let handler = self.dial(address).ok_or(Fault::Unreachable(address))?;
-        handler.oneshot(request).await
+        call(handler, request).await
     }
 
     /// The addresses that are answered at, in no order.

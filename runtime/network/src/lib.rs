@@ -23,6 +23,6 @@ mod world;
 pub use fabric::{Binding, Fabric};
 pub use fault::{Fault, Refused};
 pub use latest::{Latest, published};
-pub use message::{Body, BoxError, Handler, Hops, Request, Response, empty, full, handler, text};
+pub use message::{Body, BoxError, Handler, Hops, Request, Response, call, empty, full, handler, text};
 pub use outbound::{Config, EgressPolicy, From, Outbound, Reach};
-pub use services::{Endpoint, Port, Service, ServiceKind, ServiceTable, Services, services};
+pub use services::{Endpoint, Member, Port, PortRef, Service, ServiceKind, ServiceTable, Services, services};

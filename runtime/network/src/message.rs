@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
+use tower::Service;
 
 use crate::Fault;
 
@@ -37,6 +38,15 @@ where
     Answer: Future<Output = Result<Response, Fault>> + Send + 'static,
 {
     Handler::new(tower::service_fn(answer))
+}
+
+/// Has `request` answered by `handler`, once that is ready for it.
+///
+/// What `tower::ServiceExt::oneshot` does, written so that the compiler can tell that callers' futures may be sent to
+/// another thread: there the type of the future depends on the handler's, whose lifetimes it then takes for any.
+pub async fn call(mut handler: Handler, request: Request) -> Result<Response, Fault> {
+    poll_fn(|cx| handler.poll_ready(cx)).await?;
+    handler.call(request).await
 }
 
 /// A body with nothing in it.

@@ -12,11 +12,10 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri, header};
 use ipnet::IpNet;
 use tokio::time::timeout;
-use tower::ServiceExt;
 
 use crate::names::{self, Meaning};
 use crate::services::PortRef;
-use crate::{Fabric, Fault, Handler, Hops, Request, Response, Service, ServiceKind, Services};
+use crate::{Fabric, Fault, Handler, Hops, Request, Response, Service, ServiceKind, Services, call};
 
 mod egress;
 mod guard;
@@ -145,7 +144,7 @@ impl Shared {
         if ip.is_loopback() || ip.is_unspecified() {
             let own = SocketAddr::new(from.address, address.port());
             return match (self.fabric.dial(own), from.reach) {
-                (Some(handler), _) => handler.oneshot(request).await,
+                (Some(handler), _) => call(handler, request).await,
                 (None, Reach::Node) => self.egress.send(Reach::Node, request).await,
                 (None, Reach::Pod) => Err(Fault::Unreachable(address)),
             };
@@ -154,7 +153,7 @@ impl Shared {
         match service {
             Some(service) => self.send_to_service(from, &service, address.port(), request).await,
             None => match self.dial(from, address) {
-                Some(handler) => handler.oneshot(request).await,
+                Some(handler) => call(handler, request).await,
                 None => Err(Fault::Unreachable(address)),
             },
         }

@@ -149,7 +149,7 @@ async fn the_way_out_is_guarded_by_address() {
     let open = node(Config { egress: open, ..Config::default() });
     let endpoint = open.outbound.shared.egress.handler(Reach::Pod, address);
     let request = http::Request::get("http://db.example/row").header(header::HOST, "db.example");
-    let response = endpoint.oneshot(request.body(empty()).expect("a request")).await.expect("an answer");
+    let response = call(endpoint, request.body(empty()).expect("a request")).await.expect("an answer");
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     assert_eq!(&body[..], b"/row as db.example");
 
@@ -157,5 +157,5 @@ async fn the_way_out_is_guarded_by_address() {
     assert_eq!(on_the_host.expect("an answer"), format!("/x as {address}"));
     let still_shut = shut.outbound.shared.egress.handler(Reach::Pod, address);
     let request = http::Request::get("http://db.example/").body(empty()).expect("a request");
-    assert!(matches!(still_shut.oneshot(request).await, Err(Fault::Denied(_))));
+    assert!(matches!(call(still_shut, request).await, Err(Fault::Denied(_))));
 }

@@ -1,0 +1,120 @@
+//! Which certificate a client is shown.
+//!
+//! By the name it asks for, and nothing else: a host written out before a wildcard. Certificates come from secrets of type
+//! `kubernetes.io/tls`; they are read when the table is made, so that a renewed one is shown from the next handshake on.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use api::Object;
+use k8s_openapi::api::core::v1::Secret;
+use network::Latest;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::{Error, RouteTable};
+
+/// Certificates by host.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+}
+
+/// Shows certificates from the latest table, and to hosts without one a certificate that nobody has signed.
+pub(crate) struct Shown {
+    routes: Latest<RouteTable>,
+    fallback: Arc<CertifiedKey>,
+}
+
+/// Why a secret is not a certificate.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("there is no such secret")]
+    Missing,
+    #[error("the secret cannot be read")]
+    Unreadable(#[from] api::DecodeError),
+    #[error("{0} is missing")]
+    Member(&'static str),
+    #[error("{member} is not PEM")]
+    Pem {
+        member: &'static str,
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    #[error("certificate and key are not of use")]
+    Tls(#[from] rustls::Error),
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    /// Takes the certificate of `secret` for `hosts`, unless an older Ingress has brought one for them.
+    pub(crate) fn add(&mut self, secret: Option<&Object>, ingress: &Object, hosts: &[&str]) {
+        let key = match read(secret) {
+            Ok(key) => Arc::new(key),
+            Err(why) => {
+                tracing::warn!(ingress = %ingress.key(), error = &why as &dyn std::error::Error, "no certificate");
+                return;
+            }
+        };
+        for host in hosts {
+            let host = host.to_ascii_lowercase();
+            match host.strip_prefix("*.") {
+                Some(suffix) => self.wildcard.entry(suffix.to_owned()).or_insert_with(|| key.clone()),
+                None => self.exact.entry(host).or_insert_with(|| key.clone()),
+            };
+        }
+    }
+
+    fn of(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        self.exact.get(host).or_else(|| self.wildcard.get(host.split_once('.')?.1))
+    }
+}
+
+fn read(secret: Option<&Object>) -> Result<CertifiedKey, Unusable> {
+    let secret = secret.ok_or(Unusable::Missing)?.decode::<Secret>()?;
+    let member = |name: &'static str| {
+        let data = secret.data.as_ref().and_then(|data| data.get(name));
+        data.map(|bytes| bytes.0.as_slice()).ok_or(Unusable::Member(name))
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(member("tls.crt")?).collect();
+    let chain = chain.map_err(|source| Unusable::Pem { member: "tls.crt", source })?;
+    let key = PrivateKeyDer::from_pem_slice(member("tls.key")?)
+        .map_err(|source| Unusable::Pem { member: "tls.key", source })?;
+    if chain.is_empty() {
+        return Err(Unusable::Member("tls.crt"));
+    }
+    Ok(CertifiedKey::from_der(chain, key, &ring::default_provider())?)
+}
+
+// === impl Shown ===
+
+impl Shown {
+    pub(crate) fn new(routes: Latest<RouteTable>) -> Result<Self, Error> {
+        let made =
+            rcgen::generate_simple_self_signed(vec!["coracle.invalid".to_owned()]).map_err(Error::Certificate)?;
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+        let fallback = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &ring::default_provider());
+        Ok(Self { routes, fallback: Arc::new(fallback.map_err(Error::Tls)?) })
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let routes = self.routes.load();
+        let host = hello.server_name().map(str::to_ascii_lowercase);
+        let known = host.and_then(|host| routes.certificates.of(&host).cloned());
+        Some(known.unwrap_or_else(|| self.fallback.clone()))
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
