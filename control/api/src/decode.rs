@@ -65,7 +65,7 @@ impl Reader {
             let value = self.field(message, field, value)?;
             self.exact.truncate(exact);
             self.plain.truncate(plain);
-            if says_something(field, &value) {
+            if field.is_told(&value) {
                 read.insert(name, value);
             }
         }
@@ -88,7 +88,7 @@ impl Reader {
                 let mut read = Vec::with_capacity(items.len());
                 for (index, item) in items.into_iter().enumerate() {
                     let exact = self.exact.len();
-                    self.exact.push_str(&format!("[{index}]"));
+                    self.exact.extend(["[", &index.to_string(), "]"]);
                     read.push(self.item(parent, field.of, item)?);
                     self.exact.truncate(exact);
                 }
@@ -125,9 +125,8 @@ impl Reader {
 
     fn value(&mut self, parent: &Message, of: Type, value: Value) -> Result<Value, String> {
         match (of, value) {
-            (Type::String, value @ Value::String(_))
+            (Type::String | Type::IntOrString, value @ Value::String(_))
             | (Type::Bool, value @ Value::Bool(_))
-            | (Type::IntOrString, value @ Value::String(_))
             | (Type::Texts, value @ Value::Array(_))
             | (Type::Any, value) => Ok(value),
             (Type::Int32 | Type::IntOrString, Value::Number(number)) => {
@@ -164,19 +163,6 @@ impl Reader {
             _ => described(value).into(),
         };
         format!("json: cannot unmarshal {what} into Go struct field {}.{} of type {wanted}", parent.short(), self.plain)
-    }
-}
-
-/// Go leaves out empty lists and maps, and zero scalars that are not behind a pointer.
-fn says_something(field: &Field, value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => field.shape != Shape::Map || !members.is_empty(),
-        _ if field.pointer => true,
-        Value::String(text) => !text.is_empty(),
-        Value::Bool(set) => *set,
-        Value::Number(number) => field.of == Type::IntOrString || number.as_i64() != Some(0),
     }
 }
 

@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut read = Vec::new();
         let here = self.path.len();
         loop {
-            self.path.push_str(&format!("[{}]", read.len()));
+            self.path.extend(["[", &read.len().to_string(), "]"]);
             let item = items.next_element_seed(self.child());
             self.path.truncate(here);
             match item? {

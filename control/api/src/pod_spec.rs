@@ -89,7 +89,7 @@ fn validate_toleration(path: &str, toleration: &Toleration, causes: &mut Causes)
         }
         "Exists" if value.is_empty() => {}
         "Exists" => {
-            causes.invalid(format!("{path}.operator"), &value, "value must be empty when `operator` is 'Exists'")
+            causes.invalid(format!("{path}.operator"), &value, "value must be empty when `operator` is 'Exists'");
         }
         other => causes.unsupported(format!("{path}.operator"), other, &["Equal", "Exists"]),
     }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
 use crate::kind::Names;
 
 /// A type with fields.
@@ -162,6 +164,20 @@ impl Field {
             Shape::One
         };
         Self { name, of, shape, pointer: flags.contains('p'), inline: flags.contains('i') }
+    }
+
+    /// Whether the value says more than its absence: Go leaves out empty lists and maps, and zero scalars that are not behind
+    /// a pointer.
+    pub fn is_told(&self, value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => self.shape != Shape::Map || !members.is_empty(),
+            _ if self.pointer => true,
+            Value::String(text) => !text.is_empty(),
+            Value::Bool(set) => *set,
+            Value::Number(number) => self.of == Type::IntOrString || number.as_i64() != Some(0),
+        }
     }
 }
 

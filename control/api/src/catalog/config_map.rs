@@ -1,5 +1,7 @@
 //! Configuration.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
@@ -56,8 +58,7 @@ impl Resource for ConfigMaps {
     }
 
     fn cells(map: &ConfigMap, now: Timestamp) -> Vec<Value> {
-        let keys =
-            map.data.as_ref().map_or(0, |data| data.len()) + map.binary_data.as_ref().map_or(0, |data| data.len());
+        let keys = map.data.as_ref().map_or(0, BTreeMap::len) + map.binary_data.as_ref().map_or(0, BTreeMap::len);
         vec![cells::name(&map.metadata), keys.into(), cells::age(&map.metadata, now)]
     }
 }

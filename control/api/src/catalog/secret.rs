@@ -86,7 +86,7 @@ impl Resource for Secrets {
     }
 
     fn cells(secret: &Secret, now: Timestamp) -> Vec<Value> {
-        let keys = secret.data.as_ref().map_or(0, |data| data.len());
+        let keys = secret.data.as_ref().map_or(0, BTreeMap::len);
         let kind = secret.type_.as_deref().unwrap_or_default().into();
         vec![cells::name(&secret.metadata), kind, keys.into(), cells::age(&secret.metadata, now)]
     }

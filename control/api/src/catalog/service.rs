@@ -94,6 +94,9 @@ impl Resource for Services {
         if needs_node_ports(spec) && needs_node_ports(old) {
             keep_node_ports(spec, old);
         }
+        if !needs_node_ports(spec) && needs_node_ports(old) {
+            drop_node_ports(spec, old);
+        }
     }
 
     fn validate(service: &Service, causes: &mut Causes) {
@@ -170,6 +173,20 @@ fn keep_node_ports(spec: &mut ServiceSpec, old: &ServiceSpec) {
     for port in spec.ports.iter_mut().flatten().filter(|port| port.node_port.is_none()) {
         let before = old.ports.iter().flatten().find(|before| same(before, port));
         port.node_port = before.and_then(|before| before.node_port).filter(|port| !taken.contains(port));
+    }
+}
+
+/// What only services with node ports have goes with them, unless the client asks for something new.
+fn drop_node_ports(spec: &mut ServiceSpec, old: &ServiceSpec) {
+    let had = |port: i32| old.ports.iter().flatten().any(|before| before.node_port == Some(port));
+    for port in spec.ports.iter_mut().flatten() {
+        port.node_port = port.node_port.filter(|port| !had(*port));
+    }
+    if spec.external_traffic_policy == old.external_traffic_policy {
+        spec.external_traffic_policy = None;
+    }
+    if spec.allocate_load_balancer_node_ports == old.allocate_load_balancer_node_ports {
+        spec.allocate_load_balancer_node_ports = None;
     }
 }
 

@@ -164,10 +164,8 @@ fn validate_env(path: &str, variable: &EnvVar, causes: &mut Causes) {
     if let Some(field) = &source.field_ref {
         validate_field(&format!("{path}.fieldRef"), &field.field_path, ENV_FIELDS, causes);
     }
-    if let Some(reference) = &source.resource_field_ref {
-        if reference.resource.is_empty() {
-            causes.required(format!("{path}.resourceFieldRef.resource"), "");
-        }
+    if source.resource_field_ref.as_ref().is_some_and(|reference| reference.resource.is_empty()) {
+        causes.required(format!("{path}.resourceFieldRef.resource"), "");
     }
     let keys = [
         ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|one| (&one.name, &one.key))),

@@ -56,11 +56,8 @@ fn container(container: &mut Container, host_network: bool) {
         }
     }
     container.env.iter_mut().flatten().for_each(env);
-    for probed in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
-        if let Some(probed) = probed {
-            probe(probed);
-        }
-    }
+    let probes = [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    probes.into_iter().flatten().for_each(probe);
     if let Some(lifecycle) = &mut container.lifecycle {
         for handler in [&mut lifecycle.post_start, &mut lifecycle.pre_stop].into_iter().flatten() {
             let LifecycleHandler { http_get, .. } = handler;

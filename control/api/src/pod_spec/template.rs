@@ -31,7 +31,9 @@ pub fn validate_selected(selector: &LabelSelector, template: &PodTemplateSpec, c
     let labels = metadata.labels.as_ref().unwrap_or(&none);
     if is_empty {
         causes.required("spec.selector", "");
-    } else if Selector::try_from(selector).is_ok_and(|selector| !selector.matches(labels)) {
+    }
+    // No selector selects nothing, so no labels match it either.
+    if is_empty || Selector::try_from(selector).is_ok_and(|selector| !selector.matches(labels)) {
         let path = format!("{PATH}.metadata.labels");
         causes.invalid_go(path, &go_map(labels), "`selector` does not match template `labels`");
     }

@@ -61,10 +61,8 @@ fn validate(path: &str, volume: &Volume, causes: &mut Causes) {
             causes.one_of(format!("{path}.hostPath.type"), kind, HOST_PATH_TYPES);
         }
     }
-    if let Some(claim) = &volume.persistent_volume_claim {
-        if claim.claim_name.is_empty() {
-            causes.required(format!("{path}.persistentVolumeClaim.claimName"), "");
-        }
+    if volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name.is_empty()) {
+        causes.required(format!("{path}.persistentVolumeClaim.claimName"), "");
     }
     if let Some(downward) = &volume.downward_api {
         mode(&format!("{path}.downwardAPI.defaultMode"), downward.default_mode, causes);

@@ -1,4 +1,6 @@
-//! What is accepted and stored although it means nothing to a wasm component: one sentence each.
+//! What is accepted and stored although it means nothing to a wasm component, or less than its author thinks: one sentence each.
+
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
@@ -51,6 +53,25 @@ impl Warnings {
         self.0.push(format!("{path}: has no effect here: {why}"));
     }
 
+    /// What is there twice, and merges in ways nobody expects.
+    fn repeated(&mut self, path: &str, container: &Container) {
+        let mut names = HashSet::new();
+        for (index, variable) in container.env.iter().flatten().enumerate() {
+            if !names.insert(&variable.name) {
+                let name = &variable.name;
+                self.0.push(format!(
+                    "{path}.env[{index}]: hides previous definition of {name:?}, which may be dropped when using apply"
+                ));
+            }
+        }
+        let mut ports = HashMap::new();
+        for (index, port) in container.ports.iter().flatten().enumerate() {
+            if let Some(first) = ports.insert((port.container_port, &port.protocol), index) {
+                self.0.push(format!("{path}.ports[{index}]: duplicate port definition with {path}.ports[{first}]"));
+            }
+        }
+    }
+
     fn kernel(&mut self, path: &str, field: &str, set: bool) {
         if set {
             self.add(&format!("{path}.{field}"), "wasm components make no system calls");
@@ -58,6 +79,7 @@ impl Warnings {
     }
 
     fn container(&mut self, path: &str, container: &Container) {
+        self.repeated(path, container);
         if container.volume_devices.is_some() {
             self.add(&format!("{path}.volumeDevices"), "wasm components have no block devices");
         }

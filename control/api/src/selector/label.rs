@@ -190,7 +190,7 @@ fn tokens(text: &str) -> Vec<&str> {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let length = match rest.as_bytes() {
-            [b'=', b'=', ..] | [b'!', b'=', ..] => 2,
+            [b'=' | b'!', b'=', ..] => 2,
             [first, ..] if is_sign(char::from(*first)) => 1,
             _ => rest.find(|c: char| is_sign(c) || c.is_whitespace()).unwrap_or(rest.len()),
         };

@@ -1,0 +1,93 @@
+//! Changing an object by a patch of three kinds: a list of operations, a tree to merge, a tree to merge by the schema.
+//!
+//! A patch turns one tree into another; whether the result is a valid object is for admission to say.
+
+pub mod facts;
+mod strategic;
+
+use serde_json::Value;
+
+use crate::schema::{self, Message};
+use crate::{Cause, Details, Names, Reason, StatusError};
+
+/// As many operations as a JSON patch may have.
+const OPERATIONS_MAX: usize = 10_000;
+
+/// Applies a JSON patch (RFC 6902) to `document`.
+pub fn json(mut document: Value, patch: &Value) -> Result<Value, StatusError> {
+    let count = patch.as_array().map_or(0, Vec::len);
+    if count > OPERATIONS_MAX {
+        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
+        return Err(StatusError::new(Reason::RequestEntityTooLarge, message));
+    }
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|why| StatusError::bad_request(format!("error decoding patch: {why}")))?;
+    json_patch::patch(&mut document, &operations).map_err(|why| rejected(&why.to_string()))?;
+    Ok(document)
+}
+
+/// Applies a merge patch (RFC 7396) to `document`.
+pub fn merge(mut document: Value, patch: &Value) -> Result<Value, StatusError> {
+    if !patch.is_object() {
+        return Err(StatusError::bad_request("error decoding patch: a merge patch must be an object"));
+    }
+    json_patch::merge(&mut document, patch);
+    Ok(document)
+}
+
+/// Applies a strategic merge patch to an object of a kind.
+pub fn strategic(names: &Names, document: Value, patch: &Value) -> Result<Value, StatusError> {
+    strategic_of(schema::message(&schema::of_kind(names)), document, patch)
+}
+
+/// Applies a strategic merge patch to a value of a type; without one, lists are replaced.
+pub fn strategic_of(message: Option<&Message>, document: Value, patch: &Value) -> Result<Value, StatusError> {
+    let (Value::Object(live), Value::Object(patch)) = (document, patch) else {
+        return Err(StatusError::bad_request("error decoding patch: a strategic merge patch must be an object"));
+    };
+    Ok(Value::Object(strategic::objects(message, live, patch)?))
+}
+
+/// A patch that cannot be applied to this object.
+fn rejected(why: &str) -> StatusError {
+    let cause = Cause { reason: "UnexpectedServerResponse", message: why.into(), field: String::new() };
+    StatusError {
+        reason: Reason::Invalid,
+        message: "the server rejected our request due to an error in our request".into(),
+        details: Some(Box::new(Details { causes: vec![cause], ..Details::default() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn operations_apply_in_order_or_not_at_all() {
+        let document = json!({"spec": {"replicas": 1, "list": [1, 2]}});
+        let patch = json!([{"op": "test", "path": "/spec/replicas", "value": 1}, {"op": "replace", "path": "/spec/replicas", "value": 2},
+            {"op": "add", "path": "/spec/list/-", "value": 3}, {"op": "remove", "path": "/spec/list/0"}]);
+        assert_eq!(json(document.clone(), &patch), Ok(json!({"spec": {"replicas": 2, "list": [2, 3]}})));
+        let refused =
+            json(document.clone(), &json!([{"op": "remove", "path": "/nope"}])).expect_err("there is no such member");
+        assert_eq!(
+            (refused.code(), refused.message.as_str()),
+            (422, "the server rejected our request due to an error in our request")
+        );
+        assert_eq!(json(document.clone(), &json!([{"op": "paint"}])).map_err(|refused| refused.code()), Err(400));
+        let many = Value::Array(vec![json!({"op": "test", "path": "/spec/replicas", "value": 1}); OPERATIONS_MAX + 1]);
+        assert_eq!(json(document, &many).map_err(|refused| refused.code()), Err(413));
+    }
+
+    #[test]
+    fn a_merge_patch_replaces_lists_and_removes_by_null() {
+        let document = json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"list": [1, 2]}});
+        let patch = json!({"metadata": {"labels": {"a": null, "c": "3"}}, "spec": {"list": [3]}});
+        assert_eq!(
+            merge(document, &patch),
+            Ok(json!({"metadata": {"labels": {"b": "2", "c": "3"}}, "spec": {"list": [3]}}))
+        );
+        assert!(merge(json!({}), &json!([])).is_err());
+    }
+}
