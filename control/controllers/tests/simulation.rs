@@ -45,7 +45,7 @@ fn roll(seed: u64, replicas: u8, surge: u8, unavailable: u8, looks: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn the_world_comes_to_rest_and_keeps_the_laws(seed: u64, steps in proptest::collection::vec(step(), 1..60)) {
@@ -64,4 +64,22 @@ proptest! {
 #[test]
 fn nothing_happens_in_an_empty_world() {
     play(0, &[]);
+}
+
+/// Admission gives a set defaults that a deployment from an older time lacks: each look made another set.
+#[test]
+fn a_template_that_lacks_a_default_is_rolled_out_once() {
+    let apply = Step::Apply { name: 0, replicas: 3, image: 0, surge: 1, unavailable: 1 };
+    play(1, &[apply, Step::Agents { lazy: false }, Step::Scale { name: 0, replicas: 0 }]);
+}
+
+/// An owner waited for ever for a dependent that had been set free instead of deleted.
+#[test]
+fn an_owner_in_the_foreground_hears_of_dependents_set_free() {
+    let apply = Step::Apply { name: 0, replicas: 1, image: 0, surge: 0, unavailable: 0 };
+    for seed in 0..16 {
+        let delete = Step::Delete { name: 0, how: actors::How::Foreground };
+        let settled = [apply.clone(), Step::Pass { seconds: 40 }, Step::Agents { lazy: false }, delete];
+        play(seed, &[settled.as_slice(), &[Step::RelabelPod { pod: 0 }, apply.clone()]].concat());
+    }
 }

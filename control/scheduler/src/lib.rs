@@ -11,7 +11,6 @@ mod cluster;
 mod demand;
 mod fit;
 mod node;
-mod quantity;
 mod resources;
 mod score;
 mod taint;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
-use crate::quantity::{milli, whole};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
 /// An amount of everything a node has to give.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,15 +23,15 @@ pub struct Resources {
 
 impl Resources {
     /// What a list of quantities amounts to.
-    pub fn of(list: &BTreeMap<String, Quantity>) -> Self {
+    pub fn of(list: &BTreeMap<String, Written>) -> Self {
         let mut resources = Self::default();
         for (name, quantity) in list {
             match name.as_str() {
-                "cpu" => resources.cpu_milli = milli(quantity),
-                "memory" => resources.memory_bytes = whole(quantity),
-                "pods" => resources.pods = whole(quantity),
+                "cpu" => resources.cpu_milli = Quantity::of(quantity).milli_value(),
+                "memory" => resources.memory_bytes = Quantity::of(quantity).value(),
+                "pods" => resources.pods = Quantity::of(quantity).value(),
                 _ => {
-                    resources.others.insert(name.clone(), whole(quantity));
+                    resources.others.insert(name.clone(), Quantity::of(quantity).value());
                 }
             }
         }

@@ -13,7 +13,7 @@ pub(super) fn candidates(set: &Object, view: &Snapshot) -> Vec<Key> {
     let deployments = view.list_in(kinds::DEPLOYMENT, set.key().namespace());
     let takes = |object: &&Object| {
         object.decode::<Deployment>().is_ok_and(|deployment| {
-            deployment.spec.as_ref().is_some_and(|spec| selector::matches(&spec.selector, &set.meta().labels))
+            deployment.spec.as_ref().is_some_and(|spec| selector::read(&spec.selector).matches(&set.meta().labels))
         })
     };
     deployments.filter(takes).map(|deployment| deployment.key().clone()).collect()
@@ -21,7 +21,8 @@ pub(super) fn candidates(set: &Object, view: &Snapshot) -> Vec<Key> {
 
 /// What must change for the deployment to manage exactly the sets it matches.
 pub(super) fn claims(deployment: &Object, selector: &LabelSelector, view: &Snapshot) -> Vec<Txn> {
-    let matches = |set: &Object| selector::matches(selector, &set.meta().labels);
+    let selector = selector::read(selector);
+    let matches = |set: &Object| selector.matches(&set.meta().labels);
     let owned = view.owned_by(&deployment.meta().uid).filter(|it| it.key().kind() == kinds::REPLICA_SET);
     let strangers = owned.filter(|set| owners::is_managed_by(set.meta(), deployment) && !matches(set));
     let mut txns: Vec<Txn> = strangers.map(|set| release(set, deployment)).collect();

@@ -97,7 +97,7 @@ impl<'a> Rollout<'a> {
         sets.sort_by(|a, b| a.age().cmp(&b.age()));
         let canonical = template::canonical(&spec.template);
         let newest = sets.iter().position(|set| set.template() == canonical);
-        Self {
+        let mut rollout = Self {
             object,
             spec,
             replicas: spec.replicas.unwrap_or(1).max(0),
@@ -111,7 +111,18 @@ impl<'a> Rollout<'a> {
             canonical,
             before,
             tales: Vec::new(),
-        }
+        };
+        rollout.newest = newest.or_else(|| rollout.same_once_admitted());
+        rollout
+    }
+
+    /// The place of the set that has the wanted template as admission completes it. A deployment that was stored before a
+    /// default was invented lacks it, and its sets have it.
+    fn same_once_admitted(&self) -> Option<usize> {
+        let candidate = created(kinds::REPLICA_SET, &self.new_set("candidate", "candidate"), self.look).ok()?;
+        let candidate = candidate.decode::<ReplicaSet>().ok()?;
+        let completed = template::canonical(candidate.spec.as_ref()?.template.as_ref()?);
+        self.sets.iter().position(|set| set.template() == completed)
     }
 
     pub(super) fn is_paused(&self) -> bool {

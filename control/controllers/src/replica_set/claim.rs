@@ -13,7 +13,7 @@ pub(super) fn candidates(pod: &Object, view: &Snapshot) -> Vec<Key> {
     let sets = view.list_in(kinds::REPLICA_SET, pod.key().namespace());
     let takes = |object: &&Object| {
         object.decode::<ReplicaSet>().is_ok_and(|set| {
-            set.spec.as_ref().is_some_and(|spec| selector::matches(&spec.selector, &pod.meta().labels))
+            set.spec.as_ref().is_some_and(|spec| selector::read(&spec.selector).matches(&pod.meta().labels))
         })
     };
     sets.filter(takes).map(|set| set.key().clone()).collect()
@@ -22,7 +22,8 @@ pub(super) fn candidates(pod: &Object, view: &Snapshot) -> Vec<Key> {
 /// What must change for the set to manage exactly the pods it matches.
 pub(super) fn claims(object: &Object, set: &ReplicaSet, view: &Snapshot) -> Vec<Txn> {
     let Some(spec) = &set.spec else { return Vec::new() };
-    let matches = |pod: &Object| selector::matches(&spec.selector, &pod.meta().labels);
+    let selector = selector::read(&spec.selector);
+    let matches = |pod: &Object| selector.matches(&pod.meta().labels);
     let owned = view.owned_by(&object.meta().uid).filter(|it| it.key().kind() == kinds::POD);
     let strangers = owned.filter(|pod| owners::is_managed_by(pod.meta(), object) && !matches(pod));
     let mut txns: Vec<Txn> = strangers.map(|pod| release(pod, object)).collect();

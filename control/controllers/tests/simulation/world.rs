@@ -184,7 +184,7 @@ impl World {
         let mut looks = 0;
         while self.begin() || self.end() {
             looks += 1;
-            assert!(looks < 20_000, "the controllers do not come to rest\n{}", self.story());
+            assert!(looks < 3_000, "the controllers do not come to rest\n{}", self.story());
             if self.draw().is_multiple_of(2) {
                 self.end();
             }
