@@ -1,0 +1,158 @@
+//! One reign: from a full scan until another member leads.
+
+use std::sync::Arc;
+
+use controllers::{Controller, Look, Queue};
+use jiff::{SignedDuration, Timestamp};
+use state::{Change, Event, Key, Snapshot};
+use store::{Store, Subscription};
+use tokio::task::JoinSet;
+use tracing::{debug, error};
+
+use crate::round::{self, Ended};
+use crate::{Config, RunError};
+
+/// The longest sleep without looking at the clock: a laptop that was shut wakes with an hour gone.
+const SLEEP_MS_MAX: i64 = 1_000;
+
+/// A key as one of the controllers sees it.
+type Task = (usize, Key);
+
+struct Reign<'a, C> {
+    config: Config,
+    store: &'a Store,
+    clock: &'a C,
+    controllers: Arc<[Box<dyn Controller>]>,
+    queue: Queue<Task>,
+    looks: JoinSet<(Task, Ended)>,
+    /// How many looks there were, so that no two share their chance.
+    looked: u64,
+}
+
+/// Sees to every key until this member no longer leads.
+pub(crate) async fn lead<C>(config: Config, store: &Store, clock: &C) -> Result<(), RunError>
+where
+    C: Fn() -> Timestamp + Send + Sync + Clone + 'static,
+{
+    let grace = SignedDuration::try_from(config.node_grace).unwrap_or(SignedDuration::MAX);
+    let told = controllers::Config { node_grace: grace, ..controllers::Config::starting(clock()) };
+    let controllers = controllers::all(&told).into();
+    let reign = Reign { config, store, clock, controllers, queue: Queue::new(), looks: JoinSet::new(), looked: 0 };
+    reign.last().await
+}
+
+// === impl Reign ===
+
+impl<C> Reign<'_, C>
+where
+    C: Fn() -> Timestamp + Send + Sync + Clone + 'static,
+{
+    async fn last(mut self) -> Result<(), RunError> {
+        let mut events = self.begin();
+        let mut next_scan = tokio::time::Instant::now() + self.config.scan_every;
+        loop {
+            self.start_looks();
+            let sleep = self.until_due();
+            tokio::select! {
+                told = events.next() => match told {
+                    Ok(told) => self.hear(&told),
+                    // Fallen behind the history: what happened is found by looking at everything.
+                    Err(_) => events = self.begin(),
+                },
+                Some(ended) = self.looks.join_next() => {
+                    let (task, ended) = match ended {
+                        Ok(ended) => ended,
+                        // Its key would count as running for ever: begin anew with everything.
+                        Err(fault) => {
+                            error!(%fault, "a look at the world failed");
+                            return Ok(());
+                        }
+                    };
+                    match ended {
+                        Ended::Looked(outcome) => self.queue.done(task, outcome, (self.clock)()),
+                        Ended::Deposed => return Ok(()),
+                        Ended::Closed => return Err(RunError::Closed),
+                    }
+                }
+                () = tokio::time::sleep(sleep), if self.has_free_look() => {}
+                () = tokio::time::sleep_until(next_scan) => {
+                    next_scan += self.config.scan_every;
+                    self.scan(&self.store.snapshot());
+                }
+            }
+        }
+    }
+
+    /// Looks at everything there is, and subscribes to whatever comes after.
+    fn begin(&mut self) -> Subscription {
+        loop {
+            let view = self.store.snapshot();
+            if let Ok(events) = self.store.subscribe(None, view.revision()) {
+                self.scan(&view);
+                return events;
+            }
+        }
+    }
+
+    /// Wants every key looked at, as if every object had just been added.
+    fn scan(&mut self, view: &Snapshot) {
+        for object in view.objects() {
+            let event = Event { revision: object.revision(), change: Change::Added(object.clone()) };
+            self.affect(&event, view);
+        }
+        debug!(keys = self.queue.len(), "every object was looked at");
+    }
+
+    fn hear(&mut self, events: &[Arc<Event>]) {
+        let view = self.store.snapshot();
+        for event in events {
+            self.affect(event, &view);
+        }
+    }
+
+    fn affect(&mut self, event: &Event, view: &Snapshot) {
+        let now = (self.clock)();
+        for (at, controller) in self.controllers.iter().enumerate() {
+            for key in controller.affected(event, view) {
+                self.queue.add((at, key), now);
+            }
+        }
+    }
+
+    fn has_free_look(&self) -> bool {
+        self.looks.len() < self.config.looks_max
+    }
+
+    fn start_looks(&mut self) {
+        let now = (self.clock)();
+        while self.has_free_look() {
+            let Some(task) = self.queue.pop(now) else { return };
+            self.looked += 1;
+            let look = Look { now, seed: mixed(self.config.seed, self.looked, now) };
+            let (store, controllers) = (self.store.clone(), self.controllers.clone());
+            self.looks.spawn(async move {
+                let ended = round::look(&*controllers[task.0], &task.1, &store, look).await;
+                (task, ended)
+            });
+        }
+    }
+
+    fn until_due(&self) -> std::time::Duration {
+        let wait = self.queue.next_due().map_or(SLEEP_MS_MAX, |due| {
+            let wait = due.duration_since((self.clock)()).as_millis();
+            i64::try_from(wait).unwrap_or(SLEEP_MS_MAX).clamp(0, SLEEP_MS_MAX) + 1
+        });
+        std::time::Duration::from_millis(wait.unsigned_abs())
+    }
+}
+
+/// Chance for one look. Two processes that were given the same seed still part ways by their clocks.
+fn mixed(seed: u64, count: u64, now: Timestamp) -> u64 {
+    let time = now.as_nanosecond() as u64;
+    [count, time].into_iter().fold(seed, |mixed, word| {
+        let mixed = (mixed ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
