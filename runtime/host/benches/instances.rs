@@ -1,7 +1,7 @@
 //! What instances cost: starting one, and answering a request with one, against a floor of the same run.
 //!
-//! The floor is what any host on threads of its own pays: handing a task over and waiting for its answer. Everything above it is
-//! the price of isolation. `cargo bench -p host` prints criterion's figures and then the ratios.
+//! The floor is what any host on threads of its own pays: handing a task over and waiting for its answer. Everything
+//! above it is the price of isolation. `cargo bench -p host` prints criterion's figures and then the ratios.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

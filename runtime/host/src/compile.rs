@@ -1,7 +1,8 @@
 //! From wasm to compiled code, preferably in a process of its own.
 //!
 //! Compiling a large component takes hundreds of megabytes that an allocator does not give back. A host that is told of
-//! a [`compiler`](crate::Config::compiler) has it done by a child, one at a time and at low priority, and stays small itself.
+//! a [`compiler`](crate::Config::compiler) has it done by a child, one at a time and at low priority, and stays small
+//! itself.
 
 use std::fs;
 use std::path::Path;
@@ -55,7 +56,8 @@ pub enum CompileError {
     },
 }
 
-/// What the program does when it was called as the compiler: reads the wasm file `input`, writes compiled code to `output`.
+/// What the program does when it was called as the compiler: reads the wasm file `input`, writes compiled code to
+/// `output`.
 ///
 /// Says on standard error what is wrong, for the host that called it.
 pub fn child_main(input: &Path, output: &Path) -> ExitCode {

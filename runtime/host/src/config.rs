@@ -12,8 +12,8 @@ const MAPS_PER_INSTANCE: u32 = 6;
 /// Maps left to everything else in the process: threads, allocators, compiled code.
 const MAPS_RESERVED: u32 = 8_192;
 
-/// Every slot costs start-up time and memory, used or not (1,000 cost 3 ms and 0.5 MiB), and reserves 8 GiB of an address space that
-/// may hold several hosts.
+/// Every slot costs start-up time and memory, used or not (1,000 cost 3 ms and 0.5 MiB), and reserves 8 GiB of an
+/// address space that may hold several hosts.
 const INSTANCES_MAX: u32 = 2_048;
 
 /// A host must run something, however small the node.
@@ -34,7 +34,8 @@ pub struct Config {
     /// How long a guest may keep a thread before it gives way.
     pub tick: Duration,
     /// The program that compiles when called as `PROGRAM compile-component INPUT OUTPUT` (see
-    /// [`compile::child_main`](crate::compile::child_main)); without one, this process does it and stays large afterwards.
+    /// [`compile::child_main`](crate::compile::child_main)); without one, this process does it and stays large
+    /// afterwards.
     pub compiler: Option<PathBuf>,
     /// A compilation that takes longer is given up.
     pub compile_timeout: Duration,

@@ -28,7 +28,8 @@ pub(crate) struct Guest {
 #[derive(Clone)]
 pub(crate) struct MemoryRefusal(Arc<AtomicBool>);
 
-/// Streams, requests, headers, files a guest may hold at once: they live in the host's memory, which its limit does not count.
+/// Streams, requests, headers, files a guest may hold at once: they live in the host's memory, which its limit does
+/// not count.
 const HANDLES_MAX: usize = 10_000;
 
 // === impl Guest ===

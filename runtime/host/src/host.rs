@@ -115,8 +115,8 @@ impl Guests {
             .max_blocking_threads(FILE_THREADS_MAX)
             .thread_name("guest")
             .enable_all()
-            // A poll may last a whole tick here: with the usual intervals, made for short ones, a few busy guests would keep
-            // timers and new requests waiting for dozens of ticks.
+            // A poll may last a whole tick here: with the usual intervals, made for short ones, a few busy guests
+            // would keep timers and new requests waiting for dozens of ticks.
             .event_interval(4)
             .global_queue_interval(2)
             .build()?;

@@ -181,6 +181,7 @@ fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
 
@@ -197,5 +198,26 @@ mod tests {
     fn idle_time_is_not_saved_up_beyond_a_period() {
         let (_, wait) = charge(0, 1_000_000 * MS, 100 * MS, 100);
         assert_eq!(wait, 900 * MS);
+    }
+
+    proptest! {
+        #[test]
+        fn who_waits_as_told_stays_within_the_quota(
+            millis in 1..4_000_u32,
+            slices in prop::collection::vec((0..20 * MS, 0..200 * MS), 1..100),
+        ) {
+            let start = 1_000 * MS;
+            let (mut now, mut paid_at, mut used) = (start, 0, 0);
+            for (slice, idle) in slices {
+                now += slice;
+                used += slice;
+                let (next, wait) = charge(paid_at, now, slice, millis);
+                paid_at = next;
+                now += wait;
+                let earned = (now - start + nanos(PERIOD)) * u64::from(millis) / 1_000;
+                prop_assert!(used <= earned + u64::from(millis), "{used} used of {earned}");
+                now += idle;
+            }
+        }
     }
 }

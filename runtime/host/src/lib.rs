@@ -11,7 +11,8 @@
 //! ```
 //!
 //! What holds:
-//! - Guests run on threads of their own and give way at every tick, so a busy loop delays nobody by more than a few ticks.
+//! - Guests run on threads of their own and give way at every tick, so a busy loop delays nobody by more than a few
+//!   ticks.
 //! - A request gets a fresh instance unless the [`Spec`] says otherwise; nothing of one request is seen by the next.
 //! - Dropping the last [`Server`] or [`Command`] ends its instances at once; no task outlives its owner.
 //! - Compiled code is native code: it is read only from a directory that belongs to this user alone, and checked first.

@@ -1,7 +1,7 @@
 //! What a guest may import.
 //!
-//! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether they use
-//! it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
+//! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether
+//! they use it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
 //! have no network behind them: every bind, connect and look-up is refused.
 
 use wasmtime::Engine;

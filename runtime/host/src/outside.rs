@@ -20,8 +20,8 @@ pub type Sending = BoxFuture<'static, Result<Response<Body>, OutsideError>>;
 
 /// What a guest can reach.
 pub trait Outside: Send + Sync + 'static {
-    /// Sends a request of the guest. The future is polled on the guests' threads: whoever does real I/O spawns it elsewhere.
-    /// Dropping the future, or the response's body, gives the request up.
+    /// Sends a request of the guest. The future is polled on the guests' threads: whoever does real I/O spawns it
+    /// elsewhere. Dropping the future, or the response's body, gives the request up.
     fn send(&self, request: Request<Body>, timeouts: Timeouts) -> Sending;
 }
 

@@ -1,8 +1,8 @@
 //! A workload that answers requests.
 //!
-//! Every request is one task on the guests' threads that owns its instance: it starts one (or takes a warm one), calls the guest,
-//! and stays until the guest is done, which may be after the response. The task is on a leash held first by the
-//! caller and then by the response's body; a client that leaves takes the instance with it.
+//! Every request is one task on the guests' threads that owns its instance: it starts one (or takes a warm one),
+//! calls the guest, and stays until the guest is done, which may be after the response. The task is on a leash held
+//! first by the caller and then by the response's body; a client that leaves takes the instance with it.
 
 mod admission;
 mod answer;

@@ -105,3 +105,29 @@ impl Shared {
         self.resting.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn until(is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_mins(1), "it becomes so");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_host_at_rest_does_not_tick_and_the_next_instance_wakes_it() {
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_micros(100)).expect("a thread");
+        let resting = || ticker.shared.resting.load(Ordering::SeqCst);
+        until(resting);
+        let first = ticker.enter();
+        until(|| !resting());
+        drop((ticker.enter(), first));
+        until(resting);
+    }
+}

@@ -20,8 +20,8 @@ pub(super) struct Delivery {
     cut: AtomicBool,
 }
 
-/// Marks a delivery as cut when dropped before the guest was done. It must go before the instance does: with the instance its
-/// body ends, and a reader could not tell that end from a good one.
+/// Marks a delivery as cut when dropped before the guest was done. It must go before the instance does: with the
+/// instance its body ends, and a reader could not tell that end from a good one.
 pub(super) struct Cut {
     delivery: Arc<Delivery>,
     done: bool,
