@@ -154,9 +154,10 @@ impl Object {
         Self::parse(kind, canonical(value)?)
     }
 
-    /// The object that a typed value describes, at no revision yet.
+    /// The object that a typed value describes, at no revision yet. Its bytes are those that the same words have from
+    /// anywhere else: types write their fields in an order of their own, trees in that of the alphabet.
     pub fn from_typed<T: Serialize>(kind: GroupKind, typed: &T) -> Result<Self, NotAnObject> {
-        Self::parse(kind, serde_json::to_vec(typed).map_err(NotAnObject::because)?)
+        Self::from_value(kind, &serde_json::to_value(typed).map_err(NotAnObject::because)?)
     }
 
     /// The same bytes, written at `revision`. Only a snapshot's `apply` and a mirror of one give revisions.
@@ -356,6 +357,16 @@ mod tests {
         assert_eq!(Object::parse(CONFIG_MAP, text).expect("readable"), at);
         let typed = at.decode::<ConfigMap>().expect("a config map");
         assert_eq!(typed.metadata.resource_version.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn the_same_words_are_the_same_bytes_from_types_and_from_text() {
+        let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"s","annotations":{"b":"2","a":"1"}},"spec":{"type":"ClusterIP","ports":[{"port":80,"name":"http"}],"clusterIP":"10.43.0.1"}}"#;
+        let value: Value = serde_json::from_str(service).expect("json");
+        let typed: k8s_openapi::api::core::v1::Service = serde_json::from_str(service).expect("a service");
+        let kind = GroupKind::new("", "Service");
+        let (text, typed) = (Object::from_value(kind, &value), Object::from_typed(kind, &typed));
+        assert_eq!(text.expect("an object").body(), typed.expect("an object").body());
     }
 
     #[test]
