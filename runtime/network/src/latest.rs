@@ -84,3 +84,57 @@ where
     });
     latest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use api::{Object, kinds};
+    use serde_json::json;
+    use state::Txn;
+
+    use super::*;
+
+    fn put(view: &watch::Sender<Snapshot>, kind: GroupKind, name: &str) {
+        let value = json!({"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": name, "namespace": "n"}});
+        let object = Object::from_value(kind, &value).expect("an object");
+        let (next, _) = view.borrow().apply(&Txn::create(object)).expect("applies");
+        view.send_replace(next);
+    }
+
+    #[tokio::test]
+    async fn a_value_is_made_anew_when_its_kinds_change_and_only_then() {
+        let (view, receiver) = watch::channel(Snapshot::default());
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = made.clone();
+        let mut latest = published(receiver, &[kinds::SERVICE], move |view| {
+            count.fetch_add(1, Ordering::Relaxed);
+            view.count(kinds::SERVICE)
+        });
+        assert_eq!(**latest.load(), 0);
+        put(&view, kinds::LEASE, "beat");
+        put(&view, kinds::SERVICE, "web");
+        assert!(latest.changed().await);
+        assert_eq!((*latest.get(), made.load(Ordering::Relaxed)), (1, 2));
+        put(&view, kinds::LEASE, "another beat");
+        put(&view, kinds::SERVICE, "db");
+        assert!(latest.changed().await);
+        assert_eq!((*latest.get(), made.load(Ordering::Relaxed)), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn nobody_works_for_nobody() {
+        let (view, receiver) = watch::channel(Snapshot::default());
+        let mut latest = published(receiver, &[kinds::SERVICE], |view| view.count(kinds::SERVICE));
+        let other = latest.clone();
+        drop(latest.clone());
+        assert_eq!(view.receiver_count(), 1);
+        drop(view);
+        assert!(!latest.changed().await, "no more snapshots, no more values");
+        assert_eq!(*other.get(), 0);
+
+        let (view, receiver) = watch::channel(Snapshot::default());
+        drop(published(receiver, &[kinds::SERVICE], |view| view.count(kinds::SERVICE)));
+        view.closed().await;
+    }
+}

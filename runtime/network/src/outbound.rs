@@ -82,10 +82,10 @@ struct Target {
 // === impl Outbound ===
 
 impl Outbound {
-    /// A way out over `fabric` and `services`. It fails if the platform's root certificates cannot be used.
-    pub fn new(fabric: Fabric, services: Services, config: Config) -> Result<Self, rustls::Error> {
-        let egress = egress::Egress::new(&config)?;
-        Ok(Self { shared: Arc::new(Shared { fabric, services, egress, config }) })
+    /// A way out over `fabric` and `services`.
+    pub fn new(fabric: Fabric, services: Services, config: Config) -> Self {
+        let egress = egress::Egress::new(&config);
+        Self { shared: Arc::new(Shared { fabric, services, egress, config }) }
     }
 
     /// Has `request` answered by whoever it names, as seen from the pod `from`.

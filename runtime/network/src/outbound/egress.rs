@@ -26,6 +26,8 @@ use rustls_pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -52,7 +54,9 @@ struct Connector {
 struct Connecting {
     /// None: everything may be reached.
     policy: Option<EgressPolicy>,
-    tls: TlsConnector,
+    /// Made when the first connection needs it: reading the platform's root certificates takes longer than a start may, and
+    /// a machine that has none can do without until then.
+    tls: Arc<OnceCell<TlsConnector>>,
     timeout: Duration,
 }
 
@@ -77,13 +81,8 @@ struct Stream {
 // === impl Egress ===
 
 impl Egress {
-    pub(super) fn new(config: &Config) -> Result<Self, rustls::Error> {
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let tls = TlsConnector::from(Arc::new(tls));
+    pub(super) fn new(config: &Config) -> Self {
+        let tls = Arc::new(OnceCell::new());
         let client = |policy| {
             let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout };
             Client::builder(TokioExecutor::new())
@@ -93,7 +92,7 @@ impl Egress {
                 .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
                 .build(Connector { shared: Arc::new(connecting) })
         };
-        Ok(Self { pods: client(Some(config.egress.clone())), node: client(None) })
+        Self { pods: client(Some(config.egress.clone())), node: client(None) }
     }
 
     pub(super) async fn send(&self, reach: Reach, request: Request) -> Result<Response, Fault> {
@@ -172,7 +171,8 @@ impl Connecting {
         if !is_tls {
             return Ok(Stream { io: TokioIo::new(Box::pin(tcp)), is_http2: false });
         }
-        let tls = self.tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
+        let connector = self.tls.get_or_try_init(|| async { spawn_blocking(connector).await? });
+        let tls = connector.await?.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Stream { io: TokioIo::new(Box::pin(tls)), is_http2 })
     }
@@ -191,6 +191,16 @@ impl Connecting {
         }
         Ok(permitted)
     }
+}
+
+/// TLS as the platform trusts it.
+fn connector() -> Result<TlsConnector, BoxError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A connection to the first address that takes one.

@@ -44,7 +44,7 @@ fn node(config: Config) -> Node {
     let bindings =
         ["10.42.0.2:8080", "10.42.0.3:80", "10.42.0.4:80", "10.42.0.4:9000", "10.42.0.9:80"].map(bind).into();
     let services = Latest::fixed(ServiceTable::from(&world(WORLD)));
-    Node { outbound: Outbound::new(fabric, services, config).expect("root certificates"), _bindings: bindings }
+    Node { outbound: Outbound::new(fabric, services, config), _bindings: bindings }
 }
 
 async fn ask(node: &Node, namespace: &str, reach: Reach, uri: &str) -> Result<String, Fault> {
@@ -117,7 +117,7 @@ async fn the_next_pod_is_told_how_many_came_before() {
             async { Ok(Response::new(empty())) }
         }),
     );
-    let outbound = Outbound::new(fabric, Latest::fixed(ServiceTable::default()), Config::default()).expect("roots");
+    let outbound = Outbound::new(fabric, Latest::fixed(ServiceTable::default()), Config::default());
     let request = http::Request::get("http://10.42.0.2").body(empty()).expect("a request");
     outbound.send(From::pod("default", [10, 42, 0, 9].into()), request).await.expect("an answer");
     assert_eq!(*seen.lock().expect("nobody panicked"), Some(Hops(1)));
