@@ -1,1 +1,220 @@
-//! To be written.
+//! The door: Kubernetes-compatible HTTP over TLS, the cluster's image registry, and the links to nodes.
+//!
+//! A request is text outside and a [`target`] inside; what it asks for is decided by pure functions over a
+//! [`Snapshot`](state::Snapshot), and one call of [`Store::propose`] makes it so. Everything that is true of a kind comes from
+//! the catalog of `api`; nothing here knows a pod from a service but `claims`, `complete`, `deletion`, `logs` and `seed`.
+//!
+//! Time and chance come in through [`Config`]; a long-lived part ends when the server's shutdown does.
+
+mod answer;
+mod body;
+mod claims;
+mod complete;
+mod deletion;
+mod discovery;
+mod envelope;
+mod identity;
+mod join;
+mod link;
+mod list;
+mod logs;
+mod negotiate;
+mod openapi;
+mod patch;
+mod present;
+mod query;
+mod registry;
+mod rest;
+mod review;
+mod routes;
+mod seed;
+mod selection;
+mod serve;
+mod target;
+mod watch;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use store::{ProposeError, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+pub use identity::{MASTERS, NODE_USER, NODES};
+pub use join::{Join, Sign};
+pub use link::PROTOCOL as LINK_PROTOCOL;
+pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
+pub use serve::Tls;
+
+use link::Links;
+use openapi::OpenApi;
+use registry::Images;
+use watch::Encoded;
+
+/// Tells what time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Gives a number that nobody foresees.
+pub type Entropy = Arc<dyn Fn() -> u128 + Send + Sync>;
+
+/// The Kubernetes version whose API is spoken here.
+pub const VERSION: &str = "v1.33.0+coracle";
+
+/// Everything the API server needs to know.
+pub struct Config {
+    /// What the server shows, and whom it trusts.
+    pub tls: Tls,
+    /// What time it is.
+    pub clock: Clock,
+    /// Chance, for uids and generated names.
+    pub entropy: Entropy,
+    /// Where the image registry keeps its files.
+    pub registry_dir: PathBuf,
+    /// How machines join; none if they cannot.
+    pub join: Option<Join>,
+}
+
+/// Why the API server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The certificates do not work.
+    #[error("the certificates cannot be used: {reason}")]
+    Tls {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The registry's directory does not work.
+    #[error("failed to open the image registry in {}", path.display())]
+    Registry {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The listener does not work.
+    #[error("failed to use the listener")]
+    Listener(#[source] io::Error),
+}
+
+/// What all requests share.
+pub(crate) struct Door {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) join: Option<Join>,
+    pub(crate) images: Images,
+    pub(crate) links: Arc<Links>,
+    pub(crate) encoded: Arc<Encoded>,
+    pub(crate) openapi: OpenApi,
+    /// The address clients are told in legacy discovery.
+    pub(crate) address: String,
+    pub(crate) seeded: AtomicBool,
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A follower waits so long between looks at whether the seed has come.
+const SEED_PAUSE_MS: u64 = 200;
+
+/// Serves until `shutdown`; then watches end, connections are told to go, and what is open gets a moment to finish.
+pub async fn run(
+    config: Config,
+    store: Store,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let images = Images::open(config.registry_dir.clone()).await;
+    let images = images.map_err(|source| ServeError::Registry { path: config.registry_dir, source })?;
+    let door = Arc::new(Door {
+        store,
+        clock: config.clock,
+        entropy: config.entropy,
+        join: config.join,
+        images,
+        links: Arc::default(),
+        encoded: Arc::new(Encoded::new()),
+        openapi: OpenApi::default(),
+        address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
+        seeded: AtomicBool::new(false),
+        closing: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    });
+    door.tasks.spawn(sow(door.clone()));
+    let served = serve::serve(config.tls, listener, routes::router(door.clone()), door.closing.clone());
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = shutdown => {
+            door.closing.cancel();
+            served.await
+        }
+    };
+    door.closing.cancel();
+    door.tasks.close();
+    door.tasks.wait().await;
+    ended
+}
+
+/// Sees to it that the objects every cluster has are there.
+async fn sow(door: Arc<Door>) {
+    while !door.closing.is_cancelled() {
+        let txn = seed(&door.store.snapshot(), (door.clock)(), || door.uid());
+        if txn.is_empty() {
+            return door.seeded.store(true, Ordering::Release);
+        }
+        match door.store.propose(txn).await {
+            Ok(_) | Err(ProposeError::Conflict(_)) => {}
+            Err(ProposeError::Closed) => return debug!("the store closed before it was seeded"),
+            Err(error @ ProposeError::NotLeader { .. }) => {
+                debug!(%error, "not seeded yet");
+                tokio::select! {
+                    () = door.closing.cancelled() => {}
+                    () = tokio::time::sleep(Duration::from_millis(SEED_PAUSE_MS)) => {}
+                }
+            }
+        }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    /// A new uid.
+    pub(crate) fn uid(&self) -> String {
+        uuid::Builder::from_random_bytes((self.entropy)().to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// A number to begin a search or a name with.
+    pub(crate) fn chance(&self) -> u64 {
+        (self.entropy)() as u64
+    }
+
+    /// Whether an apply would be taken now.
+    pub(crate) async fn is_ready(&self) -> bool {
+        if !self.seeded.load(Ordering::Acquire) || self.closing.is_cancelled() {
+            return false;
+        }
+        match self.store.read().await {
+            Ok(_) => true,
+            Err(error) => {
+                warn!(%error, "not ready");
+                false
+            }
+        }
+    }
+}
+
+// === impl ServeError ===
+
+impl ServeError {
+    pub(crate) fn tls(error: impl std::fmt::Display) -> Self {
+        Self::Tls { reason: error.to_string() }
+    }
+}

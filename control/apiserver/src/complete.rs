@@ -1,0 +1,68 @@
+//! What an object gets from the rest of the world before it is stored: claims for a service, a class for an ingress.
+
+use api::{Object, StatusError, kinds};
+use state::Snapshot;
+
+use crate::claims;
+
+/// Marks the class of ingresses that name none.
+const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+/// How an ingress named its class before there was a field for it.
+const OLD_CLASS: &str = "kubernetes.io/ingress.class";
+
+/// Completes an object; `old` is what is stored now, if anything is.
+pub(crate) fn complete(
+    object: Object,
+    old: Option<&Object>,
+    world: &Snapshot,
+    seed: u64,
+) -> Result<Object, StatusError> {
+    match (object.key().kind(), old) {
+        (kinds::SERVICE, old) => claims::complete(object, old, world, seed),
+        (kinds::INGRESS, None) => classified(object, world),
+        _ => Ok(object),
+    }
+}
+
+/// A new ingress that names no class is of the default one; of several the newest, as Kubernetes has it.
+fn classified(object: Object, world: &Snapshot) -> Result<Object, StatusError> {
+    if object.meta().annotations.contains_key(OLD_CLASS) {
+        return Ok(object);
+    }
+    let is_default = |class: &&Object| class.meta().annotations.get(DEFAULT_CLASS).is_some_and(|is| is == "true");
+    let defaults = world.list(kinds::INGRESS_CLASS).filter(is_default);
+    let class = defaults.max_by_key(|class| (class.meta().creation_timestamp, std::cmp::Reverse(class.key().name())));
+    let Some(class) = class else { return Ok(object) };
+    let mut value = object.to_value().map_err(StatusError::internal)?;
+    if value["spec"]["ingressClassName"].is_string() {
+        return Ok(object);
+    }
+    value["spec"]["ingressClassName"] = class.key().name().into();
+    Object::from_value(kinds::INGRESS, &value).map_err(StatusError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::seed;
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    fn check(metadata: Value, spec: Value, expect: Option<&str>) {
+        let txn = seed(&Snapshot::default(), Timestamp::UNIX_EPOCH, String::new);
+        let (world, _) = Snapshot::default().apply(&txn).expect("an empty world");
+        let mut value =
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec});
+        value["metadata"]["name"] = "i".into();
+        let ingress = Object::from_value(kinds::INGRESS, &value).expect("an object");
+        let completed = complete(ingress, None, &world, 0).expect("completed").to_value().expect("JSON");
+        assert_eq!(completed["spec"]["ingressClassName"].as_str(), expect);
+    }
+
+    #[test]
+    fn an_ingress_without_a_class_gets_the_default_one() {
+        check(json!({}), json!({}), Some("coracle"));
+        check(json!({}), json!({"ingressClassName": "other"}), Some("other"));
+        check(json!({"annotations": {OLD_CLASS: "other"}}), json!({}), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! How a machine becomes a node: it shows the token, and has a certificate signed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use api::StatusError;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::identity::unauthorized;
+
+/// Signs the request for a certificate (PEM) of the node named; the certificate comes back as PEM, or why there is none.
+pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+
+/// What is needed to let machines join.
+#[derive(Clone)]
+pub struct Join {
+    /// Whoever shows it may join.
+    pub token: String,
+    /// The authority's certificate as PEM, which the machine will trust.
+    pub ca: String,
+    /// The authority.
+    pub sign: Sign,
+}
+
+/// What a machine asks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Asked {
+    node_name: String,
+    csr: String,
+}
+
+/// What it is answered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Granted {
+    certificate: String,
+    ca: String,
+}
+
+/// As Kubernetes has it for the name of a node.
+const NAME_BYTES_MAX: usize = 253;
+
+// === impl Join ===
+
+impl Join {
+    /// Whether the headers show the token.
+    pub(crate) fn demand_token(&self, headers: &HeaderMap) -> Result<(), StatusError> {
+        let shown = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+        match shown.and_then(|header| header.strip_prefix("Bearer ")) {
+            Some(token) if same(token.trim(), &self.token) => Ok(()),
+            _ => Err(unauthorized()),
+        }
+    }
+
+    /// A certificate for whoever has shown the token.
+    pub(crate) fn grant(&self, asked: &Asked) -> Result<Granted, StatusError> {
+        if !is_node_name(&asked.node_name) {
+            return Err(StatusError::bad_request(format!("{:?} is not a node name", asked.node_name)));
+        }
+        let certificate = (self.sign)(&asked.csr, &asked.node_name).map_err(StatusError::bad_request)?;
+        Ok(Granted { certificate, ca: self.ca.clone() })
+    }
+}
+
+/// Compares without telling by the time it takes how much is right: digests of equal length, every byte looked at.
+fn same(shown: &str, token: &str) -> bool {
+    let (shown, token) = (Sha256::digest(shown.as_bytes()), Sha256::digest(token.as_bytes()));
+    shown.iter().zip(token.iter()).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+}
+
+fn is_node_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label)
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Join")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn join() -> Join {
+        let sign: Sign = Arc::new(|csr, node| Ok(format!("{csr} for {node}")));
+        Join { token: "secret".into(), ca: "ca".into(), sign }
+    }
+
+    #[test]
+    fn only_the_token_lets_in() {
+        let shown = |header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(header).expect("a header"));
+            join().demand_token(&headers).is_ok()
+        };
+        assert!(shown("Bearer secret"));
+        assert!(!shown("Bearer secre"));
+        assert!(!shown("secret"));
+        assert!(join().demand_token(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_node_gets_a_certificate_in_its_own_name() {
+        let ask = |name: &str| join().grant(&Asked { node_name: name.into(), csr: "csr".into() });
+        assert_eq!(ask("n1").expect("granted").certificate, "csr for n1");
+        assert!(ask("N1/../x").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! One document: the kinds of one group and version, and everything their types refer to.
+
+use api::patch::facts;
+use api::schema::{self, Message};
+use api::{Kind, Scope};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::VERSION;
+
+const REFERENCE: &str = "#/components/schemas/";
+const PATCH_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// The document of these kinds.
+pub(super) fn of(kinds: &[&'static dyn Kind]) -> Value {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    let mut paths = Map::new();
+    for kind in kinds {
+        kind.schema(&mut generator);
+        paths.extend(paths_of(*kind));
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": schemas(generator, kinds)},
+    })
+}
+
+fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
+    let names = kind.names();
+    let root = if names.group.is_empty() { "/api" } else { "/apis" };
+    let namespace = if names.scope == Scope::Namespaced { "/namespaces/{namespace}" } else { "" };
+    let collection = format!("{root}/{}{namespace}/{}", names.api_version(), names.plural);
+    let reference = json!({"$ref": format!("{REFERENCE}{}", definition(kind))});
+    let content = json!({"application/json": {"schema": reference}});
+    let answers = json!({"200": {"description": "OK", "content": content}});
+    let identity = json!({"group": names.group, "version": names.version, "kind": names.kind});
+    let operation = |action: &str, parameters: Value, body: Option<Value>| {
+        let mut operation = json!({
+            "x-kubernetes-action": action, "x-kubernetes-group-version-kind": identity,
+            "parameters": parameters, "responses": answers,
+        });
+        if let Some(body) = body {
+            operation["requestBody"] = json!({"content": body});
+        }
+        operation
+    };
+    let patches: Map<String, Value> =
+        PATCH_TYPES.iter().map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}}))).collect();
+    let object = json!({
+        "get": operation("get", json!([]), None),
+        "put": operation("put", writing(), Some(content.clone())),
+        "patch": operation("patch", writing(), Some(patches.into())),
+        "delete": operation("delete", json!([parameter("dryRun", "string")]), None),
+    });
+    let collected = json!({
+        "get": operation("list", json!([]), None),
+        "post": operation("post", writing(), Some(content)),
+    });
+    let one = format!("{collection}/{{name}}");
+    [(collection, collected), (one, object)].into_iter().collect()
+}
+
+fn writing() -> Value {
+    json!([parameter("dryRun", "string"), parameter("fieldManager", "string"), parameter("fieldValidation", "string")])
+}
+
+fn parameter(name: &str, of: &str) -> Value {
+    json!({"name": name, "in": "query", "schema": {"type": of}})
+}
+
+fn definition(kind: &dyn Kind) -> String {
+    format!("io.k8s.{}", schema::of_kind(kind.names()))
+}
+
+/// Every type, with what the types themselves do not say: which kind they are, and how their lists merge.
+fn schemas(mut generator: SchemaGenerator, kinds: &[&'static dyn Kind]) -> Map<String, Value> {
+    let mut schemas = generator.take_definitions(true);
+    for (name, schema) in &mut schemas {
+        wrap(schema);
+        if let Some(message) = name.strip_prefix("io.k8s.").and_then(schema::message) {
+            merge_keys(message, schema);
+        }
+    }
+    for kind in kinds {
+        let names = kind.names();
+        let Some(schema) = schemas.get_mut(&definition(*kind)) else { continue };
+        schema["x-kubernetes-group-version-kind"] =
+            json!([{"group": names.group, "version": names.version, "kind": names.kind}]);
+        // A client need not send what the server can tell.
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|field| field != "metadata");
+            if required.is_empty() {
+                schema.as_object_mut().map(|schema| schema.remove("required"));
+            }
+        }
+    }
+    schemas
+}
+
+/// A reference says nothing beside itself in OpenAPI 3.0: what a field says of it goes around it. `nullable` says nothing that
+/// Kubernetes' own documents say.
+fn wrap(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(wrap),
+        Value::Object(members) => {
+            members.values_mut().for_each(wrap);
+            members.remove("nullable");
+            if members.len() > 1
+                && let Some(reference) = members.remove("$ref")
+            {
+                members.insert("allOf".into(), json!([{"$ref": reference}]));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn merge_keys(message: &Message, schema: &mut Value) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for field in message.members() {
+        if let (Some(Value::Object(property)), Some(facts)) =
+            (properties.get_mut(field.name), facts::of(message, field))
+        {
+            property.extend(facts.extensions());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::kinds;
+
+    fn apps() -> Value {
+        of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog")])
+    }
+
+    #[test]
+    fn a_patch_operation_offers_field_validation() {
+        let document = apps();
+        let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+        assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
+        let parameters = patch["parameters"].as_array().expect("parameters");
+        assert!(parameters.iter().any(|one| one["name"] == "fieldValidation"));
+        assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
+    }
+
+    #[test]
+    fn lists_say_how_they_merge() {
+        let document = apps();
+        let containers = &document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    }
+
+    #[test]
+    fn a_reference_stands_alone_and_the_kind_is_told() {
+        let document = apps();
+        let deployment = &document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
+        assert_eq!(deployment["x-kubernetes-group-version-kind"][0]["kind"], "Deployment");
+        assert_eq!(
+            deployment["properties"]["spec"]["allOf"][0]["$ref"],
+            "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"
+        );
+        assert!(deployment["properties"]["spec"]["description"].is_string());
+    }
+}

@@ -1,0 +1,20 @@
+//! Applying a patch of any of the three types.
+
+use api::{Names, StatusError};
+use serde_json::Value;
+
+use crate::negotiate::PatchType;
+
+/// What `document` becomes. Which lists merge by which key is a matter of the kind's type.
+pub(crate) fn apply(
+    names: &Names,
+    patch_type: PatchType,
+    document: Value,
+    patch: &Value,
+) -> Result<Value, StatusError> {
+    match patch_type {
+        PatchType::Json => api::patch::json(document, patch),
+        PatchType::Merge => api::patch::merge(document, patch),
+        PatchType::Strategic => api::patch::strategic(names, document, patch),
+    }
+}

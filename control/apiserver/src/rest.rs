@@ -1,0 +1,168 @@
+//! The resources: every verb over every kind of the catalog.
+//!
+//! One anatomy for all: the path becomes a target, the method a verb, the identity is asked; then a read presents what a snapshot
+//! has, or a write decides on one snapshot and proposes, and looks again when somebody was faster.
+
+mod change;
+mod create;
+mod delete;
+mod parts;
+mod read;
+
+use std::sync::Arc;
+
+use api::{Reason, StatusError, Subresource};
+use axum::extract::{Extension, Request, State};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+
+use crate::answer::{self, Answer, Refusal};
+use crate::identity::{Identity, Verb};
+use crate::negotiate::{Form, Offer, form};
+use crate::present::Presenter;
+use crate::query::{Include, Query};
+use crate::target::{Place, Target};
+use crate::{Door, body};
+
+/// One request, understood.
+pub(crate) struct Ask {
+    door: Arc<Door>,
+    identity: Identity,
+    target: Target,
+    verb: Verb,
+    query: Query,
+    headers: HeaderMap,
+    /// What the client said; read only once it is known that it may.
+    body: Bytes,
+}
+
+/// Answers a request for a resource.
+pub(crate) async fn handle(
+    State(door): State<Arc<Door>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Answer {
+    let answered = async {
+        let (parts, body) = request.into_parts();
+        let mut ask = Ask::new(door, identity, parts)?;
+        if !matches!(ask.verb, Verb::Get | Verb::List | Verb::Watch) {
+            ask.body = body::read(body).await?;
+        }
+        ask.answer().await
+    };
+    answered.await.unwrap_or_else(|error| Refusal(error).into_response())
+}
+
+/// The verb that a method means at a place.
+fn verb(method: &Method, target: &Target, query: &Query) -> Result<Verb, StatusError> {
+    let watches = || query.list_options().map(|options| options.watch);
+    Ok(match (method, &target.place) {
+        (&Method::GET, Place::Collection) if watches()? => Verb::Watch,
+        (&Method::GET, Place::Collection) => Verb::List,
+        (&Method::POST, Place::Collection) => Verb::Create,
+        (&Method::DELETE, Place::Collection) => Verb::DeleteCollection,
+        (&Method::GET, Place::Object(_)) => Verb::Get,
+        (&Method::PUT, Place::Object(_)) => Verb::Update,
+        (&Method::PATCH, Place::Object(_)) => Verb::Patch,
+        (&Method::DELETE, Place::Object(_)) => Verb::Delete,
+        (method, Place::Part(_, part)) => return part_verb(method, *part).ok_or_else(|| not_allowed(method, target)),
+        (method, _) => return Err(not_allowed(method, target)),
+    })
+}
+
+fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
+    match (part, method) {
+        (Subresource::Status | Subresource::Scale, &Method::GET) | (Subresource::Log, &Method::GET) => Some(Verb::Get),
+        (Subresource::Status | Subresource::Scale, &Method::PUT) | (Subresource::Finalize, &Method::PUT) => {
+            Some(Verb::Update)
+        }
+        (Subresource::Status | Subresource::Scale, &Method::PATCH) => Some(Verb::Patch),
+        (Subresource::Binding | Subresource::Eviction, &Method::POST) => Some(Verb::Create),
+        _ => None,
+    }
+}
+
+fn not_allowed(method: &Method, target: &Target) -> StatusError {
+    let word = match *method {
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "the server does not allow this method; it",
+    };
+    let message = format!("{word} is not supported on resources of kind {:?}", target.resource());
+    StatusError::new(Reason::MethodNotAllowed, message)
+}
+
+// === impl Ask ===
+
+impl Ask {
+    fn new(door: Arc<Door>, identity: Identity, parts: Parts) -> Result<Self, StatusError> {
+        let target = Target::parse(parts.uri.path())?;
+        let query = Query::parse(parts.uri.query());
+        let verb = verb(&parts.method, &target, &query)?;
+        identity.authorize(verb, &target)?;
+        Ok(Self { door, identity, target, verb, query, headers: parts.headers, body: Bytes::new() })
+    }
+
+    async fn answer(self) -> Result<Answer, StatusError> {
+        match (&self.target.place, self.verb) {
+            (Place::Part(..), _) => self.part().await,
+            (_, Verb::Get) => self.get().await,
+            (_, Verb::List) => self.list().await,
+            (_, Verb::Watch) => self.watch().await,
+            (_, Verb::Create) => self.create().await,
+            (_, Verb::Update) => self.update().await,
+            (_, Verb::Patch) => self.patch().await,
+            (_, Verb::Delete) => self.delete().await,
+            (_, Verb::DeleteCollection) => self.delete_collection().await,
+        }
+    }
+
+    fn header(&self, name: http::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        self.header(CONTENT_TYPE)
+    }
+
+    fn form(&self) -> Result<Form, StatusError> {
+        form(self.header(ACCEPT), Offer::Objects)
+    }
+
+    fn presenter(&self, include: Include) -> Result<Presenter, StatusError> {
+        Ok(Presenter { kind: self.target.kind, form: self.form()?, include, now: (self.door.clock)() })
+    }
+
+    fn key(&self) -> api::Key {
+        self.target.kind.group_kind().key(&self.target.namespace, self.target.name())
+    }
+
+    fn not_found(&self) -> StatusError {
+        StatusError::not_found(self.target.names(), self.target.name())
+    }
+
+    /// One object, in the form asked for.
+    fn present(&self, code: StatusCode, object: &api::Object) -> Result<Answer, StatusError> {
+        let include = self.query.list_options().map(|options| options.include).unwrap_or_default();
+        Ok(answer::json(code, self.presenter(include)?.one(object)?))
+    }
+
+    /// That it is done, and to what.
+    fn success(&self, code: StatusCode, uid: &str) -> Answer {
+        let names = self.target.names();
+        let mut details = json!({"name": self.target.name(), "kind": names.plural, "uid": uid});
+        if !names.group.is_empty() {
+            details["group"] = names.group.into();
+        }
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        answer::value(code, &status)
+    }
+}

@@ -1,0 +1,173 @@
+//! Changes of what is there: update and patch, and the one loop that carries a decision to the store.
+
+use api::{Admission, Admitted, Object, Operation, Reason, StatusError};
+use http::StatusCode;
+use serde_json::Value;
+use state::{Conflict, Guard, Snapshot, Txn};
+use store::ProposeError;
+
+use super::Ask;
+use crate::answer::{self, Answer};
+use crate::query::WriteOptions;
+use crate::{body, claims, complete, deletion, negotiate, patch};
+
+/// As Kubernetes has it: a patch that loses so many races is told so.
+pub(super) const ATTEMPTS_MAX: usize = 8;
+
+/// What became of a change.
+pub(super) struct Changed {
+    /// The object as it is now, or as it last was.
+    pub(super) object: Object,
+    /// What deserves a sentence.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Why a proposal came to nothing.
+pub(super) enum Missed {
+    /// Look again.
+    Conflict(Conflict),
+    /// It will not come to something.
+    Refused(StatusError),
+}
+
+/// Which part of the object a write is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All but the status.
+    Main,
+    /// The status alone.
+    Status,
+}
+
+// === impl Ask ===
+
+impl Ask {
+    pub(super) async fn update(self) -> Result<Answer, StatusError> {
+        self.put(Part::Main).await
+    }
+
+    pub(super) async fn patch(self) -> Result<Answer, StatusError> {
+        self.patched(Part::Main).await
+    }
+
+    /// Replaces a part by what the body says.
+    pub(super) async fn put(self, part: Part) -> Result<Answer, StatusError> {
+        let options = self.query.write_options()?;
+        let encoding = negotiate::encoding(self.content_type())?;
+        let parsed = body::decode(encoding, &self.body)?;
+        let changed = self
+            .change(options, |old| {
+                api::metadata::check_version(self.target.names(), &parsed.value, old)?;
+                self.admit(parsed.value.clone(), &parsed.duplicates, options, part.of(old))
+            })
+            .await?;
+        self.changed(&changed)
+    }
+
+    /// Changes a part as the body says.
+    pub(super) async fn patched(self, part: Part) -> Result<Answer, StatusError> {
+        let options = self.query.write_options()?;
+        let patch_type = negotiate::patch_type(self.content_type())?;
+        let parsed = api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?;
+        let changed = self
+            .change(options, |old| {
+                let stored = old.to_value().map_err(StatusError::internal)?;
+                let wanted = patch::apply(self.target.names(), patch_type, stored, &parsed.value)?;
+                api::metadata::check_version(self.target.names(), &wanted, old)?;
+                self.admit(wanted, &parsed.duplicates, options, part.of(old))
+                    .map_err(|error| api::blame_patch(error, &String::from_utf8_lossy(&self.body)))
+            })
+            .await?;
+        self.changed(&changed)
+    }
+
+    /// Decides on the newest snapshot, proposes, and decides again while others are faster.
+    pub(super) async fn change(
+        &self,
+        options: WriteOptions,
+        decide: impl Fn(&Object) -> Result<Admitted, StatusError>,
+    ) -> Result<Changed, StatusError> {
+        let key = self.key();
+        for _ in 0..ATTEMPTS_MAX {
+            let world = self.door.store.snapshot();
+            let old = world.get(&key).ok_or_else(|| self.not_found())?;
+            self.identity.authorize_object(self.verb, &self.target, old)?;
+            let Admitted { object: wanted, warnings } = decide(old)?;
+            let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance())?;
+            if object.body() == old.body() {
+                return Ok(Changed { object: old.clone(), warnings });
+            }
+            let txn = if deletion::is_over(&object) { Txn::delete(old) } else { Txn::replace(old, object.clone()) };
+            let txn = guarded(txn, claims::guards(&object, Some(old)));
+            match self.propose(&world, txn, options.dry_run, &object.at(old.revision())).await {
+                Ok(object) => return Ok(Changed { object, warnings }),
+                Err(Missed::Refused(error)) => return Err(error),
+                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if state::Claim::of(&wanted).contains(&claim) => {
+                    return Err(claims::taken(&wanted, &claim));
+                }
+                Err(Missed::Conflict(_)) => {}
+            }
+        }
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Err(StatusError::conflict(self.target.names(), key.name(), why))
+    }
+
+    /// Makes a transaction happen, or only finds out whether it would. What comes back is `object` as it is then.
+    pub(super) async fn propose(
+        &self,
+        world: &Snapshot,
+        txn: Txn,
+        dry_run: bool,
+        object: &Object,
+    ) -> Result<Object, Missed> {
+        if dry_run {
+            return world.apply(&txn).map(|_| object.clone()).map_err(Missed::Conflict);
+        }
+        match self.door.store.propose(txn).await {
+            Ok(committed) => {
+                let of_object = committed.events.iter().rev().find(|event| event.key() == object.key());
+                Ok(of_object.map_or_else(|| object.clone(), |event| event.latest().clone()))
+            }
+            Err(ProposeError::Conflict(conflict)) => Err(Missed::Conflict(conflict)),
+            Err(error) => Err(Missed::Refused(StatusError::new(Reason::ServiceUnavailable, error.to_string()))),
+        }
+    }
+
+    pub(super) fn admit(
+        &self,
+        incoming: Value,
+        duplicates: &[String],
+        options: WriteOptions,
+        operation: Operation<'_>,
+    ) -> Result<Admitted, StatusError> {
+        let admission = Admission {
+            operation,
+            namespace: &self.target.namespace,
+            validation: options.validation,
+            duplicates,
+            now: (self.door.clock)(),
+        };
+        self.target.kind.admit(incoming, &admission)
+    }
+
+    pub(super) fn changed(&self, changed: &Changed) -> Result<Answer, StatusError> {
+        let answer = self.present(StatusCode::OK, &changed.object)?;
+        Ok(answer::with_warnings(answer, &changed.warnings))
+    }
+}
+
+/// The transaction, if these hold too.
+pub(super) fn guarded(txn: Txn, guards: Vec<Guard>) -> Txn {
+    guards.into_iter().fold(txn, Txn::guard)
+}
+
+// === impl Part ===
+
+impl Part {
+    fn of(self, old: &Object) -> Operation<'_> {
+        match self {
+            Self::Main => Operation::Update { old },
+            Self::Status => Operation::UpdateStatus { old },
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! New objects.
+
+use api::{Admitted, Cause, Object, Operation, Scope, StatusError, kinds};
+use http::StatusCode;
+use serde_json::Value;
+use state::{Claim, Conflict, Guard, Snapshot, Txn};
+
+use super::Ask;
+use super::change::{ATTEMPTS_MAX, Changed, Missed, guarded};
+use crate::answer::{self, Answer};
+use crate::query::WriteOptions;
+use crate::{body, claims, complete, negotiate};
+
+// === impl Ask ===
+
+impl Ask {
+    pub(super) async fn create(self) -> Result<Answer, StatusError> {
+        let options = self.query.write_options()?;
+        let encoding = negotiate::encoding(self.content_type())?;
+        let parsed = body::decode(encoding, &self.body)?;
+        if self.target.names().scope == Scope::Namespaced && self.target.namespace.is_empty() {
+            return Err(StatusError::bad_request("an empty namespace may not be set during creation"));
+        }
+        let created = self.created(parsed.value, &parsed.duplicates, options).await?;
+        let answer = self.present(StatusCode::CREATED, &created.object)?;
+        Ok(answer::with_warnings(answer, &created.warnings))
+    }
+
+    async fn created(
+        &self,
+        incoming: Value,
+        duplicates: &[String],
+        options: WriteOptions,
+    ) -> Result<Changed, StatusError> {
+        let is_generated = is_generated(&incoming);
+        for attempt in 1..=ATTEMPTS_MAX {
+            let world = self.door.store.snapshot();
+            self.demand_namespace(&world, &incoming)?;
+            let operation = Operation::Create { uid: &self.door.uid(), seed: self.door.chance() };
+            let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
+            let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
+            self.identity.authorize_new(self.verb, &self.target, &object)?;
+            let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
+            if self.target.names().scope == Scope::Namespaced {
+                txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));
+            }
+            match self.propose(&world, txn, options.dry_run, &object).await {
+                Ok(object) => return Ok(Changed { object, warnings }),
+                Err(Missed::Refused(error)) => return Err(error),
+                Err(Missed::Conflict(Conflict::Exists(_))) if is_generated && attempt < ATTEMPTS_MAX => {}
+                Err(Missed::Conflict(Conflict::Exists(_))) => return Err(self.exists(&object, is_generated)),
+                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if Claim::of(&wanted).contains(&claim) => {
+                    return Err(claims::taken(&wanted, &claim));
+                }
+                // The namespace went, or another took the address that was free: look again, and say so if it stays.
+                Err(Missed::Conflict(_)) => {}
+            }
+        }
+        Err(StatusError::internal("the object could not be created: others were faster each time"))
+    }
+
+    /// New objects need a namespace that is there and stays.
+    fn demand_namespace(&self, world: &Snapshot, incoming: &Value) -> Result<(), StatusError> {
+        let namespace = &self.target.namespace;
+        if self.target.names().scope == Scope::Cluster {
+            return Ok(());
+        }
+        let found = world.get(&kinds::NAMESPACE.cluster_key(namespace));
+        let found = found.ok_or_else(|| match api::catalog::by_kind(kinds::NAMESPACE) {
+            Some(kind) => StatusError::not_found(kind.names(), namespace),
+            None => StatusError::internal("namespaces are not in the catalog"),
+        })?;
+        if !found.meta().is_terminating() {
+            return Ok(());
+        }
+        let name = incoming.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut error = StatusError::forbidden(self.target.names(), name, &why);
+        if let Some(details) = &mut error.details {
+            details.causes = vec![Cause {
+                reason: "NamespaceTerminating",
+                message: format!("namespace {namespace} is being terminated"),
+                field: "metadata.namespace".into(),
+            }];
+        }
+        Err(error)
+    }
+
+    fn exists(&self, object: &Object, is_generated: bool) -> StatusError {
+        let mut error = StatusError::already_exists(self.target.names(), object.key().name());
+        let leaving = self.door.store.snapshot();
+        if is_generated {
+            error.message.push_str(", the server was not able to generate a unique name for the object");
+        } else if leaving.get(object.key()).is_some_and(|old| old.meta().is_terminating()) {
+            error.message = format!("object is being deleted: {}", error.message);
+        }
+        error
+    }
+}
+
+fn is_generated(incoming: &Value) -> bool {
+    let text = |path: &str| incoming.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    text("/metadata/name").is_empty() && !text("/metadata/generateName").is_empty()
+}

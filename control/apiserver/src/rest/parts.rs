@@ -1,0 +1,160 @@
+//! The parts of objects: status, scale, log, binding, eviction, finalize.
+
+use api::{Admitted, Kind, Object, Operation, Reason, StatusError, Subresource};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Ask;
+use super::change::Part;
+use super::delete::Deleted;
+use crate::answer::{self, Answer};
+use crate::deletion::DeleteOptions;
+use crate::identity::Verb;
+use crate::negotiate::PatchType;
+use crate::query::WriteOptions;
+use crate::target::Place;
+use crate::{body, logs, negotiate, patch, target};
+
+// === impl Ask ===
+
+impl Ask {
+    pub(super) async fn part(self) -> Result<Answer, StatusError> {
+        let Place::Part(_, part) = self.target.place else { return Err(target::nothing_here()) };
+        match (part, self.verb) {
+            (Subresource::Status, Verb::Get) => self.get().await,
+            (Subresource::Status, Verb::Update) => self.put(Part::Status).await,
+            (Subresource::Status, _) => self.patched(Part::Status).await,
+            (Subresource::Scale, Verb::Get) => {
+                let world = self.newest().await?;
+                let object = world.get(&self.key()).ok_or_else(|| self.not_found())?;
+                self.scale(object)
+            }
+            (Subresource::Scale, _) => self.rescale().await,
+            (Subresource::Log, _) => {
+                let world = self.newest().await?;
+                let pod = world.get(&self.key()).ok_or_else(|| self.not_found())?;
+                logs::proxy(&self.door.links, pod, &self.query).await
+            }
+            (Subresource::Binding, _) => self.bind().await,
+            (Subresource::Eviction, _) => self.evict().await,
+            (Subresource::Finalize, _) => self.finalize().await,
+        }
+    }
+
+    fn scale(&self, object: &Object) -> Result<Answer, StatusError> {
+        let scale = self.target.kind.scale(object).ok_or_else(target::nothing_here)?;
+        Ok(answer::value(StatusCode::OK, &scale))
+    }
+
+    async fn rescale(self) -> Result<Answer, StatusError> {
+        let options = self.query.write_options()?;
+        let patches = self.verb == Verb::Patch;
+        // A scale has no lists, so the strategic patch that some clients send means the same as a merge patch.
+        let patch_type = match patches {
+            true => Some(match negotiate::patch_type(self.content_type())? {
+                PatchType::Strategic => PatchType::Merge,
+                other => other,
+            }),
+            false => None,
+        };
+        let encoding = if patches { negotiate::Encoding::Json } else { negotiate::encoding(self.content_type())? };
+        let said = body::decode(encoding, &self.body)?.value;
+        let changed = self
+            .change(options, |old| {
+                let scale = match patch_type {
+                    None => said.clone(),
+                    Some(patch_type) => {
+                        let scale = self.target.kind.scale(old).ok_or_else(target::nothing_here)?;
+                        patch::apply(self.target.names(), patch_type, scale, &said)?
+                    }
+                };
+                let wanted = self.target.kind.with_scale(old, &scale)?;
+                api::metadata::check_version(self.target.names(), &wanted, old)?;
+                self.admit(wanted, &[], options, Operation::Update { old })
+            })
+            .await?;
+        self.scale(&changed.object)
+    }
+
+    async fn bind(self) -> Result<Answer, StatusError> {
+        let (options, said) = self.said()?;
+        let node = said.pointer("/target/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if node.is_empty() {
+            return Err(StatusError::bad_request("target.name: Required value"));
+        }
+        let now = (self.door.clock)();
+        let changed = self
+            .change(options, |old| {
+                let mut pod = old.to_value().map_err(StatusError::internal)?;
+                match pod.pointer("/spec/nodeName").and_then(Value::as_str) {
+                    None | Some("") => {}
+                    Some(bound) => {
+                        let why = format!("pod {} is already assigned to node {bound:?}", old.key().name());
+                        return Err(StatusError::conflict(self.target.names(), old.key().name(), &why));
+                    }
+                }
+                pod["spec"]["nodeName"] = node.as_str().into();
+                let scheduled = json!({
+                    "type": "PodScheduled", "status": "True",
+                    "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                });
+                match pod["status"]["conditions"].as_array_mut() {
+                    Some(conditions) => {
+                        conditions.retain(|condition| condition["type"] != "PodScheduled");
+                        conditions.push(scheduled);
+                    }
+                    None => pod["status"]["conditions"] = json!([scheduled]),
+                }
+                admitted(self.target.kind, &pod)
+            })
+            .await?;
+        Ok(self.success(StatusCode::CREATED, &changed.object.meta().uid))
+    }
+
+    async fn evict(self) -> Result<Answer, StatusError> {
+        let (options, said) = self.said()?;
+        let mut deletion = DeleteOptions::of_eviction(&said)?;
+        if options.dry_run {
+            deletion = deletion.dry();
+        }
+        match self.deleted(&self.key(), &deletion).await? {
+            Deleted::Gone(last) => Ok(self.success(StatusCode::CREATED, &last.meta().uid)),
+            Deleted::Leaving(object) => Ok(self.success(StatusCode::CREATED, &object.meta().uid)),
+        }
+    }
+
+    /// A namespace's `spec.finalizers`, and nothing else of it.
+    async fn finalize(self) -> Result<Answer, StatusError> {
+        let (options, said) = self.said()?;
+        let finalizers = said.pointer("/spec/finalizers").cloned().unwrap_or_else(|| json!([]));
+        if !finalizers.is_array() {
+            return Err(StatusError::bad_request("spec.finalizers is not a list"));
+        }
+        let changed = self
+            .change(options, |old| {
+                api::metadata::check_version(self.target.names(), &said, old)?;
+                let mut namespace = old.to_value().map_err(StatusError::internal)?;
+                namespace["spec"]["finalizers"] = finalizers.clone();
+                admitted(self.target.kind, &namespace)
+            })
+            .await?;
+        self.changed(&changed)
+    }
+
+    fn said(&self) -> Result<(WriteOptions, Value), StatusError> {
+        let options = self.query.write_options()?;
+        let encoding = negotiate::encoding(self.content_type())?;
+        let said = body::decode(encoding, &self.body)?.value;
+        if said.is_object() {
+            Ok((options, said))
+        } else {
+            Err(StatusError::new(Reason::BadRequest, "the body is not an object"))
+        }
+    }
+}
+
+/// An object that was changed in a way that needs no judging.
+fn admitted(kind: &dyn Kind, value: &Value) -> Result<Admitted, StatusError> {
+    let object = Object::from_value(kind.group_kind(), value).map_err(StatusError::internal)?;
+    Ok(Admitted { object, warnings: Vec::new() })
+}

@@ -1,0 +1,128 @@
+//! Get, list and watch.
+
+use std::time::Duration;
+
+use api::{Reason, Revision, StatusError};
+use axum::body::Body;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use state::Snapshot;
+use store::ReadError;
+
+use super::Ask;
+use crate::answer::{self, Answer, JSON};
+use crate::list::{self, Continue, Source};
+use crate::query::ListOptions;
+use crate::selection::Selection;
+use crate::watch::{Start, Watcher};
+
+/// As Kubernetes has it: a revision that is not here by then is refused.
+const REVISION_WAIT: Duration = Duration::from_secs(3);
+/// As Kubernetes has it: a watch that names no end lasts half an hour to an hour, so that they do not all end at once.
+const WATCH_SECONDS: std::ops::Range<u64> = 1800..3600;
+/// A watch that asks for more gets this.
+const WATCH_SECONDS_MAX: u64 = 24 * 3600;
+
+// === impl Ask ===
+
+impl Ask {
+    pub(super) async fn get(self) -> Result<Answer, StatusError> {
+        let world = self.newest().await?;
+        let object = world.get(&self.key()).ok_or_else(|| self.not_found())?;
+        self.present(StatusCode::OK, object)
+    }
+
+    pub(super) async fn list(self) -> Result<Answer, StatusError> {
+        let options = self.query.list_options()?;
+        let presenter = self.presenter(options.include)?;
+        let selection = Selection::new(&self.target, &options)?;
+        let token = options.continuation.as_deref().map(Continue::decode).transpose()?;
+        let world = self.world(list::source(&options, token.as_ref())).await?;
+        let page = list::page(&world, &selection, &options, token.as_ref());
+        Ok(answer::json(StatusCode::OK, presenter.list(&page)?))
+    }
+
+    pub(super) async fn watch(self) -> Result<Answer, StatusError> {
+        let options = self.query.list_options()?;
+        let presenter = self.presenter(options.include)?;
+        let selection = Selection::new(&self.target, &options)?;
+        let start = self.start(&selection, &options).await?;
+        let length = self.length(&options);
+        let watcher = Watcher::new(
+            &self.door.store,
+            selection,
+            presenter,
+            start,
+            options.bookmarks,
+            length,
+            self.door.encoded.clone(),
+            self.door.clock.clone(),
+            self.door.closing.clone(),
+        );
+        let mut answer = Response::new(Body::from_stream(watcher.lines()));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        Ok(answer)
+    }
+
+    /// Where a watch begins: with all there is, or behind what the client knows.
+    async fn start(&self, selection: &Selection, options: &ListOptions) -> Result<Start, StatusError> {
+        let known = options.revision.filter(|revision| *revision != Revision::ZERO);
+        let everything = |world: &Snapshot, end_bookmark| Start::Everything {
+            objects: selection.after(world, ("", "")).cloned().collect(),
+            revision: world.revision(),
+            end_bookmark,
+        };
+        match (options.initial_events, known) {
+            (Some(true), known) => {
+                let source = known.map_or(Source::Newest, Source::NotOlderThan);
+                Ok(everything(&self.world(source).await?, options.bookmarks))
+            }
+            (None, None) => Ok(everything(&self.world(Source::Newest).await?, false)),
+            (_, Some(known)) => {
+                self.wait_for(known).await?;
+                Ok(Start::After(known))
+            }
+            (Some(false), None) => Ok(Start::After(self.newest().await?.revision())),
+        }
+    }
+
+    fn length(&self, options: &ListOptions) -> Duration {
+        let spread = WATCH_SECONDS.end - WATCH_SECONDS.start;
+        let by_chance = || WATCH_SECONDS.start + self.door.chance() % spread;
+        let asked = options.timeout_seconds.filter(|seconds| *seconds > 0);
+        Duration::from_secs(asked.unwrap_or_else(by_chance).min(WATCH_SECONDS_MAX))
+    }
+
+    /// A snapshot in which everything is that was ever acknowledged.
+    pub(super) async fn newest(&self) -> Result<Snapshot, StatusError> {
+        self.door.store.read().await.map_err(unreadable)
+    }
+
+    async fn world(&self, source: Source) -> Result<Snapshot, StatusError> {
+        match source {
+            Source::Newest => self.newest().await,
+            Source::AtHand => Ok(self.door.store.snapshot()),
+            Source::NotOlderThan(revision) => self.wait_for(revision).await,
+            Source::Exactly(revision) => {
+                self.wait_for(revision).await?;
+                self.door.store.at(revision).ok_or_else(|| list::expired(source))
+            }
+            Source::Continued(revision) => self.door.store.at(revision).ok_or_else(|| list::expired(source)),
+        }
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Result<Snapshot, StatusError> {
+        let mut view = self.door.store.view();
+        let reached = view.wait_for(|world| world.revision() >= revision);
+        match tokio::time::timeout(REVISION_WAIT, reached).await {
+            Ok(Ok(world)) => Ok(world.clone()),
+            Ok(Err(_)) => Err(unreadable(ReadError::Closed)),
+            Err(_) => Err(list::too_large(revision, self.door.store.snapshot().revision())),
+        }
+    }
+}
+
+fn unreadable(error: ReadError) -> StatusError {
+    StatusError::new(Reason::ServiceUnavailable, error.to_string())
+}

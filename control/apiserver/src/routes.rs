@@ -1,0 +1,213 @@
+//! Which handler answers which path.
+
+use std::sync::Arc;
+
+use api::StatusError;
+use axum::Router;
+use axum::extract::{Extension, Path, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer, Refusal};
+use crate::identity::Identity;
+use crate::link::Links;
+use crate::negotiate::{Form, Offer, form};
+use crate::{Door, VERSION, body, discovery, envelope, openapi, registry, rest, review, target};
+
+type Shared = State<Arc<Door>>;
+type Who = Extension<Identity>;
+
+/// The whole surface of the server.
+pub(crate) fn router(door: Arc<Door>) -> Router {
+    let open = Router::new()
+        .route("/version", get(version))
+        .route("/healthz", get(alive))
+        .route("/livez", get(alive))
+        .route("/readyz", get(ready))
+        .route("/coracle/v1/join", post(join));
+    let known = Router::new()
+        .route("/api", get(core))
+        .route("/apis", get(groups))
+        .route("/apis/{group}", get(group))
+        .route("/api/{version}", get(core_resources))
+        .route("/apis/{group}/{version}", get(resources))
+        .route("/openapi/v3", get(openapi::root))
+        .route("/openapi/v3/{*path}", get(openapi::document))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
+        .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::myself))
+        .route("/api/{version}/{*rest}", any(rest::handle))
+        .route("/apis/{group}/{version}/{*rest}", any(rest::handle))
+        .route("/coracle/v1/nodes/{name}/link", get(link))
+        .layer(from_fn(demand_known));
+    let images = Router::new().route("/v2", any(images)).route("/v2/", any(images)).route("/v2/{*path}", any(images));
+    open.merge(known)
+        .merge(images)
+        .fallback(nothing)
+        .layer(from_fn_with_state(door.clone(), envelope::wrap))
+        .with_state(door)
+}
+
+/// A path without the slash that some clients end it with; the registry's paths may mean it.
+pub(crate) fn plain_path(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let plain = path.trim_end_matches('/');
+    if plain == path || plain.is_empty() || path.starts_with("/v2/") {
+        return None;
+    }
+    let text = match uri.query() {
+        None => plain.to_owned(),
+        Some(query) => format!("{plain}?{query}"),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(text.parse::<PathAndQuery>().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+async fn demand_known(Extension(identity): Who, request: Request, next: Next) -> Answer {
+    match identity.demand_known() {
+        Ok(()) => next.run(request).await,
+        Err(error) => Refusal(error).into_response(),
+    }
+}
+
+async fn nothing(uri: Uri) -> Answer {
+    // Under the API's roots clients expect an object that says no.
+    if uri.path().starts_with("/api/") || uri.path().starts_with("/apis/") {
+        return Refusal(target::nothing_here()).into_response();
+    }
+    answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+async fn version() -> Answer {
+    let version = json!({
+        "major": "1", "minor": "33", "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+    });
+    answer::value(StatusCode::OK, &version)
+}
+
+/// The machine's name as Go has it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+async fn alive() -> Answer {
+    answer::text(StatusCode::OK, "ok")
+}
+
+async fn ready(State(door): Shared) -> Answer {
+    if door.is_ready().await {
+        answer::text(StatusCode::OK, "ok")
+    } else {
+        answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    }
+}
+
+async fn core(State(door): Shared, headers: HeaderMap) -> Result<Answer, Refusal> {
+    discovered(&headers, true, || discovery::core_versions(&door.address))
+}
+
+async fn groups(headers: HeaderMap) -> Result<Answer, Refusal> {
+    discovered(&headers, false, discovery::group_list)
+}
+
+/// A discovery root: aggregated where that is asked for, tagged so that clients need not read it twice.
+fn discovered(headers: &HeaderMap, core: bool, legacy: impl FnOnce() -> Value) -> Result<Answer, Refusal> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let Form::Discovery(version) = form(accept, Offer::Discovery)? else {
+        let mut answer = answer::value(StatusCode::OK, &legacy());
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        return Ok(answer);
+    };
+    let document = discovery::aggregated(core, version).to_string();
+    let tag = discovery::tag(document.as_bytes());
+    let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let media_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let mut answer = if known {
+        answer::typed(StatusCode::NOT_MODIFIED, &media_type, "")
+    } else {
+        answer::typed(StatusCode::OK, &media_type, document)
+    };
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    answer.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).map_err(StatusError::internal)?);
+    Ok(answer)
+}
+
+async fn group(Path(group): Path<String>) -> Result<Answer, Refusal> {
+    let group = discovery::group(&group).ok_or_else(target::nothing_here)?;
+    Ok(answer::value(StatusCode::OK, &group))
+}
+
+async fn core_resources(Path(version): Path<String>) -> Result<Answer, Refusal> {
+    let resources = discovery::resource_list("", &version).ok_or_else(target::nothing_here)?;
+    Ok(answer::value(StatusCode::OK, &resources))
+}
+
+async fn resources(Path((group, version)): Path<(String, String)>) -> Result<Answer, Refusal> {
+    let resources = discovery::resource_list(&group, &version).ok_or_else(target::nothing_here)?;
+    Ok(answer::value(StatusCode::OK, &resources))
+}
+
+async fn images(State(door): Shared, Extension(identity): Who, request: Request) -> Answer {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let refused = if identity.is_anonymous() {
+        Some(registry::RegistryError::Unauthorized)
+    } else if !(identity.is_master() || (reads && identity.node().is_some())) {
+        Some(registry::RegistryError::Denied)
+    } else {
+        None
+    };
+    match refused {
+        Some(error) => error.answer(),
+        None => registry::answer(&door.images, (door.entropy)(), request).await,
+    }
+}
+
+async fn link(
+    State(door): Shared,
+    Extension(identity): Who,
+    Path(name): Path<String>,
+    mut request: Request,
+) -> Result<Answer, Refusal> {
+    if identity.node() != Some(name.as_str()) {
+        let why = format!("User {:?} cannot open the link of node {name:?}", identity.user);
+        return Err(StatusError::new(api::Reason::Forbidden, why).into());
+    }
+    let upgrade = Links::upgrade(&mut request)?;
+    door.tasks.spawn(door.links.clone().hold(name, upgrade, door.closing.clone()));
+    Ok(Links::switching())
+}
+
+async fn join(State(door): Shared, request: Request) -> Result<Answer, Refusal> {
+    let join = door.join.as_ref().ok_or_else(target::nothing_here)?;
+    join.demand_token(request.headers())?;
+    let asked = body::read(request.into_body()).await?;
+    let asked = serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
+    let granted = join.grant(&asked)?;
+    Ok(answer::value(StatusCode::OK, &json!(granted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_slash_means_nothing_but_to_the_registry() {
+        let plain = |text: &'static str| plain_path(&Uri::from_static(text)).map(|uri| uri.to_string());
+        assert_eq!(plain("/apis/").as_deref(), Some("/apis"));
+        assert_eq!(plain("/version/?timeout=5s").as_deref(), Some("/version?timeout=5s"));
+        assert_eq!(plain("/version"), None);
+        assert_eq!(plain("/"), None);
+        assert_eq!(plain("/v2/hello/blobs/uploads/"), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! The objects every cluster has: namespaces, the API's own service, and the ingress class of the built-in ingress.
+
+use api::{GroupKind, Object, Scope, kinds};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use state::{Guard, Snapshot, Txn};
+
+/// The namespaces that are always there.
+pub(crate) const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The ingress class that the ingress of this binary serves.
+pub const INGRESS_CLASS: &str = "coracle";
+/// The address of the service `kubernetes`.
+pub const KUBERNETES_ADDRESS: &str = "10.43.0.1";
+
+/// What is missing in this world. Nothing that is there is touched; each part stands alone, so that members that start together
+/// do not undo each other's work. `uid` gives each new object its own.
+pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -> Txn {
+    let mut txn = Txn::default();
+    for (kind, value) in objects() {
+        let metadata = &value["metadata"];
+        let key =
+            kind.key(metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
+        if world.get(&key).is_some() {
+            continue;
+        }
+        let mut value = value;
+        value["metadata"]["uid"] = uid().into();
+        value["metadata"]["creationTimestamp"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        if let Ok(object) = Object::from_value(kind, &value) {
+            debug_assert_eq!(*object.key(), key, "an object is where its metadata says");
+            txn = txn.guard(Guard::Absent(key)).put(object);
+        }
+    }
+    txn
+}
+
+fn objects() -> Vec<(GroupKind, Value)> {
+    let namespaces = NAMESPACES.map(|name| {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            "spec": {"finalizers": ["kubernetes"]},
+            "status": {"phase": "Active"},
+        });
+        (kinds::NAMESPACE, namespace)
+    });
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+        "metadata": {
+            "name": INGRESS_CLASS, "generation": 1,
+            "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"},
+        },
+        "spec": {"controller": "coracle.dev/ingress"},
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": KUBERNETES_ADDRESS, "clusterIPs": [KUBERNETES_ADDRESS],
+            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+            "sessionAffinity": "None", "type": "ClusterIP",
+        },
+        "status": {"loadBalancer": {}},
+    });
+    let mut objects: Vec<(GroupKind, Value)> = namespaces.into();
+    objects.push((kinds::INGRESS_CLASS, class));
+    objects.push((kinds::SERVICE, service));
+    debug_assert!(
+        objects.iter().all(|(kind, value)| {
+            let namespaced = api::catalog::by_kind(*kind).is_some_and(|kind| kind.names().scope == Scope::Namespaced);
+            namespaced == value["metadata"].get("namespace").is_some()
+        }),
+        "seeds live where their kinds do"
+    );
+    objects
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeded(world: &Snapshot) -> (Snapshot, usize) {
+        let mut uids = 0..;
+        let txn = seed(world, Timestamp::UNIX_EPOCH, || format!("uid-{}", uids.next().unwrap_or_default()));
+        let (next, events) = world.apply(&txn).expect("only what is missing is written");
+        (next, events.len())
+    }
+
+    #[test]
+    fn an_empty_world_gets_everything_once() {
+        let (world, written) = seeded(&Snapshot::default());
+        assert_eq!(written, NAMESPACES.len() + 2);
+        let service = world.get(&kinds::SERVICE.key("default", "kubernetes")).expect("seeded");
+        assert!(service.meta().creation_timestamp.is_some());
+        assert_eq!(seeded(&world).1, 0);
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let (world, _) = seeded(&Snapshot::default());
+        let key = kinds::INGRESS_CLASS.cluster_key(INGRESS_CLASS);
+        let (without, _) = world.apply(&Txn::default().remove(key)).expect("unguarded");
+        assert_eq!(seeded(&without).1, 1);
+    }
+}

@@ -1,0 +1,62 @@
+//! Which objects of a kind a list or a watch is about.
+
+use api::selector::{FieldSelector, LabelSelector};
+use api::{Kind, Object, StatusError};
+use state::Snapshot;
+
+use crate::query::ListOptions;
+use crate::target::Target;
+
+/// Objects of one kind, perhaps in one namespace, perhaps with certain labels and fields.
+#[derive(Clone)]
+pub(crate) struct Selection {
+    /// The kind.
+    pub(crate) kind: &'static dyn Kind,
+    /// The namespace; empty for all, and for cluster-scoped kinds.
+    pub(crate) namespace: String,
+    labels: LabelSelector,
+    fields: FieldSelector,
+    narrow: bool,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    /// What a request's path and query select.
+    pub(crate) fn new(target: &Target, options: &ListOptions) -> Result<Self, StatusError> {
+        Ok(Self {
+            kind: target.kind,
+            namespace: target.namespace.clone(),
+            labels: options.labels.parse()?,
+            fields: FieldSelector::parse(&options.fields, target.kind)?,
+            narrow: !(options.labels.is_empty() && options.fields.is_empty()),
+        })
+    }
+
+    /// Whether there is a selector at all.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.narrow
+    }
+
+    /// Whether the object is selected.
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        (self.namespace.is_empty() || *self.namespace == *object.key().namespace())
+            && self.labels.matches(&object.meta().labels)
+            && self.fields.matches(self.kind, object)
+    }
+
+    /// The selected objects behind this place, in order.
+    pub(crate) fn after<'a>(
+        &'a self,
+        world: &'a Snapshot,
+        (namespace, name): (&'a str, &'a str),
+    ) -> impl Iterator<Item = &'a Object> {
+        let kind = self.kind.group_kind();
+        // Keys are ordered by namespace, so a namespace is one stretch of them.
+        let start = if namespace < self.namespace.as_str() { (self.namespace.as_str(), "") } else { (namespace, name) };
+        world
+            .list_after(kind, start.0, start.1)
+            .take_while(|object| self.namespace.is_empty() || *object.key().namespace() == *self.namespace)
+            .filter(|object| self.matches(object))
+    }
+}

@@ -1,0 +1,177 @@
+//! The listener: TLS, who is on the other end, HTTP/1.1 or HTTP/2, and a graceful end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tracing::{debug, warn};
+
+use crate::identity::Identity;
+use crate::{ServeError, routes};
+
+/// What the server shows, and whom it trusts.
+#[derive(Debug)]
+pub struct Tls {
+    /// The server's certificate and what it is signed by, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key of the leaf.
+    pub key: PrivateKeyDer<'static>,
+    /// Whose signature on a client's certificate is believed.
+    pub clients: Vec<CertificateDer<'static>>,
+}
+
+/// A peer that has not shaken hands by then is not going to.
+const HANDSHAKE_SECONDS_MAX: u64 = 10;
+/// Clients multiplex all their watches over one connection; upstream allows between 250 and 1000.
+const STREAMS_MAX: u32 = 1000;
+/// Enough for one full frame of a list; a slow reader of a stream holds no more than this.
+const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Certificates and cookies of proxies fit; a header bomb does not.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// As many as a chatty proxy adds.
+const HEADERS_MAX: usize = 100;
+/// A peer that is gone is noticed within half a minute and a bit.
+const KEEP_ALIVE_SECONDS: u64 = 30;
+/// Open requests get so long to finish once the end has come.
+const GRACE_SECONDS: u64 = 5;
+/// After an accept that failed (out of file descriptors, say) the next one waits.
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+// === impl Tls ===
+
+impl Tls {
+    fn server_config(self) -> Result<ServerConfig, ServeError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.clients {
+            roots.add(certificate).map_err(ServeError::tls)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        // Those without a certificate get in too: they may ask for the version, and join with a token.
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .map_err(ServeError::tls)?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(ServeError::tls)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain, self.key)
+            .map_err(ServeError::tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Accepts until `closing` is cancelled, then lets what is open finish.
+pub(crate) async fn serve(
+    tls: Tls,
+    listener: TcpListener,
+    router: Router,
+    closing: CancellationToken,
+) -> Result<(), ServeError> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = closing.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(acceptor.clone(), stream, router.clone(), closing.clone()));
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(Duration::from_secs(GRACE_SECONDS), connections.wait()).await.is_err() {
+        debug!(open = connections.len(), "connections cut off");
+    }
+    Ok(())
+}
+
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, closing: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set nodelay");
+    }
+    let handshake = tokio::time::timeout(Duration::from_secs(HANDSHAKE_SECONDS_MAX), acceptor.accept(stream));
+    let stream = tokio::select! {
+        () = closing.cancelled() => return,
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "no handshake"),
+            Err(_) => return debug!("no handshake in time"),
+        },
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let identity = match certificate {
+        None => Identity::anonymous(),
+        Some(certificate) => match Identity::of_certificate(certificate) {
+            Some(identity) => identity,
+            None => return debug!("a client certificate names nobody"),
+        },
+    };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(identity.clone());
+        if let Some(plain) = routes::plain_path(request.uri()) {
+            *request.uri_mut() = plain;
+        }
+        router.clone().call(request)
+    });
+    let builder = http();
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = closing.cancelled(), if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Without a timer the time-outs below do nothing.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX.max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS));
+    builder
+}

@@ -1,0 +1,204 @@
+//! Which resource a request path means.
+//!
+//! `/api/v1/…` is the core group, `/apis/<group>/<version>/…` every other; then `[namespaces/<ns>/]<plural>[/<name>[/<sub>]]`.
+//! What is not in the catalog is not there: the answer is the same as for a path nobody ever heard of.
+
+use api::{Kind, Names, Reason, Scope, StatusError, Subresource};
+use percent_encoding::percent_decode_str;
+
+/// What a request speaks of.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// The kind of the objects.
+    pub(crate) kind: &'static dyn Kind,
+    /// The namespace of the path; empty for cluster-scoped kinds and for all namespaces.
+    pub(crate) namespace: String,
+    /// What part of the collection.
+    pub(crate) place: Place,
+}
+
+/// The collection, one object, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// All objects, in the namespace or everywhere.
+    Collection,
+    /// One object.
+    Object(String),
+    /// A part of one object.
+    Part(String, Subresource),
+}
+
+/// The answer to a path that means nothing.
+pub(crate) fn nothing_here() -> StatusError {
+    StatusError {
+        reason: Reason::NotFound,
+        message: "the server could not find the requested resource".into(),
+        details: Some(Box::default()),
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads a path that begins with `/api/` or `/apis/`.
+    pub(crate) fn parse(path: &str) -> Result<Self, StatusError> {
+        let segments = segments(path)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            ["api", version, rest @ ..] => Self::within("", version, rest),
+            ["apis", group, version, rest @ ..] => Self::within(group, version, rest),
+            _ => Err(nothing_here()),
+        }
+    }
+
+    fn within(group: &str, version: &str, rest: &[&str]) -> Result<Self, StatusError> {
+        match rest {
+            ["namespaces", namespace, plural, place @ ..]
+                if !(group.is_empty() && subresource(plural).is_some_and(of_namespaces)) =>
+            {
+                Self::of(group, version, Some(namespace), plural, place)
+            }
+            [plural, place @ ..] => Self::of(group, version, None, plural, place),
+            [] => Err(nothing_here()),
+        }
+    }
+
+    fn of(
+        group: &str,
+        version: &str,
+        namespace: Option<&str>,
+        plural: &str,
+        place: &[&str],
+    ) -> Result<Self, StatusError> {
+        let kind = api::catalog::by_resource(group, version, plural).ok_or_else(nothing_here)?;
+        let place = match place {
+            [] => Place::Collection,
+            [name] => Place::Object((*name).into()),
+            [name, part] => {
+                let part = subresource(part).filter(|part| kind.subresources().contains(part));
+                Place::Part((*name).into(), part.ok_or_else(nothing_here)?)
+            }
+            _ => return Err(nothing_here()),
+        };
+        let fits = match (kind.names().scope, namespace) {
+            (Scope::Cluster, namespace) => namespace.is_none(),
+            (Scope::Namespaced, None) => place == Place::Collection,
+            (Scope::Namespaced, Some(_)) => true,
+        };
+        if !fits {
+            return Err(nothing_here());
+        }
+        Ok(Self { kind, namespace: namespace.unwrap_or_default().into(), place })
+    }
+
+    /// What the kind is called.
+    pub(crate) fn names(&self) -> &'static Names {
+        self.kind.names()
+    }
+
+    /// The object's name; empty for a collection.
+    pub(crate) fn name(&self) -> &str {
+        match &self.place {
+            Place::Collection => "",
+            Place::Object(name) | Place::Part(name, _) => name,
+        }
+    }
+
+    /// The resource as authorisation names it: `pods`, `pods/log`.
+    pub(crate) fn resource(&self) -> String {
+        match &self.place {
+            Place::Part(_, part) => format!("{}/{}", self.names().plural, subresource_name(*part)),
+            _ => self.names().plural.into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {:?}: {:?}", self.names().resource(), self.namespace, self.place)
+    }
+}
+
+fn segments(path: &str) -> Result<Vec<String>, StatusError> {
+    let trimmed = path.trim_matches('/');
+    let decoded = trimmed.split('/').map(|segment| percent_decode_str(segment).decode_utf8());
+    let decoded: Result<Vec<_>, _> = decoded.collect();
+    let decoded = decoded.map_err(|_| StatusError::bad_request("the path is not UTF-8"))?;
+    if decoded.iter().any(|segment| matches!(&**segment, "" | "." | "..") || segment.contains('/')) {
+        return Err(nothing_here());
+    }
+    Ok(decoded.into_iter().map(Into::into).collect())
+}
+
+fn of_namespaces(part: Subresource) -> bool {
+    matches!(part, Subresource::Status | Subresource::Finalize)
+}
+
+fn subresource(name: &str) -> Option<Subresource> {
+    Some(match name {
+        "status" => Subresource::Status,
+        "scale" => Subresource::Scale,
+        "log" => Subresource::Log,
+        "binding" => Subresource::Binding,
+        "eviction" => Subresource::Eviction,
+        "finalize" => Subresource::Finalize,
+        _ => return None,
+    })
+}
+
+/// The last segment of a part's path.
+pub(crate) fn subresource_name(part: Subresource) -> &'static str {
+    match part {
+        Subresource::Status => "status",
+        Subresource::Scale => "scale",
+        Subresource::Log => "log",
+        Subresource::Binding => "binding",
+        Subresource::Eviction => "eviction",
+        Subresource::Finalize => "finalize",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expect: &str) {
+        let found = match Target::parse(path) {
+            Ok(target) => format!("{} {:?} {:?}", target.names().resource(), target.namespace, target.place),
+            Err(error) => error.message,
+        };
+        assert_eq!(found, expect, "{path}");
+    }
+
+    const NOTHING: &str = "the server could not find the requested resource";
+
+    #[test]
+    fn a_path_names_a_collection_an_object_or_a_part() {
+        check("/api/v1/pods", r#"pods "" Collection"#);
+        check("/api/v1/namespaces/shop/pods/", r#"pods "shop" Collection"#);
+        check("/api/v1/namespaces/shop/pods/web-0", r#"pods "shop" Object("web-0")"#);
+        check("/api/v1/namespaces/shop/pods/web-0/log", r#"pods "shop" Part("web-0", Log)"#);
+        check("/apis/apps/v1/namespaces/shop/deployments/web/scale", r#"deployments.apps "shop" Part("web", Scale)"#);
+        check("/api/v1/nodes/n1", r#"nodes "" Object("n1")"#);
+        check("/api/v1/namespaces/shop/configmaps/a%3Ab", r#"configmaps "shop" Object("a:b")"#);
+    }
+
+    #[test]
+    fn namespaces_are_resources_too() {
+        check("/api/v1/namespaces", r#"namespaces "" Collection"#);
+        check("/api/v1/namespaces/shop", r#"namespaces "" Object("shop")"#);
+        check("/api/v1/namespaces/shop/finalize", r#"namespaces "" Part("shop", Finalize)"#);
+        check("/api/v1/namespaces/shop/status", r#"namespaces "" Part("shop", Status)"#);
+    }
+
+    #[test]
+    fn what_is_not_in_the_catalog_is_not_there() {
+        check("/api/v1/unicorns", NOTHING);
+        check("/api/v2/pods", NOTHING);
+        check("/apis/apps/v1/namespaces/shop/pods", NOTHING);
+        check("/api/v1/pods/web-0", NOTHING);
+        check("/api/v1/namespaces/shop/nodes", NOTHING);
+        check("/api/v1/namespaces/shop/configmaps/c/status", NOTHING);
+        check("/api/v1/namespaces/shop/pods/a%2Fb", NOTHING);
+    }
+}

@@ -1,0 +1,8 @@
+//! The door as clients see it: over TLS, on a real port.
+
+mod access;
+mod harness;
+mod images;
+mod link;
+mod objects;
+mod watches;
