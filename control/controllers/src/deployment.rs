@@ -96,6 +96,3 @@ fn sets_of<'a>(
     let managed = owned.filter(|it| owners::is_managed_by(it.meta(), deployment) && !it.meta().is_terminating());
     managed.filter_map(|object| Some((object, object.decode::<ReplicaSet>().ok()?, replicas(object, view)))).collect()
 }
-
-#[cfg(test)]
-mod tests;

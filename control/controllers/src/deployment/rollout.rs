@@ -94,7 +94,7 @@ impl<'a> Rollout<'a> {
                 before: Some(set),
             });
         }
-        sets.sort_by(|a, b| a.age().cmp(&b.age()));
+        sets.sort_by_key(Set::age);
         let canonical = template::canonical(&spec.template);
         let newest = sets.iter().position(|set| set.template() == canonical);
         let mut rollout = Self {

@@ -80,7 +80,7 @@ fn address(backend: &Backend) -> EndpointAddress {
 fn port(port: &Port) -> EndpointPort {
     EndpointPort {
         name: port.name.clone().filter(|name| !name.is_empty()),
-        port: port.port,
+        port: port.number,
         protocol: Some(port.protocol.clone()),
         app_protocol: port.app_protocol.clone(),
     }

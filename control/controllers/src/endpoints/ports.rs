@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Port {
     pub(super) name: Option<String>,
-    pub(super) port: i32,
+    pub(super) number: i32,
     pub(super) protocol: String,
     pub(super) app_protocol: Option<String>,
 }
@@ -16,7 +16,7 @@ pub(super) struct Port {
 pub(super) fn resolve(spec: &ServiceSpec, pod: &Pod) -> Vec<Port> {
     let ports = spec.ports.iter().flatten();
     let mut ports: Vec<Port> =
-        ports.filter_map(|port| Some(Port { port: number(port, pod)?, ..named(port) })).collect();
+        ports.filter_map(|port| Some(Port { number: number(port, pod)?, ..named(port) })).collect();
     ports.sort();
     ports
 }
@@ -24,7 +24,7 @@ pub(super) fn resolve(spec: &ServiceSpec, pod: &Pod) -> Vec<Port> {
 fn named(port: &ServicePort) -> Port {
     Port {
         name: Some(port.name.clone().unwrap_or_default()),
-        port: port.port,
+        number: port.port,
         protocol: protocol(port.protocol.as_deref()).into(),
         app_protocol: port.app_protocol.clone(),
     }

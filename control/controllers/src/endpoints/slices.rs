@@ -130,7 +130,7 @@ fn free_name(service: &Object, number: usize, view: &Snapshot) -> String {
         format!("{}-{ending}", service.key().name())
     };
     let free = |name: &String| view.get(&service.key().sibling(kinds::ENDPOINT_SLICE, name)).is_none();
-    (0..).map(name).find(free).expect("names without end, of which a snapshot holds finitely many")
+    (0..u32::MAX).map(name).find(free).expect("more names than a snapshot holds objects")
 }
 
 fn endpoint(backend: &Backend) -> Endpoint {
@@ -152,7 +152,7 @@ fn endpoint(backend: &Backend) -> Endpoint {
 fn port(port: &Port) -> EndpointPort {
     EndpointPort {
         name: port.name.clone(),
-        port: Some(port.port),
+        port: Some(port.number),
         protocol: Some(port.protocol.clone()),
         app_protocol: port.app_protocol.clone(),
     }
@@ -161,7 +161,7 @@ fn port(port: &Port) -> EndpointPort {
 fn known_port(port: &EndpointPort) -> Port {
     Port {
         name: Some(port.name.clone().unwrap_or_default()),
-        port: port.port.unwrap_or_default(),
+        number: port.port.unwrap_or_default(),
         protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
         app_protocol: port.app_protocol.clone(),
     }

@@ -16,6 +16,9 @@ const PRESSURES: [(&str, &str); 3] = [
 /// Puts the taints on that the node's state calls for and takes off those it does not; foreign taints stay.
 pub(super) fn update(node: &mut Node, look: Look) {
     let wanted = wanted(node);
+    if wanted.is_empty() && node.spec.as_ref().is_none_or(|spec| spec.taints.is_none()) {
+        return;
+    }
     let ours = |taint: &Taint| {
         let of_pressure = PRESSURES.iter().any(|(_, key)| taint.key == *key);
         of_pressure || [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())

@@ -42,7 +42,7 @@ pub(super) fn create(
 fn free_name(set: &Object, n: usize, view: &Snapshot, look: Look) -> String {
     let start = set.key().name();
     let start = start.get(..NAME_START_MAX).unwrap_or(start);
-    let mut names = (0_u32..).map(|turn| format!("{start}-{}", look.ending(&format!("{} {n} {turn}", set.key()))));
+    let mut names = (0..u32::MAX).map(|turn| format!("{start}-{}", look.ending(&format!("{} {n} {turn}", set.key()))));
     let free = names.find(|name| view.get(&set.key().sibling(kinds::POD, name)).is_none());
-    free.expect("names without end, of which a snapshot holds finitely many")
+    free.expect("more names than a snapshot holds objects")
 }

@@ -1,1 +1,51 @@
+use serde_json::{Value, json};
 
+use super::*;
+use crate::notation::{check, object, owner};
+
+fn set(replicas: u32) -> Object {
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "hello:v1"}]}});
+    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    object(kinds::REPLICA_SET, "default/web", json!({"apiVersion": "apps/v1", "spec": spec}))
+}
+
+fn pod(name: &str, ready: bool, owners: Value) -> Object {
+    let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+    let metadata = json!({"labels": {"app": "web"}, "ownerReferences": owners});
+    let status = json!({"phase": "Running", "conditions": conditions});
+    let name = format!("default/{name}");
+    object(kinds::POD, &name, json!({"metadata": metadata, "spec": {"containers": []}, "status": status}))
+}
+
+#[test]
+fn what_is_missing_is_made_and_counted_in_one_breath() {
+    let view = check(&ReplicaSets, &[set(0)], set(0).key(), &["/status/replicas"], &["~ReplicaSet web 0"]);
+    assert_eq!(view.count(kinds::POD), 0);
+    let plan = ReplicaSets.reconcile(
+        set(2).key(),
+        &with_home(&[set(2)]),
+        crate::Look { now: crate::notation::noon(), seed: 1 },
+    );
+    assert_eq!(plan.txns.len(), 1);
+    let (view, _) = with_home(&[set(2)]).apply(&plan.txns[0]).expect("every guard holds");
+    assert_eq!((view.count(kinds::POD), view.count(kinds::EVENT)), (2, 2));
+}
+
+fn with_home(objects: &[Object]) -> Snapshot {
+    let home = object(kinds::NAMESPACE, "default", json!({}));
+    Snapshot::load(api::Revision(1), objects.iter().cloned().chain([home]).map(|it| it.at(api::Revision(1))))
+}
+
+#[test]
+fn the_pod_that_serves_nobody_goes_first() {
+    let ours = || owner("ReplicaSet", "web");
+    let pods = [set(1), pod("a", true, ours()), pod("b", false, ours())];
+    check(&ReplicaSets, &pods, set(1).key(), &[], &["-Pod b", "event SuccessfulDelete: Deleted pod: b"]);
+}
+
+#[test]
+fn a_pod_without_a_manager_is_adopted() {
+    let pods = [set(1), pod("a", true, json!([]))];
+    check(&ReplicaSets, &pods, set(1).key(), &["/metadata/ownerReferences/0/name"], &["~Pod a \"web\""]);
+}

@@ -79,7 +79,7 @@ pub(crate) fn act(world: &mut World, step: &Step) {
             it["spec"]["template"]["spec"]["containers"][0]["image"] = json!(format!("app:{image}"));
         }),
         Step::Scale { name, replicas } => {
-            world.edit(&deployment_key(*name), |it| it["spec"]["replicas"] = json!(replicas))
+            world.edit(&deployment_key(*name), |it| it["spec"]["replicas"] = json!(replicas));
         }
         Step::Pause { name, paused } => world.edit(&deployment_key(*name), |it| it["spec"]["paused"] = json!(paused)),
         Step::Recreate { name } => {
@@ -120,7 +120,7 @@ pub(crate) fn act(world: &mut World, step: &Step) {
         Step::DeleteNode { node } => world.remove(&kinds::NODE.cluster_key(&format!("n{node}"))),
         Step::Cordon { node, cordoned } => {
             world.edit(&kinds::NODE.cluster_key(&format!("n{node}")), |it| {
-                it["spec"]["unschedulable"] = json!(cordoned)
+                it["spec"]["unschedulable"] = json!(cordoned);
             });
         }
         Step::Revive => {
@@ -317,7 +317,7 @@ fn node_conditions(now: Timestamp) -> Value {
 }
 
 fn lease(name: &str, now: Timestamp) -> Object {
-    let time = format!("{:.6}", now);
+    let time = format!("{now:.6}");
     object(
         &kinds::LEASE.key("kube-node-lease", name),
         &json!({"apiVersion": "coordination.k8s.io/v1",

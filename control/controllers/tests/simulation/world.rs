@@ -134,7 +134,9 @@ impl World {
                 self.diary.push(format!("  {by}: {}", told(event)));
             }
             let laws = self.laws.clone();
-            laws.iter().for_each(|law| law(self, event));
+            for law in laws {
+                law(self, event);
+            }
             self.affect(event);
         }
         true
