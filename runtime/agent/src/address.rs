@@ -25,8 +25,8 @@ pub fn range(view: &Snapshot, node: &str) -> Result<Ipv4Net, NoAddress> {
     let object = view.get(&kinds::NODE.cluster_key(node)).ok_or_else(none)?;
     let object = object.decode::<Node>().map_err(|_| none())?;
     let spec = object.spec.as_ref().ok_or_else(none)?;
-    let cidrs = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
-    cidrs.filter_map(|cidr| cidr.parse().ok()).next().ok_or_else(none)
+    let mut cidrs = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
+    cidrs.find_map(|cidr| cidr.parse().ok()).ok_or_else(none)
 }
 
 /// An address of the range that nobody holds: the one preferred if it is free, else the next after `after`, going round.
@@ -41,7 +41,8 @@ pub fn pick(
     let first = u32::from(range.network()).saturating_add(2);
     let last = u32::from(range.broadcast()).saturating_sub(1);
     let is_free = |address: &IpAddr| !avoid.contains(address) && view.holders(&Claim::PodIp(*address)).next().is_none();
-    if let Some(preferred) = preferred.filter(|address| IpNet::V4(range).contains(address) && !avoid.contains(address)) {
+    if let Some(preferred) = preferred.filter(|address| IpNet::V4(range).contains(address) && !avoid.contains(address))
+    {
         return Ok(preferred);
     }
     let start = match after {

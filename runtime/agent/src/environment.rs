@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::{Object, kinds};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+};
 use state::Snapshot;
 
 use crate::pod::{Blocked, Place, container};
@@ -115,17 +117,21 @@ fn from_source(
         let map = config_map(around.view, namespace, &key.name, key.optional)?;
         let Some(map) = map else { return Ok(None) };
         let value = map.data.and_then(|mut data| data.remove(&key.key));
-        return found(value, key.optional, || format!("couldn't find key {} in ConfigMap {namespace}/{}", key.key, key.name));
+        return found(value, key.optional, || {
+            format!("couldn't find key {} in ConfigMap {namespace}/{}", key.key, key.name)
+        });
     }
     if let Some(key) = &source.secret_key_ref {
         let Some(secret) = secret(around.view, namespace, &key.name, key.optional)? else { return Ok(None) };
         let value = texts(&secret).remove(&key.key);
-        return found(value, key.optional, || format!("couldn't find key {} in Secret {namespace}/{}", key.key, key.name));
+        return found(value, key.optional, || {
+            format!("couldn't find key {} in Secret {namespace}/{}", key.key, key.name)
+        });
     }
     if let Some(field) = &source.field_ref {
-        return field_of(pod, field, around).map(Some).ok_or_else(|| {
-            blocked(format!("failed to get the field {}: it is not one of a pod", field.field_path))
-        });
+        return field_of(pod, field, around)
+            .map(Some)
+            .ok_or_else(|| blocked(format!("failed to get the field {}: it is not one of a pod", field.field_path)));
     }
     match &source.resource_field_ref {
         Some(resource) => resource_of(pod, container, resource, around).map(|amount| Some(amount.to_string())),
@@ -133,7 +139,11 @@ fn from_source(
     }
 }
 
-fn found(value: Option<String>, optional: Option<bool>, missing: impl FnOnce() -> String) -> Result<Option<String>, Blocked> {
+fn found(
+    value: Option<String>,
+    optional: Option<bool>,
+    missing: impl FnOnce() -> String,
+) -> Result<Option<String>, Blocked> {
     match value {
         None if optional != Some(true) => Err(blocked(missing())),
         value => Ok(value),

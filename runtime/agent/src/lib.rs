@@ -1,15 +1,46 @@
 //! One node: the pods the cluster wants here become workloads, and what becomes of them becomes their status.
+//!
+//! ```text
+//! view ─► desired(view, node) ─► a worker for each pod ─┬─► PodState::on(happening, now) ─► state, effects     pure
+//!                                                       ├─► effects: claim, mount, pull, prepare, start, stop, probe
+//!                                                       └─► PodState::status(…) ─► report: the difference ─► API
+//! ```
+//! What a pod should do is decided in [`pod`], by values alone; what it is given in [`environment`], [`volumes`], [`address`] and
+//! [`image`], by functions of a snapshot; one loop for each pod carries it out. The node's own object and lease are kept true
+//! beside it, and what containers print is read over a link that the agent dials.
+//!
+//! What holds:
+//! - A pod's address is in its status before anybody answers there; the store lets nobody else have it.
+//! - An idle server holds no instance and no timer: its handler waits in the fabric.
+//! - Nothing is written to the cluster that it does not say already, and what it says wrongly is put right.
+//! - When the agent is restarted its pods begin again, counted as a restart, with the address they had.
+//!
+//! A server that meets its memory limit is ended as `OOMKilled` and restarted, as a process would be; a trap costs one request.
+//! A command cannot be asked to stop, because WASI has no signals: it is ended when its pod goes.
+
 pub mod address;
+mod body;
 mod config;
+mod context;
 mod desired;
 pub mod environment;
 #[cfg(test)]
 mod fixture;
 pub mod image;
+mod link;
 pub mod logs;
+mod machine;
+mod node;
+mod outside;
 pub mod pod;
+mod probing;
 mod quantity;
+mod recorder;
+mod report;
+mod run;
 pub mod volumes;
+mod worker;
 
 pub use config::{Config, Resources};
 pub use desired::{Desired, Uid, Wanted, desired};
+pub use run::{RunError, run};

@@ -79,7 +79,12 @@ fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Cont
         let create = match source.type_.as_deref().unwrap_or_default() {
             "DirectoryOrCreate" => true,
             "" | "Directory" => false,
-            kind => return Err(failed(format!("hostPath type {kind} is not supported: only directories can be mounted"), true)),
+            kind => {
+                return Err(failed(
+                    format!("hostPath type {kind} is not supported: only directories can be mounted"),
+                    true,
+                ));
+            }
         };
         return Ok(Content::Host { path: PathBuf::from(&source.path), create });
     } else {
@@ -235,7 +240,8 @@ const NEXT: &str = "..data_next";
 /// Puts `files` into place at once.
 fn swap(directory: &Path, files: &Files) -> io::Result<()> {
     let old = std::fs::read_link(directory.join(CURRENT)).ok();
-    let number = old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse().ok()).unwrap_or(0u64);
+    let number =
+        old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse().ok()).unwrap_or(0u64);
     let fresh = PathBuf::from(format!("..{}", number + 1));
     let _ = std::fs::remove_dir_all(directory.join(&fresh));
     std::fs::create_dir(directory.join(&fresh))?;
@@ -298,14 +304,17 @@ pub fn mounts(pod: &Pod, place: Place, placed: &BTreeMap<String, Placed>) -> Res
 fn sub_path(volume: &Placed, inner: &str, name: &str) -> Result<PathBuf, Blocked> {
     let path = volume.path.join(inner_path(inner)?);
     if !volume.read_only && path.symlink_metadata().is_err() {
-        std::fs::create_dir_all(&path).map_err(|error| refused(format!("failed to create subPath {inner}: {error}")))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| refused(format!("failed to create subPath {inner}: {error}")))?;
     }
     // Guests are given directories, and a link must not lead out of the volume.
-    let real = path.canonicalize().map_err(|error| refused(format!("subPath {inner} of volume \"{name}\": {error}")))?;
+    let real =
+        path.canonicalize().map_err(|error| refused(format!("subPath {inner} of volume \"{name}\": {error}")))?;
     let root = volume.path.canonicalize().map_err(|error| refused(format!("volume \"{name}\": {error}")))?;
-    match real.is_dir() && real.starts_with(&root) {
-        true => Ok(real),
-        false => Err(refused(format!("subPath {inner} of volume \"{name}\" is a file: mount its directory instead"))),
+    if real.is_dir() && real.starts_with(&root) {
+        Ok(real)
+    } else {
+        Err(refused(format!("subPath {inner} of volume \"{name}\" is a file: mount its directory instead")))
     }
 }
 

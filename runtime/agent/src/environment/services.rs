@@ -30,8 +30,10 @@ fn of_service(name: &str, service: &Service) -> Vec<(String, String)> {
         (format!("{prefix}_SERVICE_HOST"), address.to_owned()),
         (format!("{prefix}_SERVICE_PORT"), first.port.to_string()),
     ];
-    let named = ports.iter().filter_map(|port| Some((port.name.as_deref().filter(|name| !name.is_empty())?, port.port)));
-    variables.extend(named.map(|(port, number)| (format!("{prefix}_SERVICE_PORT_{}", upper(port)), number.to_string())));
+    let named =
+        ports.iter().filter_map(|port| Some((port.name.as_deref().filter(|name| !name.is_empty())?, port.port)));
+    variables
+        .extend(named.map(|(port, number)| (format!("{prefix}_SERVICE_PORT_{}", upper(port)), number.to_string())));
     for (index, port) in ports.iter().enumerate() {
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let url = format!("{}://{address}:{}", protocol.to_lowercase(), port.port);

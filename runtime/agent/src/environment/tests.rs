@@ -46,7 +46,11 @@ fn check(container: &str, args: &str, env: &str) {
 fn argv_is_command_and_args_or_the_component_s_name() {
     check(r#"{"name":"c","image":"team/hello:v1"}"#, "hello", "");
     check(r#"{"name":"c","image":"hello@sha256:00","args":["-v"]}"#, "hello -v", "");
-    check(r#"{"name":"c","image":"hello:v1","command":["run"],"args":["$(A)"],"env":[{"name":"A","value":"1"}]}"#, "run 1", "A=1");
+    check(
+        r#"{"name":"c","image":"hello:v1","command":["run"],"args":["$(A)"],"env":[{"name":"A","value":"1"}]}"#,
+        "run 1",
+        "A=1",
+    );
 }
 
 #[test]
@@ -64,7 +68,11 @@ fn variables_come_from_everywhere_and_the_last_word_counts() {
 fn fields_and_resources_of_the_pod_are_known() {
     let field = |path: &str, value: &str| {
         let source = format!(r#"{{"fieldRef":{{"fieldPath":"{path}"}}}}"#);
-        check(&format!(r#"{{"name":"c","image":"c","env":[{{"name":"F","valueFrom":{source}}}]}}"#), "c", &format!("F={value}"));
+        check(
+            &format!(r#"{{"name":"c","image":"c","env":[{{"name":"F","valueFrom":{source}}}]}}"#),
+            "c",
+            &format!("F={value}"),
+        );
     };
     field("metadata.name", "web");
     field("metadata.namespace", "shop");

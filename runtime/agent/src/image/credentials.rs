@@ -26,7 +26,9 @@ struct DockerConfig {
 struct Auth {
     username: String,
     password: String,
-    auth: String,
+    /// `user:password` in base 64.
+    #[serde(rename = "auth")]
+    encoded: String,
 }
 
 // === impl Credentials ===
@@ -91,7 +93,7 @@ impl Auth {
         if !self.username.is_empty() {
             return Some((self.username, self.password));
         }
-        let text = String::from_utf8(STANDARD.decode(self.auth.trim()).ok()?).ok()?;
+        let text = String::from_utf8(STANDARD.decode(self.encoded.trim()).ok()?).ok()?;
         let (user, password) = text.split_once(':')?;
         Some((user.to_owned(), password.to_owned()))
     }
@@ -116,7 +118,10 @@ mod tests {
         );
         let view = world([
             secret("ghcr", &config("ghcr.io", r#"{"username":"u","password":"p"}"#)),
-            secret("hub", &config("https://index.docker.io/v1/", &format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("me:pass")))),
+            secret(
+                "hub",
+                &config("https://index.docker.io/v1/", &format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("me:pass"))),
+            ),
             account,
         ]);
         let pod = pod(r#"{"imagePullSecrets":[{"name":"ghcr"},{"name":"missing"}],"containers":[]}"#);

@@ -104,7 +104,8 @@ fn archive(media_type: &str) -> Option<Unpack> {
 /// The manifest for wasm; an index with one manifest that names no platform means that one.
 fn wasm_platform(entries: &[ImageIndexEntry]) -> Result<String, NotAComponent> {
     let platform = |entry: &ImageIndexEntry| entry.platform.as_ref().map(|platform| platform.architecture.to_string());
-    let wasm = entries.iter().find(|entry| platform(entry).is_some_and(|architecture| architecture.starts_with("wasm")));
+    let wasm =
+        entries.iter().find(|entry| platform(entry).is_some_and(|architecture| architecture.starts_with("wasm")));
     if let Some(entry) = wasm {
         return Ok(entry.digest.clone());
     }
@@ -139,10 +140,8 @@ mod tests {
     }
 
     fn image(config: &str, layers: &[&str]) -> String {
-        let layers: Vec<String> = layers
-            .iter()
-            .map(|layer| format!(r#"{{"mediaType":"{layer}","digest":"sha256:aa","size":7}}"#))
-            .collect();
+        let layers: Vec<String> =
+            layers.iter().map(|layer| format!(r#"{{"mediaType":"{layer}","digest":"sha256:aa","size":7}}"#)).collect();
         format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
                 "config":{{"mediaType":"{config}","digest":"sha256:cc","size":2}},"layers":[{}]}}"#,
@@ -172,7 +171,11 @@ mod tests {
 
     #[test]
     fn an_index_leads_to_its_wasm_manifest() {
-        let index = |entries: &str| format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{entries}]}}"#);
+        let index = |entries: &str| {
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{entries}]}}"#
+            )
+        };
         let entry = |os: &str, architecture: &str| {
             format!(
                 r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{architecture}","size":1,

@@ -120,8 +120,7 @@ impl Images {
         telling: impl FnOnce(),
     ) -> Result<(Image, Option<Duration>), PullError> {
         let name = container.image.as_deref().unwrap_or_default();
-        let reference: Reference =
-            name.parse().map_err(|source| PullError::Name { name: name.to_owned(), source })?;
+        let reference: Reference = name.parse().map_err(|source| PullError::Name { name: name.to_owned(), source })?;
         let policy = Policy::of(container, &reference);
         let known = || self.cache.known(name);
         match (policy, known()) {

@@ -85,7 +85,9 @@ impl FromStr for Reference {
             return Err(invalid("the name is empty"));
         }
         if repository.len() > REPOSITORY_MAX || !repository.split('/').all(is_path_word) {
-            return Err(invalid("a repository is lower-case words of letters, digits, '.', '_' and '-', joined by '/'"));
+            return Err(invalid(
+                "a repository is lower-case words of letters, digits, '.', '_' and '-', joined by '/'",
+            ));
         }
         let version = match (digest, tag) {
             (Some(digest), _) => Version::Digest(digest.to_owned()),

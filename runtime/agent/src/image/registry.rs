@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use network::Body;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use super::reference::{Reference, Version};
+use crate::body::whole;
 
 /// The cluster's own registry: answers `GET` of a path under `/v2/`.
 pub trait ClusterRegistry: Send + Sync + 'static {
@@ -104,13 +105,18 @@ impl Source {
         let bytes = match self {
             Self::Cluster(registry) => {
                 let path = format!("/v2/{repository}/manifests/{word}");
-                let response = answer(registry.as_ref(), path, MANIFESTS_ACCEPTED, &format!("{repository}:{word}")).await?;
-                let body = Limited::new(response.into_body(), MANIFEST_BYTES_MAX).collect().await;
-                body.map_err(|error| RegistryError::Unreachable(error.to_string()))?.to_bytes()
+                let response =
+                    answer(registry.as_ref(), path, MANIFESTS_ACCEPTED, &format!("{repository}:{word}")).await?;
+                let body = whole(response.into_body(), MANIFEST_BYTES_MAX).await;
+                body.map_err(|error| RegistryError::Unreachable(error.to_string()))?
             }
             Self::Outside { client, auth, registry } => {
                 let reference = outside(registry, repository, version);
-                client.pull_manifest_raw(&reference, auth, &MANIFESTS).await.map_err(|error| told(&error, &reference))?.0
+                client
+                    .pull_manifest_raw(&reference, auth, &MANIFESTS)
+                    .await
+                    .map_err(|error| told(&error, &reference))?
+                    .0
             }
         };
         let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));

@@ -206,7 +206,7 @@ async fn tail_of(files: &mut Vec<PathBuf>, tail: u64) -> std::io::Result<u64> {
     let mut lines = 0;
     for index in 0..files.len() {
         let content = tokio::fs::read(&files[index]).await?;
-        lines += content.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += content.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
         if lines >= tail {
             files.truncate(index + 1);
             return Ok(lines - tail);

@@ -27,7 +27,7 @@ impl PodState {
         status.phase = Some(phase.to_owned());
         status.reason = self.verdict.map(|verdict| verdict.reason.to_owned());
         status.message = self.verdict.map(|verdict| verdict.message.to_owned());
-        status.start_time = Some(Time(self.started_at));
+        status.start_time = Some(time(self.started_at));
         status.host_ip = Some(host.to_string());
         status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
         if let Some(address) = self.address {
@@ -113,7 +113,7 @@ impl PodState {
         };
         match &state.phase {
             Phase::Running { began } | Phase::Stopping { began, .. } => {
-                State { running: Some(ContainerStateRunning { started_at: Some(Time(*began)) }), ..State::default() }
+                State { running: Some(ContainerStateRunning { started_at: Some(time(*began)) }), ..State::default() }
             }
             Phase::NoImage { telling: Telling::Backoff, reason, message, .. } => {
                 let message = format!("Back-off pulling image \"{}\": {reason}: {message}", state.image);
@@ -257,10 +257,17 @@ impl Fact {
             status: status.to_owned(),
             reason: self.reason.map(str::to_owned),
             message: self.message.clone(),
-            last_transition_time: known.and_then(|known| known.last_transition_time.clone()).or(Some(Time(now))),
+            last_transition_time: known
+                .and_then(|known| known.last_transition_time.clone())
+                .or_else(|| Some(time(now))),
             ..PodCondition::default()
         }
     }
+}
+
+/// A time in whole seconds, as Kubernetes writes it.
+fn time(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 fn listed(names: &[&str]) -> String {
@@ -276,8 +283,8 @@ fn ended_status(ended: &Ended) -> ContainerStateTerminated {
         exit_code: ended.code,
         reason: Some(ended.reason.clone()),
         message: ended.message.clone(),
-        started_at: ended.began.map(Time),
-        finished_at: ended.ended.map(Time),
+        started_at: ended.began.map(time),
+        finished_at: ended.ended.map(time),
         container_id: ended.id.clone(),
         signal: None,
     }

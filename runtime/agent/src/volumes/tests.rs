@@ -17,7 +17,9 @@ fn view(mode: &str) -> Snapshot {
         object(&format!(
             r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"cfg","namespace":"shop"}},"data":{{"mode":"{mode}","z":"1"}}}}"#
         )),
-        object(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"key","namespace":"shop"},"data":{"t":"czNjcmV0"}}"#),
+        object(
+            r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"key","namespace":"shop"},"data":{"t":"czNjcmV0"}}"#,
+        ),
     ])
 }
 
@@ -83,10 +85,8 @@ fn an_update_is_swapped_in_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let volume = r#"{"name":"v","configMap":{"name":"cfg"}}"#;
     let first = write(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
-    let next = Planned {
-        name: "v".into(),
-        content: Content::Files([(PathBuf::from("mode"), b"slow".to_vec())].into()),
-    };
+    let next =
+        Planned { name: "v".into(), content: Content::Files([(PathBuf::from("mode"), b"slow".to_vec())].into()) };
     let second = write(directory.path(), &next).expect("written");
     assert_eq!(first, second);
     assert_eq!(listing(&second.path), "mode=slow");

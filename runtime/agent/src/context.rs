@@ -1,0 +1,82 @@
+//! What everything on a node shares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use client::Client;
+use host::Host;
+use network::{Fabric, Outbound};
+use state::Snapshot;
+use tokio::sync::watch;
+
+use crate::address::{self, NoAddress};
+use crate::config::Config;
+use crate::desired::Uid;
+use crate::environment::Surroundings;
+use crate::image::Images;
+use crate::logs::Logs;
+use crate::machine::Machine;
+use crate::recorder::Recorder;
+
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) machine: Machine,
+    pub(crate) view: watch::Receiver<Snapshot>,
+    pub(crate) client: Client,
+    pub(crate) host: Host,
+    pub(crate) fabric: Fabric,
+    pub(crate) outbound: Outbound,
+    pub(crate) images: Images,
+    pub(crate) logs: Logs,
+    pub(crate) recorder: Recorder,
+    pub(crate) addresses: Mutex<Addresses>,
+}
+
+/// The addresses that pods of this node are about to have, or have.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    taken: BTreeMap<IpAddr, Uid>,
+    last: Option<IpAddr>,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(crate) fn view(&self) -> Snapshot {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn around<'a>(&self, view: &'a Snapshot, address: IpAddr) -> Surroundings<'a> {
+        Surroundings {
+            view,
+            address,
+            host: self.config.host_address(),
+            node_cpu_millis: self.machine.cpu_millis,
+            node_memory_bytes: self.machine.memory_bytes,
+        }
+    }
+
+    /// An address that nobody has and no other pod of this node is about to claim.
+    pub(crate) fn pick_address(
+        &self,
+        uid: &Uid,
+        preferred: Option<IpAddr>,
+        avoid: &BTreeSet<IpAddr>,
+    ) -> Result<IpAddr, NoAddress> {
+        let view = self.view();
+        let range = address::range(&view, &self.config.node_name)?;
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = addresses.taken.iter().filter(|(_, by)| *by != uid).map(|(address, _)| *address);
+        let taken = others.chain(avoid.iter().copied()).collect();
+        let picked = address::pick(&view, range, preferred, addresses.last, &taken)?;
+        addresses.taken.insert(picked, uid.clone());
+        addresses.last = Some(picked);
+        Ok(picked)
+    }
+
+    /// Forgets the addresses that a pod had or tried for.
+    pub(crate) fn return_addresses(&self, uid: &Uid) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).taken.retain(|_, by| by != uid);
+    }
+}

@@ -1,0 +1,131 @@
+//! The way back: the agent dials the API server, and then serves it over what it dialled, so that logs reach it behind NAT.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{debug, info};
+
+use crate::context::Context;
+use crate::desired::desired;
+use crate::logs::{Options, Whose};
+
+/// What the connection becomes.
+const PROTOCOL: &str = "coracle-link/1";
+
+/// Pauses between tries grow from the first to the second.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// A connection over which nothing is heard for so long is dead.
+const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// Serves the API server, for ever.
+pub(crate) async fn serve(context: Arc<Context>) {
+    let path = format!("/coracle/v1/nodes/{}/link", context.config.node_name);
+    let router = router(context.clone());
+    let mut pause = RETRY_FIRST;
+    loop {
+        match context.client.upgrade(&path, PROTOCOL).await {
+            Ok(stream) => {
+                info!(node = %context.config.node_name, "linked to the API server");
+                pause = RETRY_FIRST;
+                let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                server.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+                let service = TowerToHyperService::new(router.clone());
+                if let Err(error) = server.serve_connection(stream.into_inner(), service).await {
+                    debug!(%error, "the link broke");
+                }
+            }
+            Err(error) => debug!(%error, "no link to the API server yet"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+fn router(context: Arc<Context>) -> Router {
+    Router::new().route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs)).with_state(context)
+}
+
+/// The parameters of a kubelet's own log endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LogQuery {
+    follow: Option<String>,
+    previous: Option<String>,
+    timestamps: Option<String>,
+    since_seconds: Option<i64>,
+    since_time: Option<Timestamp>,
+    tail_lines: Option<u64>,
+    limit_bytes: Option<u64>,
+}
+
+impl LogQuery {
+    fn options(&self, now: Timestamp) -> Options {
+        let is_set = |value: &Option<String>| matches!(value.as_deref(), Some("true" | "1" | ""));
+        let seconds = self.since_seconds.map(SignedDuration::from_secs);
+        Options {
+            follow: is_set(&self.follow),
+            previous: is_set(&self.previous),
+            timestamps: is_set(&self.timestamps),
+            since: self.since_time.or_else(|| now.checked_sub(seconds?).ok()),
+            tail: self.tail_lines,
+            limit_bytes: self.limit_bytes,
+        }
+    }
+}
+
+async fn container_logs(
+    State(context): State<Arc<Context>>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    Query(query): Query<LogQuery>,
+) -> Response {
+    let desired = desired(&context.view(), &context.config.node_name);
+    let of_pod = |(_, wanted): &(&Arc<str>, &crate::desired::Wanted)| {
+        wanted.key.namespace() == namespace && wanted.key.name() == pod
+    };
+    let Some((uid, _)) = desired.pods.iter().find(of_pod) else {
+        return (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")).into_response();
+    };
+    let whose = Whose { namespace: &namespace, pod: &pod, uid, container: &container };
+    match context.logs.read(&whose, query.options(Timestamp::now())) {
+        Err(refused) => (StatusCode::BAD_REQUEST, refused.to_string()).into_response(),
+        Ok(pieces) => {
+            let pieces = ReceiverStream::new(pieces).map(Ok::<Bytes, std::convert::Infallible>);
+            ([(CONTENT_TYPE, "text/plain")], Body::from_stream(pieces)).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_as_a_kubelet_reads_them() {
+        let now = Timestamp::from_second(1_000).expect("a time");
+        let query = LogQuery {
+            follow: Some("true".into()),
+            previous: Some("false".into()),
+            since_seconds: Some(10),
+            tail_lines: Some(2),
+            ..LogQuery::default()
+        };
+        let since = Some(Timestamp::from_second(990).expect("a time"));
+        assert_eq!(query.options(now), Options { follow: true, since, tail: Some(2), ..Options::default() });
+    }
+}

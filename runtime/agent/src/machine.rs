@@ -1,0 +1,87 @@
+//! The machine a node is: what it has, and what it calls itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::config::Resources;
+
+/// What there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    pub(crate) cpu_millis: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) pods: u32,
+    pub(crate) os_image: String,
+    pub(crate) kernel: String,
+    pub(crate) id: String,
+    pub(crate) boot_id: String,
+}
+
+/// A pod that waits costs a few kilobytes; more than this is more than a scheduler should pile on one machine.
+const PODS_DEFAULT: u32 = 5_000;
+
+// === impl Machine ===
+
+impl Machine {
+    /// Reads the machine; what the configuration says comes first.
+    pub(crate) fn read(resources: &Resources) -> Self {
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        Self {
+            cpu_millis: resources.cpu_millis.unwrap_or(processors * 1_000),
+            memory_bytes: resources.memory_bytes.unwrap_or_else(|| memory_bytes(&text("/proc/meminfo")).unwrap_or(0)),
+            pods: resources.pods.unwrap_or(PODS_DEFAULT),
+            os_image: os_image(&text("/etc/os-release")).unwrap_or_else(|| "Linux".to_owned()),
+            kernel: text("/proc/sys/kernel/osrelease"),
+            id: text("/etc/machine-id"),
+            boot_id: text("/proc/sys/kernel/random/boot_id"),
+        }
+    }
+
+    /// What the node gives, as quantities.
+    pub(crate) fn quantities(&self) -> BTreeMap<&'static str, String> {
+        let cpu = match self.cpu_millis {
+            millis if millis % 1_000 == 0 => (millis / 1_000).to_string(),
+            millis => format!("{millis}m"),
+        };
+        BTreeMap::from([
+            ("cpu", cpu),
+            ("memory", format!("{}Ki", self.memory_bytes / 1_024)),
+            ("pods", self.pods.to_string()),
+        ])
+    }
+
+    /// The architecture, as Kubernetes calls it.
+    pub(crate) fn architecture() -> &'static str {
+        match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }
+    }
+}
+
+fn memory_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+fn os_image(os_release: &str) -> Option<String> {
+    let name = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(name.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_linux_are_read() {
+        assert_eq!(memory_bytes("MemTotal:       24600000 kB\nMemFree: 1 kB"), Some(24_600_000 * 1_024));
+        assert_eq!(os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"").as_deref(), Some("Debian GNU/Linux 12"));
+        let machine = Machine::read(&Resources { cpu_millis: Some(1_500), memory_bytes: Some(1 << 20), pods: None });
+        let told: Vec<String> =
+            machine.quantities().into_iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+        assert_eq!(told, ["cpu=1500m", "memory=1024Ki", "pods=5000"]);
+    }
+}

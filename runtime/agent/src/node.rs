@@ -1,0 +1,184 @@
+//! The node's own object and its lease: that it is here, what it has, and that it is well.
+
+use std::sync::Arc;
+
+use api::{Key, Object, kinds};
+use client::{Client, ClientError, PatchType};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::machine::Machine;
+
+/// Where nodes keep their leases.
+const LEASES: &str = "kube-node-lease";
+
+/// What a node that says nothing more is given before it counts as lost, as with a kubelet.
+const LEASE_SECONDS: u32 = 40;
+
+/// The conditions of a node: their names, whether they hold on a well one, the reason and the words.
+const CONDITIONS: [(&str, &str, &str, &str); 4] = [
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+];
+
+/// Keeps the node's object and lease true, for ever.
+pub(crate) async fn keep(context: Arc<Context>) {
+    let mut pulse = tokio::time::interval(context.config.lease_period);
+    pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut registered = false;
+    loop {
+        pulse.tick().await;
+        if !registered {
+            if let Err(error) = register(&context).await {
+                warn!(node = %context.config.node_name, %error, "not registered yet");
+                continue;
+            }
+            info!(node = %context.config.node_name, "registered");
+        }
+        registered = match renew(&context).await {
+            // Somebody deleted the node: as with a kubelet, it comes back.
+            Ok(still_there) => still_there,
+            Err(error) => {
+                warn!(%error, "lease not renewed");
+                true
+            }
+        };
+    }
+}
+
+async fn register(context: &Context) -> Result<(), ClientError> {
+    let Context { config, client, .. } = context;
+    let key = key(config);
+    let labels = labels(config);
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node_name, "labels": labels}, "spec": {}});
+    match client.create(&object(kinds::NODE, &node)?).await {
+        Err(error) if error.is_conflict() => {
+            client.patch(&key, PatchType::Merge, &json!({"metadata": {"labels": labels}})).await?;
+        }
+        created => {
+            created?;
+        }
+    }
+    report(client, config, &context.machine, None).await
+}
+
+/// Renews the lease, and the status when the cluster believes something else. False when the node is not in the cluster.
+async fn renew(context: &Context) -> Result<bool, ClientError> {
+    let Context { config, client, .. } = context;
+    let lease = kinds::LEASE.key(LEASES, &config.node_name);
+    let now = format!("{:.6}", Timestamp::now());
+    let spec = json!({"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
+    match client.patch(&lease, PatchType::Merge, &json!({"spec": spec})).await {
+        Err(error) if error.is_not_found() => {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": config.node_name, "namespace": LEASES}, "spec": spec,
+            });
+            client.create(&object(kinds::LEASE, &lease)?).await?;
+        }
+        renewed => {
+            renewed?;
+        }
+    }
+    let view = context.view();
+    match view.get(&key(config)).map(Object::decode::<Node>) {
+        Some(Ok(node)) if !is_told(&node) => report(client, config, &context.machine, Some(&node)).await.map(|()| true),
+        Some(_) => Ok(true),
+        // A view that is behind does not show the node either.
+        None => match client.get(&key(config)).await {
+            Err(error) if error.is_not_found() => Ok(false),
+            _ => Ok(true),
+        },
+    }
+}
+
+/// Whether the cluster knows that the node is well.
+fn is_told(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    CONDITIONS.iter().all(|(kind, holds, ..)| {
+        conditions.iter().any(|condition| condition.type_ == *kind && condition.status == *holds)
+    })
+}
+
+async fn report(client: &Client, config: &Config, machine: &Machine, known: Option<&Node>) -> Result<(), ClientError> {
+    let status = status(config, machine, known, Timestamp::now());
+    client.patch_status(&key(config), PatchType::Merge, &json!({"status": status})).await.map(|_| ())
+}
+
+fn key(config: &Config) -> Key {
+    kinds::NODE.cluster_key(&config.node_name)
+}
+
+fn object(kind: api::GroupKind, value: &Value) -> Result<Object, ClientError> {
+    Object::from_value(kind, value).map_err(|error| ClientError::Request(error.to_string()))
+}
+
+fn labels(config: &Config) -> Value {
+    let mut labels = json!({
+        "kubernetes.io/hostname": config.node_name, "kubernetes.io/os": "linux", "kubernetes.io/arch": Machine::architecture(),
+        "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": Machine::architecture(),
+    });
+    for (name, value) in &config.labels {
+        labels[name] = value.as_str().into();
+    }
+    labels
+}
+
+/// The status of a node that is well.
+fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timestamp) -> Value {
+    let known = known.and_then(|node| node.status.as_ref()?.conditions.as_deref()).unwrap_or_default();
+    let seconds = format!("{now:.0}");
+    let conditions: Vec<Value> = CONDITIONS
+        .iter()
+        .map(|(kind, holds, reason, message)| {
+            let same = known.iter().find(|known| known.type_ == *kind && known.status == *holds);
+            let since = same.and_then(|known| known.last_transition_time.as_ref());
+            let since = since.map_or_else(|| seconds.clone(), |time| format!("{:.0}", time.0));
+            json!({
+                "type": kind, "status": holds, "reason": reason, "message": message,
+                "lastHeartbeatTime": seconds, "lastTransitionTime": since,
+            })
+        })
+        .collect();
+    let addresses =
+        config.addresses.iter().map(|address| json!({"type": "InternalIP", "address": address.to_string()}));
+    let name = json!({"type": "Hostname", "address": config.node_name});
+    let version = concat!("v1.33.0+coracle-", env!("CARGO_PKG_VERSION"));
+    json!({
+        "addresses": addresses.chain([name]).collect::<Vec<_>>(),
+        "capacity": machine.quantities(), "allocatable": machine.quantities(), "conditions": conditions,
+        "nodeInfo": {
+            "machineID": machine.id, "systemUUID": machine.id, "bootID": machine.boot_id,
+            "kernelVersion": machine.kernel, "osImage": machine.os_image, "operatingSystem": "linux",
+            "architecture": Machine::architecture(), "kubeletVersion": version, "kubeProxyVersion": version,
+            "containerRuntimeVersion": concat!("coracle://", env!("CARGO_PKG_VERSION")),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Resources;
+
+    #[test]
+    fn a_node_tells_that_it_is_well_and_what_it_has() {
+        let config = Config::new("n1", "data");
+        let machine =
+            Machine::read(&Resources { cpu_millis: Some(2_000), memory_bytes: Some(1 << 30), pods: Some(10) });
+        let told = status(&config, &machine, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(told["nodeInfo"].as_object().map(serde_json::Map::len), Some(10));
+        assert_eq!(told["capacity"], json!({"cpu": "2", "memory": "1048576Ki", "pods": "10"}));
+        assert_eq!(told["conditions"][3]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+        let node: Node = serde_json::from_value(json!({"metadata": {}, "status": told})).expect("a node");
+        assert!(is_told(&node));
+        assert!(!is_told(&Node::default()));
+        assert_eq!(labels(&config)["kubernetes.io/hostname"], "n1");
+    }
+}

@@ -1,0 +1,104 @@
+//! The seam between guests and the network: what a guest asks of the outside, and what the outside asks of a server.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use host::{Outside, OutsideError, Sending, Server, Sink, Timeouts};
+use http::Request;
+use network::{Body, Fault, Outbound, Response};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The way out of one pod.
+pub(crate) struct PodOutside {
+    outbound: Outbound,
+    from: network::From,
+    /// Guests' threads do no I/O: requests are sent on the agent's.
+    runtime: Handle,
+}
+
+/// A server as the network sees it.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) server: Server,
+    /// Set before the server takes no more, so that requests go elsewhere instead of failing.
+    pub(crate) closing: Arc<AtomicBool>,
+    /// Told once when the server has met its memory limit.
+    pub(crate) out_of_memory: Arc<dyn Fn() + Send + Sync>,
+    /// Where traps are told, beside what the guest itself said.
+    pub(crate) stderr: Arc<dyn Sink>,
+}
+
+// === impl PodOutside ===
+
+impl PodOutside {
+    pub(crate) fn new(outbound: Outbound, namespace: &str, address: IpAddr, on_host_network: bool) -> Self {
+        let mut from = network::From::pod(namespace, address);
+        if on_host_network {
+            from.reach = network::Reach::Node;
+        }
+        Self { outbound, from, runtime: Handle::current() }
+    }
+}
+
+impl Outside for PodOutside {
+    fn send(&self, request: Request<host::Body>, _: Timeouts) -> Sending {
+        let (outbound, from) = (self.outbound.clone(), self.from.clone());
+        let sending = AbortOnDropHandle::new(self.runtime.spawn(async move { outbound.send(from, request).await }));
+        Box::pin(async move {
+            match sending.await {
+                Ok(answer) => answer.map_err(|fault| told(&fault)),
+                Err(_) => Err(OutsideError::Terminated),
+            }
+        })
+    }
+}
+
+fn told(fault: &Fault) -> OutsideError {
+    match fault {
+        Fault::NoHost(host) => OutsideError::UnknownHost(host.clone()),
+        Fault::NoEndpoint { .. } | Fault::Refused(_) => OutsideError::Unavailable,
+        Fault::Unreachable(_) | Fault::NoPort { .. } => OutsideError::Refused,
+        Fault::Denied(_) => OutsideError::Denied,
+        Fault::TooManyHops(_) => OutsideError::Loop,
+        Fault::Trapped(_) => OutsideError::Terminated,
+        Fault::TimedOut(_) => OutsideError::ResponseTimedOut,
+        other => OutsideError::Other(other.to_string()),
+    }
+}
+
+// === impl Front ===
+
+impl Front {
+    /// Answers a request, or gives it back while it still can.
+    pub(crate) async fn answer(self, request: Request<Body>) -> Result<Response, Fault> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Fault::refused(request, "the container is being stopped"));
+        }
+        let fault = match self.server.handle(request).await {
+            Ok(response) => return Ok(response),
+            Err(fault) => fault,
+        };
+        match &fault {
+            host::Fault::OutOfMemory { .. } => {
+                self.say(&fault);
+                (self.out_of_memory)();
+            }
+            host::Fault::Trapped { .. } | host::Fault::NoResponse { .. } | host::Fault::NotStarted { .. } => {
+                self.say(&fault);
+            }
+            host::Fault::TimedOut | host::Fault::Overloaded { .. } | host::Fault::Stopping => {
+                return Ok(network::text(fault.status(), format!("{fault}\n")));
+            }
+        }
+        Err(Fault::Trapped(fault.into()))
+    }
+
+    /// What a crash of a process would leave in its log.
+    fn say(&self, fault: &host::Fault) {
+        if self.stderr.room() > 0 && self.stderr.write(format!("{fault}\n").into()).is_err() {
+            tracing::debug!(%fault, "a fault came after the end of the log");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Events: what `kubectl describe` tells of a pod. The same event again is the same object with a higher count.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use api::{Key, Object, kinds};
+use client::{Client, PatchType};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::pod::{Severity, Told};
+
+/// Takes events; a clone writes to the same place.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    notes: mpsc::Sender<Note>,
+}
+
+/// An event and what it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) pod: Key,
+    pub(crate) uid: String,
+    /// Such as `spec.containers{app}`.
+    pub(crate) field: Option<String>,
+    pub(crate) told: Told,
+    pub(crate) at: Timestamp,
+}
+
+/// What makes two events the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sameness {
+    uid: String,
+    field: Option<String>,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+}
+
+struct Known {
+    key: Key,
+    count: u32,
+    seen: Instant,
+}
+
+/// Events wait here while the API does not answer; what comes on top is left out, as events are not a ledger.
+const QUEUE_MAX: usize = 1_024;
+
+/// As with Kubernetes' own recorder: after this an event is a new one.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// A recorder, and the work of writing what it takes.
+    pub(crate) fn new(client: Client, node: String) -> (Self, impl Future<Output = ()>) {
+        let (notes, queue) = mpsc::channel(QUEUE_MAX);
+        (Self { notes }, write_all(queue, client, node))
+    }
+
+    /// Takes an event.
+    pub(crate) fn tell(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
+            tracing::debug!("an event was left out");
+        }
+    }
+}
+
+async fn write_all(mut queue: mpsc::Receiver<Note>, client: Client, node: String) {
+    let mut known: HashMap<Sameness, Known> = HashMap::new();
+    while let Some(note) = queue.recv().await {
+        known.retain(|_, known| known.seen.elapsed() < FORGOTTEN_AFTER);
+        if let Err(error) = write(&client, &node, &mut known, &note).await {
+            tracing::debug!(pod = %note.pod, reason = note.told.reason, %error, "an event was not written");
+        }
+    }
+}
+
+async fn write(
+    client: &Client,
+    node: &str,
+    known: &mut HashMap<Sameness, Known>,
+    note: &Note,
+) -> Result<(), client::ClientError> {
+    let sameness = note.sameness();
+    if let Some(known) = known.get_mut(&sameness) {
+        known.count += 1;
+        known.seen = Instant::now();
+        let patch = json!({"count": known.count, "lastTimestamp": format!("{:.0}", note.at)});
+        match client.patch(&known.key, PatchType::Merge, &patch).await {
+            Err(error) if error.is_not_found() => {}
+            patched => return patched.map(|_| ()),
+        }
+    }
+    let event = note.event(node);
+    let object = Object::from_value(kinds::EVENT, &event);
+    let object = object.map_err(|error| client::ClientError::Request(error.to_string()))?;
+    client.create(&object).await?;
+    known.insert(sameness, Known { key: object.key().clone(), count: 1, seen: Instant::now() });
+    Ok(())
+}
+
+// === impl Note ===
+
+impl Note {
+    fn sameness(&self) -> Sameness {
+        let Told { severity, reason, message, .. } = &self.told;
+        let (uid, field) = (self.uid.clone(), self.field.clone());
+        Sameness { uid, field, severity: *severity, reason, message: message.clone() }
+    }
+
+    fn event(&self, node: &str) -> Value {
+        let (pod, at) = (&self.pod, format!("{:.0}", self.at));
+        let mut involved = json!({
+            "kind": "Pod", "apiVersion": "v1", "namespace": pod.namespace(), "name": pod.name(), "uid": self.uid,
+        });
+        if let Some(field) = &self.field {
+            involved["fieldPath"] = field.as_str().into();
+        }
+        let severity = match self.told.severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
+        };
+        json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": format!("{}.{:x}", pod.name(), unique(self.at)), "namespace": pod.namespace()},
+            "involvedObject": involved, "type": severity, "reason": self.told.reason, "message": self.told.message,
+            "count": 1, "firstTimestamp": at, "lastTimestamp": at,
+            "source": {"component": "kubelet", "host": node},
+            "reportingComponent": "kubelet", "reportingInstance": node,
+        })
+    }
+}
+
+/// A number that no other event of this process has: its time, moved on where two have the same.
+fn unique(at: Timestamp) -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let nanos = u64::try_from(at.as_nanosecond()).unwrap_or(0);
+    let last = LAST.fetch_max(nanos, Ordering::Relaxed);
+    if last < nanos { nanos } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_reads_as_a_kubelet_s() {
+        let note = Note {
+            pod: kinds::POD.key("shop", "web"),
+            uid: "u1".into(),
+            field: Some("spec.containers{app}".into()),
+            told: Told { container: Some(0), severity: Severity::Warning, reason: "BackOff", message: "no".into() },
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let event = note.event("n1");
+        assert_eq!(event["involvedObject"]["fieldPath"], "spec.containers{app}");
+        assert_eq!(event["source"], json!({"component": "kubelet", "host": "n1"}));
+        assert_eq!(event["firstTimestamp"], "1970-01-01T00:00:00Z");
+        let later = note.event("n1");
+        assert_ne!(event["metadata"]["name"], later["metadata"]["name"]);
+        assert_eq!(note.sameness(), note.clone().sameness());
+    }
+}

@@ -1,0 +1,199 @@
+//! The agent's own loop: a worker for each pod that the cluster wants here.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use api::Revision;
+use bytes::Bytes;
+use client::Client;
+use futures::future::BoxFuture;
+use host::Host;
+use http::{Request, Response, header};
+use http_body_util::BodyExt;
+use network::{Body, Fabric, Outbound};
+use state::Snapshot;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::desired::{Uid, desired};
+use crate::image::{Cache, ClusterRegistry, Images};
+use crate::logs::Logs;
+use crate::machine::Machine;
+use crate::recorder::Recorder;
+use crate::worker::{self, Mail};
+use crate::{link, node};
+
+/// Why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its directory is not usable.
+    #[error("failed to open the directory for images {dir}")]
+    Images {
+        /// The directory.
+        dir: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A worker as the loop sees it.
+struct Employed {
+    post: mpsc::UnboundedSender<Mail>,
+    told: Revision,
+}
+
+/// Runs the pods of one node until `shutdown`. Then everything stops at once, and nothing is written about it: the pods are
+/// still wanted, and run again when the agent does.
+pub async fn run(
+    config: Config,
+    mut view: watch::Receiver<Snapshot>,
+    client: Client,
+    host: Host,
+    fabric: Fabric,
+    outbound: Outbound,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let images = config.data_dir.join("images");
+    let cache =
+        Cache::open(&images).map_err(|source| RunError::Images { dir: images.display().to_string(), source })?;
+    let (recorder, recording) = Recorder::new(client.clone(), config.node_name.clone());
+    let context = Arc::new(Context {
+        machine: Machine::read(&config.resources),
+        images: Images::new(cache, Arc::new(Registry(client.clone()))),
+        logs: Logs::new(config.data_dir.join("logs")),
+        addresses: std::sync::Mutex::default(),
+        view: view.clone(),
+        config,
+        client,
+        host,
+        fabric,
+        outbound,
+        recorder,
+    });
+    let working = async {
+        let mut workers = Workers {
+            context: context.clone(),
+            employed: HashMap::new(),
+            finished: HashSet::new(),
+            tasks: JoinSet::new(),
+            swept: false,
+        };
+        loop {
+            let world = view.borrow_and_update().clone();
+            workers.look(&world);
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() { return },
+                Some(ended) = workers.tasks.join_next() => workers.ended(ended),
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown => {}
+        () = working => {}
+        () = recording => {}
+        () = node::keep(context.clone()) => {}
+        () = link::serve(context.clone()) => {}
+    }
+    info!(node = %context.config.node_name, "the agent ends");
+    Ok(())
+}
+
+struct Workers {
+    context: Arc<Context>,
+    employed: HashMap<Uid, Employed>,
+    /// Pods that are over and done with here, while the cluster still has them: somebody else's finalizer may hold them.
+    finished: HashSet<Uid>,
+    swept: bool,
+    /// Each gives back the pod's uid when nothing is left of it.
+    tasks: JoinSet<Uid>,
+}
+
+impl Workers {
+    /// Tells each worker what changed, and employs one for each new pod.
+    fn look(&mut self, world: &Snapshot) {
+        let desired = desired(world, &self.context.config.node_name);
+        for error in &desired.unreadable {
+            warn!(%error, "a pod is left alone");
+        }
+        // A view that has not been filled yet wants nothing, which is not to be believed.
+        if world.revision() == Revision::ZERO {
+            return;
+        }
+        if !std::mem::replace(&mut self.swept, true) {
+            sweep(&self.context.config.data_dir, |uid| desired.pods.contains_key(uid));
+        }
+        self.finished.retain(|uid| desired.pods.contains_key(uid));
+        for (uid, employed) in &self.employed {
+            if !desired.pods.contains_key(uid) {
+                let _ = employed.post.send(Mail::Removed);
+            }
+        }
+        for (uid, wanted) in desired.pods {
+            match self.employed.get_mut(&uid) {
+                Some(employed) if employed.told >= wanted.revision => {}
+                Some(employed) => {
+                    employed.told = wanted.revision;
+                    let _ = employed.post.send(Mail::Wanted(wanted));
+                }
+                None if self.finished.contains(&uid) => {}
+                None => {
+                    let (post, mail) = mpsc::unbounded_channel();
+                    let employed = Employed { post: post.clone(), told: wanted.revision };
+                    self.employed.insert(uid.clone(), employed);
+                    let context = self.context.clone();
+                    self.tasks.spawn(async move {
+                        worker::work(context, wanted, uid.clone(), post, mail).await;
+                        uid
+                    });
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Uid, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => {
+                self.employed.remove(&uid);
+                self.finished.insert(uid);
+            }
+            Err(error) => warn!(%error, "a worker broke off"),
+        }
+    }
+}
+
+/// Removes what pods left behind that went while no agent ran.
+fn sweep(data_dir: &Path, is_wanted: impl Fn(&str) -> bool) {
+    for place in ["pods", "logs"] {
+        for entry in std::fs::read_dir(data_dir.join(place)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Both are named by the uid, the logs with more before it.
+            let uid = name.rsplit('_').next().unwrap_or_default();
+            if !is_wanted(uid)
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                warn!(path = %entry.path().display(), %error, "files of a pod were left behind");
+            }
+        }
+    }
+}
+
+/// The cluster's registry, which the API server serves.
+struct Registry(Client);
+
+impl ClusterRegistry for Registry {
+    fn get(&self, path: String, accept: &'static str) -> BoxFuture<'_, Result<Response<Body>, String>> {
+        Box::pin(async move {
+            let request = Request::get(path).header(header::ACCEPT, accept).body(client::no_body());
+            let response = self.0.request(request.map_err(|error| error.to_string())?).await;
+            let response = response.map_err(|error| error.to_string())?;
+            Ok(response.map(|body| {
+                body.map_err(network::BoxError::from).map_frame(|frame| frame.map_data(Bytes::from)).boxed_unsync()
+            }))
+        })
+    }
+}

@@ -1,0 +1,371 @@
+//! The loop of one pod: what happened goes into its [`PodState`], what comes out is carried out.
+//!
+//! Nothing is decided here. Whatever takes time is a task that posts what came of it; the tasks, the runs and the
+//! addresses they hold end with the worker.
+
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Key, Revision};
+use client::PatchType;
+use host::Workload;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use crate::context::Context;
+use crate::desired::{Uid, Wanted};
+use crate::image::Credentials;
+use crate::pod::{Effect, Happening, Nature, NotMounted, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
+use crate::recorder::Note;
+use crate::report::{self, Report};
+use crate::volumes::{self, Placed};
+use run::Live;
+
+/// What reaches a worker.
+pub(crate) enum Mail {
+    /// The cluster says this about the pod.
+    Wanted(Wanted),
+    /// It is not in the cluster any more.
+    Removed,
+    /// An effect has an answer.
+    Happened(Happening),
+    /// A component is prepared.
+    Prepared(Place, Workload),
+    /// The volumes are there.
+    Placed(BTreeMap<String, Placed>),
+}
+
+/// One pod of this node at work.
+struct Worker {
+    context: Arc<Context>,
+    key: Key,
+    uid: Uid,
+    state: PodState,
+    slots: Vec<Slot>,
+    placed: BTreeMap<String, Placed>,
+    post: mpsc::UnboundedSender<Mail>,
+    /// Ends what is under way when the worker ends.
+    tasks: JoinSet<()>,
+    reports: watch::Sender<Report>,
+    last: PodStatus,
+    seen: (Revision, PodStatus),
+    ended: bool,
+}
+
+/// What there is of one container.
+#[derive(Default)]
+struct Slot {
+    component: Option<String>,
+    workload: Option<Workload>,
+    live: Option<Live>,
+}
+
+/// Addresses that others turn out to have are tried over so often at a time.
+const CLAIMS_MAX: usize = 64;
+
+/// Looks after a pod from its arrival until nothing of it is left.
+pub(crate) async fn work(
+    context: Arc<Context>,
+    wanted: Wanted,
+    uid: Uid,
+    post: mpsc::UnboundedSender<Mail>,
+    mut mail: mpsc::UnboundedReceiver<Mail>,
+) {
+    let Wanted { key, revision, pod } = wanted;
+    let status = pod.status.clone().unwrap_or_default();
+    let seen = (revision, status.clone());
+    let (reports, told) = watch::channel(Report { status: status.clone(), seen: seen.clone(), ended: false });
+    let telling = tokio::spawn(report::tell(context.clone(), key.clone(), uid.clone(), told));
+    let telling = tokio_util::task::AbortOnDropHandle::new(telling);
+    let state = PodState::new(pod, Timestamp::now());
+    info!(pod = %key, "arrived");
+    let mut worker = Worker {
+        slots: Vec::new(),
+        placed: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        last: status,
+        ended: false,
+        context,
+        key,
+        uid,
+        state,
+        post,
+        reports,
+        seen,
+    };
+    worker.happen(Happening::Tick);
+    while !worker.state.is_gone() {
+        let wake = worker
+            .state
+            .wake_at()
+            .map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        tokio::select! {
+            Some(mail) = mail.recv() => worker.take(mail),
+            Some(_) = worker.tasks.join_next() => {}
+            () = async { tokio::time::sleep(wake.unwrap_or_default()).await }, if wake.is_some() => worker.happen(Happening::Tick),
+        }
+    }
+    info!(pod = %worker.key, "gone");
+    let ended = worker.ended;
+    drop(worker);
+    if ended {
+        // The last status and the delete are still to be heard.
+        let _ = telling.await;
+    }
+}
+
+impl Worker {
+    fn take(&mut self, mail: Mail) {
+        match mail {
+            Mail::Wanted(wanted) => {
+                let status = wanted.pod.status.clone().unwrap_or_default();
+                self.last = merged(&self.last, status.clone());
+                self.seen = (wanted.revision, status);
+                self.happen(Happening::Wanted(wanted.pod));
+            }
+            Mail::Removed => self.happen(Happening::Removed),
+            Mail::Happened(happening) => self.happen(happening),
+            Mail::Prepared(place, workload) => {
+                let nature = match workload.kind() {
+                    host::WorkloadKind::Server(_) => Nature::Server,
+                    host::WorkloadKind::Command(_) => Nature::Command,
+                };
+                self.slot(place).workload = Some(workload);
+                self.happen(Happening::Prepared(place, nature));
+            }
+            Mail::Placed(placed) => {
+                self.placed = placed;
+                self.happen(Happening::Mounted);
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if let Happening::Exited(place, run, _) = &happening
+            && self.slot(*place).live.as_ref().is_some_and(|live| live.run == *run)
+        {
+            self.slot(*place).live = None;
+        }
+        let now = Timestamp::now();
+        let (state, effects) = self.state.clone().on(happening, now);
+        self.state = state;
+        for effect in effects {
+            self.carry_out(effect, now);
+        }
+        let host = self.context.config.host_address();
+        self.last = self.state.status(host, &self.last, now);
+        self.reports.send_replace(Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended });
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Timestamp) {
+        match effect {
+            Effect::ClaimAddress => self.claim_address(),
+            Effect::Mount => self.mount(),
+            Effect::Pull(place) => self.pull(place),
+            Effect::Prepare(place) => self.prepare(place),
+            Effect::Start(place, run) => self.start(place, run),
+            Effect::Stop(place, run, grace) => self.stop(place, run, grace),
+            Effect::Probe(place, run, kind) => self.probe(place, run, kind),
+            Effect::Tell(told) => self.tell(told, now),
+            Effect::Release => self.release(),
+            Effect::Delete => self.ended = true,
+        }
+    }
+
+    fn tell(&self, told: Told, at: Timestamp) {
+        self.context.recorder.tell(self.note(told, at));
+    }
+
+    fn note(&self, told: Told, at: Timestamp) -> Note {
+        let field = told.container.and_then(|place| {
+            let list = if self.state.role(place)? == Role::Main { "containers" } else { "initContainers" };
+            Some(format!("spec.{list}{{{}}}", self.state.container(place)?.name))
+        });
+        Note { pod: self.key.clone(), uid: self.uid.to_string(), field, told, at }
+    }
+
+    /// Does something that takes time, and posts what came of it.
+    fn spawn(&mut self, work: impl Future<Output = Mail> + Send + 'static) {
+        let post = self.post.clone();
+        self.tasks.spawn(async move {
+            // Nobody to post to: the pod is gone.
+            let _ = post.send(work.await);
+        });
+    }
+
+    fn slot(&mut self, place: Place) -> &mut Slot {
+        if self.slots.len() <= place {
+            self.slots.resize_with(place + 1, Slot::default);
+        }
+        &mut self.slots[place]
+    }
+
+    fn pod(&self) -> Arc<Pod> {
+        self.state.pod().clone()
+    }
+
+    fn is_on_host_network(&self) -> bool {
+        self.state.pod().spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
+    }
+
+    fn claim_address(&mut self) {
+        if self.is_on_host_network() {
+            let address = self.context.config.host_address();
+            return self.spawn(async move { Mail::Happened(Happening::Addressed(address)) });
+        }
+        let (context, key, uid) = (self.context.clone(), self.key.clone(), self.uid.clone());
+        let preferred = self.seen.1.pod_ip.as_deref().and_then(|address| address.parse().ok());
+        self.spawn(async move {
+            let claimed = claim(&context, &key, &uid, preferred).await;
+            Mail::Happened(claimed.map_or_else(Happening::NotAddressed, Happening::Addressed))
+        });
+    }
+
+    fn mount(&mut self) {
+        let (context, pod) = (self.context.clone(), self.pod());
+        let root = context.config.data_dir.join("pods").join(&*self.uid).join("volumes");
+        self.spawn(async move {
+            let view = context.view();
+            let around = context.around(&view, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let plan = match volumes::plan(&pod, &around) {
+                Ok(plan) => plan,
+                Err(why) => return Mail::Happened(Happening::NotMounted(why)),
+            };
+            let writing = tokio::task::spawn_blocking(move || {
+                let mut placed = BTreeMap::new();
+                for volume in plan {
+                    let made = volumes::write(&root, &volume).map_err(|error| NotMounted {
+                        volume: volume.name.clone(),
+                        message: error.to_string(),
+                        unsupported: false,
+                    })?;
+                    placed.insert(volume.name, made);
+                }
+                Ok(placed)
+            });
+            match writing.await {
+                Ok(Ok(placed)) => Mail::Placed(placed),
+                Ok(Err(why)) => Mail::Happened(Happening::NotMounted(why)),
+                Err(error) => Mail::Happened(Happening::NotMounted(NotMounted {
+                    volume: String::new(),
+                    message: error.to_string(),
+                    unsupported: false,
+                })),
+            }
+        });
+    }
+
+    fn pull(&mut self, place: Place) {
+        let (context, pod) = (self.context.clone(), self.pod());
+        let Some(container) = self.state.container(place).cloned() else { return };
+        let message = format!("Pulling image \"{}\"", container.image.as_deref().unwrap_or_default());
+        let told = Told { container: Some(place), severity: Severity::Normal, reason: "Pulling", message };
+        let post = self.post.clone();
+        let note = self.note(told, Timestamp::now());
+        self.tasks.spawn(async move {
+            let credentials = Credentials::of(&pod, &context.view());
+            let recorder = context.recorder.clone();
+            let pulled = context.images.ensure(&container, &credentials, move || recorder.tell(note)).await;
+            let happening = match pulled {
+                Ok((image, took)) => {
+                    let fetched = took.map(|took| (took, image.size));
+                    Happening::Pulled(place, Pulled { image_id: image.id, fetched })
+                }
+                Err(error) => {
+                    Happening::NotPulled(place, NotPulled { reason: error.reason(), message: error.to_string() })
+                }
+            };
+            let _ = post.send(Mail::Happened(happening));
+        });
+    }
+
+    fn prepare(&mut self, place: Place) {
+        let Some(container) = self.state.container(place) else { return };
+        let image = container.image.clone().unwrap_or_default();
+        let context = self.context.clone();
+        let known = context.images.cache().known(&image);
+        let component = known.map(|known| known.component);
+        let same = self.slot(place).component == component;
+        self.slot(place).component.clone_from(&component);
+        if let (true, Some(workload)) = (same && component.is_some(), self.slot(place).workload.clone()) {
+            return self.spawn(async move { Mail::Prepared(place, workload) });
+        }
+        self.spawn(async move {
+            let digest = component.and_then(|component| component.parse::<host::Digest>().ok());
+            let file = digest.and_then(|digest| Some((digest, context.images.cache().component(&digest)?)));
+            let Some((digest, file)) = file else {
+                return Mail::Happened(Happening::NotPrepared(
+                    place,
+                    "the image is not in the cache any more".to_owned(),
+                ));
+            };
+            match context.host.prepare(digest, file).await {
+                Ok(workload) => Mail::Prepared(place, workload),
+                Err(error) => {
+                    let mut message = format!("image \"{image}\" is not a wasm component that runs here: {error}");
+                    if let host::PrepareError::NotWasm(host::NotWasm { found }) = &error {
+                        message = format!("image \"{image}\" is not a wasm component: {found}");
+                    }
+                    Mail::Happened(Happening::NotPrepared(place, message))
+                }
+            }
+        });
+    }
+
+    fn release(&mut self) {
+        self.tasks.abort_all();
+        self.slots.clear();
+        self.context.return_addresses(&self.uid);
+        let directory = self.context.config.data_dir.join("pods").join(&*self.uid);
+        let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());
+        // Outlives the worker on purpose: it only removes what nobody names any more.
+        tokio::task::spawn_blocking(move || {
+            let removed = match std::fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            if let Err(error) = removed.and_then(|()| logs.remove(key.namespace(), key.name(), &uid)) {
+                debug!(pod = %key, %error, "files of a pod were left behind");
+            }
+        });
+    }
+}
+
+/// Picks an address and writes it into the pod's status: only then is it the pod's.
+async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<IpAddr>) -> Result<IpAddr, String> {
+    let mut avoid = BTreeSet::new();
+    for _ in 0..CLAIMS_MAX {
+        let address = context.pick_address(uid, preferred.take(), &avoid).map_err(|none| none.to_string())?;
+        let ip = address.to_string();
+        let patch = json!({"metadata": {"uid": uid}, "status": {"podIP": ip, "podIPs": [{"ip": ip}]}});
+        match context.client.patch_status(key, PatchType::Merge, &patch).await {
+            Ok(_) => return Ok(address),
+            Err(error) => {
+                if !error.is_conflict() {
+                    return Err(error.to_string());
+                }
+                debug!(pod = %key, %address, "taken");
+                avoid.insert(address);
+            }
+        }
+    }
+    Err(format!("no free address was found in {CLAIMS_MAX} tries"))
+}
+
+/// The last report with what others have written since: a condition of ours stays as we see it.
+fn merged(ours: &PodStatus, theirs: PodStatus) -> PodStatus {
+    const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+    let is_ours = |condition: &&PodCondition| OURS.contains(&condition.type_.as_str());
+    let own = ours.conditions.iter().flatten().filter(is_ours);
+    let foreign = theirs.conditions.iter().flatten().filter(|condition| !is_ours(condition));
+    let conditions = own.chain(foreign).cloned().collect();
+    PodStatus { conditions: Some(conditions), ..theirs }
+}

@@ -1,0 +1,207 @@
+//! Beginning, probing and ending runs of containers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use host::{Command, Ledger, Limits, Server, Sink, Spec};
+use k8s_openapi::api::core::v1::Container;
+use network::Binding;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Mail, Worker};
+use crate::environment::program;
+use crate::logs::{Streams, Whose};
+use crate::outside::{Front, PodOutside};
+use crate::pod::{Blocked, Exit, Happening, Outcome, Place, ProbeKind};
+use crate::{probing, quantity, volumes};
+
+/// A run in progress.
+pub(super) struct Live {
+    pub(super) run: u32,
+    spec: Spec,
+    outside: Arc<PodOutside>,
+    engine: Engine,
+}
+
+enum Engine {
+    Server { server: Server, closing: Arc<AtomicBool>, bindings: Vec<Binding> },
+    Command { command: Command, _waiting: AbortOnDropHandle<()> },
+}
+
+/// Where a server without declared ports answers.
+const PORT_DEFAULT: u16 = 80;
+
+/// Requests that were on their way in when a server's addresses were taken down have come in by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How long a run's last words may take to reach the disk.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Worker {
+    pub(super) fn start(&mut self, place: Place, run: u32) {
+        let happening = match self.begin(place, run) {
+            Ok(live) => {
+                self.slot(place).live = Some(live);
+                Happening::Started(place, run)
+            }
+            Err(blocked) => Happening::NotStarted(place, blocked),
+        };
+        // Posted, not called: the state machine is in the middle of its effects.
+        let _ = self.post.send(Mail::Happened(happening));
+    }
+
+    fn begin(&mut self, place: Place, run: u32) -> Result<Live, Blocked> {
+        let failed = |message: String| Blocked { reason: "CreateContainerError", message };
+        let pod = self.pod();
+        let address = self.state.address().ok_or_else(|| failed("the pod has no address".to_owned()))?;
+        let container = self.state.container(place).cloned();
+        let container = container.ok_or_else(|| failed("the container is not in the pod's spec".to_owned()))?;
+        let view = self.context.view();
+        let program = program(&pod, place, &self.context.around(&view, address))?;
+        let mounts = volumes::mounts(&pod, place, &self.placed)?;
+        let workload = self.slot(place).workload.clone();
+        let workload = workload.ok_or_else(|| failed("the component is not prepared".to_owned()))?;
+        let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
+        let whose = Whose { namespace: &namespace, pod: &name, uid: &self.uid, container: &container.name };
+        let streams =
+            self.context.logs.begin(&whose, run).map_err(|error| failed(format!("failed to open the log: {error}")))?;
+        let Streams { stdout, stderr, written } = streams;
+        let spec = Spec {
+            args: program.args,
+            env: program.env,
+            working_dir: container.working_dir.clone().filter(|directory| !directory.is_empty()),
+            mounts,
+            stdout,
+            stderr: stderr.clone(),
+            ledger: Ledger::new(limits(&container)),
+            ..Spec::default()
+        };
+        let outbound = self.context.outbound.clone();
+        let outside = Arc::new(PodOutside::new(outbound, &namespace, address, self.is_on_host_network()));
+        let engine = match workload.kind() {
+            host::WorkloadKind::Server(_) => {
+                let server =
+                    workload.serve(spec.clone(), outside.clone()).map_err(|error| failed(error.to_string()))?;
+                self.open(place, run, server, &container, address, stderr)
+            }
+            host::WorkloadKind::Command(_) => {
+                let command = workload.run(spec.clone(), host::Stdin::Empty, outside.clone());
+                let command = command.map_err(|error| failed(error.to_string()))?;
+                let (waited, post) = (command.clone(), self.post.clone());
+                let waiting = tokio::spawn(async move {
+                    let exit = exit(waited.wait().await);
+                    drop(waited);
+                    // A run's log is whole before its end is told, unless a probe still writes to it.
+                    let _ = tokio::time::timeout(LAST_WORDS, written).await;
+                    let _ = post.send(Mail::Happened(Happening::Exited(place, run, exit)));
+                });
+                Engine::Command { command, _waiting: AbortOnDropHandle::new(waiting) }
+            }
+        };
+        // A command's log ends when its run does: only servers keep the sinks for their probes and faults.
+        let spec = match &engine {
+            Engine::Server { .. } => spec,
+            Engine::Command { .. } => silent(spec),
+        };
+        Ok(Live { run, spec, outside, engine })
+    }
+
+    /// Has the server answer on its ports.
+    fn open(
+        &self,
+        place: Place,
+        run: u32,
+        server: Server,
+        container: &Container,
+        address: std::net::IpAddr,
+        stderr: Arc<dyn Sink>,
+    ) -> Engine {
+        let closing = Arc::new(AtomicBool::new(false));
+        let (post, told) = (self.post.clone(), AtomicBool::new(false));
+        let out_of_memory = Arc::new(move || {
+            if !told.swap(true, Ordering::Relaxed) {
+                let _ = post.send(Mail::Happened(Happening::Exited(place, run, Exit::OutOfMemory)));
+            }
+        });
+        let front = Front { server: server.clone(), closing: closing.clone(), out_of_memory, stderr };
+        let handler = network::handler(move |request| front.clone().answer(request));
+        let declared =
+            container.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+        let mut ports: Vec<u16> = declared.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
+        if ports.is_empty() {
+            ports.push(PORT_DEFAULT);
+        }
+        let bind = |port| self.context.fabric.bind(SocketAddr::new(address, port), handler.clone());
+        Engine::Server { server, closing, bindings: ports.into_iter().map(bind).collect() }
+    }
+
+    pub(super) fn stop(&mut self, place: Place, run: u32, grace: Duration) {
+        let slot = self.slot(place);
+        match slot.live.as_mut().filter(|live| live.run == run).map(|live| &mut live.engine) {
+            // The run has ended by itself; its end is in the post.
+            None => {}
+            // WASI has no signals: a command cannot be asked, only ended. Its waiter tells.
+            Some(Engine::Command { command, .. }) => command.stop(),
+            Some(Engine::Server { server, closing, bindings }) => {
+                closing.store(true, Ordering::Release);
+                bindings.clear();
+                let server = server.clone();
+                self.spawn(async move {
+                    tokio::time::sleep(SETTLE).await;
+                    server.drain(grace).await;
+                    Mail::Happened(Happening::Exited(place, run, Exit::Stopped))
+                });
+            }
+        }
+    }
+
+    pub(super) fn probe(&mut self, place: Place, run: u32, kind: ProbeKind) {
+        let (Some(container), Some(address)) = (self.state.container(place).cloned(), self.state.address()) else {
+            return;
+        };
+        let Some(probe) = kind.of(&container).cloned() else { return };
+        let slot = self.slot(place);
+        let Some(live) = slot.live.as_ref().filter(|live| live.run == run) else { return };
+        let (spec, outside) = (live.spec.clone(), live.outside.clone());
+        let Some(workload) = slot.workload.clone() else { return };
+        let fabric = self.context.fabric.clone();
+        self.spawn(async move {
+            let command = async move |args| {
+                let quiet = silent(Spec { args, ..spec });
+                probing::exec(&workload, quiet, outside).await
+            };
+            let outcome: Outcome = probing::ask(&probe, &container, address, &fabric, command).await;
+            Mail::Happened(Happening::Probed(place, run, kind, outcome))
+        });
+    }
+}
+
+/// The same, with nothing written anywhere.
+fn silent(spec: Spec) -> Spec {
+    Spec { stdout: Arc::new(host::Discard), stderr: Arc::new(host::Discard), ..spec }
+}
+
+fn exit(exit: host::Exit) -> Exit {
+    match exit {
+        host::Exit::Exited { code } => Exit::Code(code),
+        host::Exit::Trapped { message } => Exit::Trapped(message),
+        host::Exit::OutOfMemory => Exit::OutOfMemory,
+        host::Exit::Cancelled => Exit::Stopped,
+        host::Exit::NotStarted { message } => Exit::NotStarted(message),
+    }
+}
+
+/// What a container may use.
+fn limits(container: &Container) -> Limits {
+    let resources = container.resources.as_ref();
+    let limit = |name: &str| resources.and_then(|resources| resources.limits.as_ref()?.get(name));
+    let request = |name: &str| resources.and_then(|resources| resources.requests.as_ref()?.get(name));
+    let millis = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
+    Limits {
+        memory_bytes: limit("memory").and_then(quantity::units).filter(|bytes| *bytes > 0),
+        cpu_millis: limit("cpu").and_then(quantity::millis).filter(|amount| *amount > 0).map(millis),
+        cpu_request_millis: request("cpu").or(limit("cpu")).and_then(quantity::millis).map_or(0, millis),
+    }
+}
