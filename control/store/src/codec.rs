@@ -121,3 +121,6 @@ pub(crate) fn put_length(out: &mut Vec<u8>, length: usize) {
         u32::try_from(length).expect("nothing that is stored is 4 GiB long: requests are limited to a few MiB");
     out.extend_from_slice(&length.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests;

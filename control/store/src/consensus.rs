@@ -86,3 +86,6 @@ impl fmt::Display for Command {
         write!(f, "{} guards, {} writes", self.0.guards.len(), self.0.writes.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

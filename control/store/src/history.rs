@@ -244,3 +244,6 @@ impl Topic {
         Some(event)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,9 +36,14 @@ pub(crate) struct Standing {
     pub(crate) floor: Revision,
 }
 
-/// A handle on the image. Cloning shares it.
+/// A handle on the image. Cloning shares it; when the last one goes, what waits is written and the file is closed.
 #[derive(Clone)]
-pub(crate) struct Image(Arc<Shared>);
+pub(crate) struct Image(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 struct Shared {
     limits: ImageLimits,
@@ -48,7 +53,6 @@ struct Shared {
     /// What waited has been taken.
     room: Notify,
     written: watch::Sender<Written>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the image does not have yet.
@@ -84,23 +88,23 @@ impl Image {
             wake: Condvar::new(),
             room: Notify::new(),
             written: watch::Sender::new(written),
-            thread: Mutex::default(),
         });
         let (writer, floor) = (shared.clone(), standing.floor);
-        let thread =
-            std::thread::Builder::new().name("image".into()).spawn(move || write_behind(&writer, &tables, floor));
-        *shared.thread.lock() = Some(thread.map_err(|source| OpenError::Io { path: path.into(), source })?);
-        Ok((Self(shared), standing, past))
+        let thread = std::thread::Builder::new()
+            .name("image".into())
+            .spawn(move || write_behind(&writer, &tables, floor))
+            .map_err(|source| OpenError::Io { path: path.into(), source })?;
+        Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), standing, past))
     }
 
     /// Waits until there is room for more changes. Fails once the disk did.
     pub(crate) async fn room(&self) -> Result<(), io::Error> {
         loop {
-            let taken = self.0.room.notified();
-            if let Some(failure) = &self.0.written.borrow().failure {
+            let taken = self.0.shared.room.notified();
+            if let Some(failure) = &self.0.shared.written.borrow().failure {
                 return Err(io::Error::other(failure.clone()));
             }
-            if self.0.waiting.lock().bytes < self.0.limits.waiting_bytes_max {
+            if self.0.shared.waiting.lock().bytes < self.0.shared.limits.waiting_bytes_max {
                 return Ok(());
             }
             taken.await;
@@ -109,30 +113,30 @@ impl Image {
 
     /// Leaves changes to be written, and where the world then stands.
     pub(crate) fn record(&self, changes: Vec<Arc<Event>>, standing: Standing) {
-        let mut waiting = self.0.waiting.lock();
+        let mut waiting = self.0.shared.waiting.lock();
         let first = waiting.standing.is_none();
         waiting.bytes += changes.iter().map(|event| event.latest().body().len()).sum::<usize>();
         waiting.changes.extend(changes);
         waiting.standing = Some(standing);
-        if first || waiting.bytes >= self.0.limits.batch_bytes {
-            self.0.wake.notify_one();
+        if first || waiting.bytes >= self.0.shared.limits.batch_bytes {
+            self.0.shared.wake.notify_one();
         }
     }
 
     /// Replaces everything by `world` and waits until that is on disk.
     pub(crate) async fn replace(&self, world: Snapshot, standing: Standing) -> Result<(), io::Error> {
         let applied = standing.applied;
-        *self.0.waiting.lock() = Waiting { world: Some(world), standing: Some(standing), ..Waiting::default() };
+        *self.0.shared.waiting.lock() = Waiting { world: Some(world), standing: Some(standing), ..Waiting::default() };
         self.flush(applied).await
     }
 
     /// Waits until everything up to `applied` is on disk.
     pub(crate) async fn flush(&self, applied: Option<LogId>) -> Result<(), io::Error> {
-        let mut written = self.0.written.subscribe();
+        let mut written = self.0.shared.written.subscribe();
         {
-            let mut waiting = self.0.waiting.lock();
+            let mut waiting = self.0.shared.waiting.lock();
             waiting.hurry = waiting.standing.is_some();
-            self.0.wake.notify_one();
+            self.0.shared.wake.notify_one();
         }
         let reached = written.wait_for(|written| written.failure.is_some() || written.applied >= applied).await;
         match reached.map(|written| written.failure.clone()) {
@@ -144,7 +148,7 @@ impl Image {
 
     /// Tells how far the image is on disk, whenever that changes.
     pub(crate) fn progress(&self) -> impl Future<Output = ()> + use<> {
-        let mut written = self.0.written.subscribe();
+        let mut written = self.0.shared.written.subscribe();
         async move {
             if written.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -154,12 +158,17 @@ impl Image {
 
     /// Writes what waits and closes the file.
     pub(crate) fn close(&self) {
-        self.0.waiting.lock().stop = true;
-        self.0.wake.notify_one();
+        self.0.shared.stop();
         if let Some(thread) = self.0.thread.lock().take() {
             // A panic of the thread has been reported where it happened, and there is nothing left to save.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }
 
@@ -195,6 +204,11 @@ fn yield_to_others() {
 // === impl Shared ===
 
 impl Shared {
+    fn stop(&self) {
+        self.waiting.lock().stop = true;
+        self.wake.notify_one();
+    }
+
     /// The next batch, or `None` when all is written and the store closes.
     fn take(&self) -> Option<(Option<Snapshot>, Vec<Arc<Event>>, Standing)> {
         let mut waiting = self.waiting.lock();
@@ -214,3 +228,6 @@ impl Shared {
         Some((taken.world, taken.changes, taken.standing?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ impl RaftLogStorage<Types> for Log {
         self.ask(|done| Job::Purge(upto, done)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,9 @@ pub(crate) fn member_list(out: &mut Vec<u8>, membership: &Membership) {
     put_length(out, configs.len());
     for voters in configs {
         put_length(out, voters.len());
-        voters.iter().for_each(|voter| out.extend_from_slice(&voter.to_le_bytes()));
+        for voter in voters {
+            out.extend_from_slice(&voter.to_le_bytes());
+        }
     }
     put_length(out, membership.nodes().count());
     for (number, member) in membership.nodes() {

@@ -66,6 +66,6 @@ impl Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("kind", &self.kind).field("reached", &self.reached).finish()
+        f.debug_struct("Subscription").field("kind", &self.kind).field("reached", &self.reached).finish_non_exhaustive()
     }
 }

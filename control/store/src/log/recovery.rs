@@ -96,12 +96,10 @@ fn sequences(directory: &Path) -> io::Result<Vec<u64>> {
     let mut sequences = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if name.ends_with(".new") {
-            fs::remove_file(directory.join(name))?;
-        } else if let Some(sequence) = name.strip_suffix(".log").and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        {
-            sequences.push(sequence);
+        match name.to_str().and_then(|name| name.rsplit_once('.')) {
+            Some((_, "new")) => fs::remove_file(directory.join(&name))?,
+            Some((digits, "log")) => sequences.extend(u64::from_str_radix(digits, 16).ok()),
+            _ => {}
         }
     }
     sequences.sort_unstable();

@@ -121,10 +121,7 @@ pub(super) fn scan(
 ) -> io::Result<(u64, Chain)> {
     let mut window = Window { file, size: file.metadata()?.len(), start: 0, bytes: Vec::new() };
     let mut at = start;
-    loop {
-        let Some(&frame) = window.get(at, FRAME_BYTES as u64)?.and_then(<[u8]>::first_chunk::<FRAME_BYTES>) else {
-            break;
-        };
+    while let Some(&frame) = window.get(at, FRAME_BYTES as u64)?.and_then(<[u8]>::first_chunk::<FRAME_BYTES>) {
         let [l0, l1, l2, l3, c0, c1, c2, c3] = frame;
         let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
         if length == 0 {

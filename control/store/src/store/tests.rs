@@ -1,8 +1,9 @@
 use std::path::Path;
 
 use api::{Object, kinds};
+use proptest::prelude::*;
 use serde_json::json;
-use state::Change;
+use state::{Change, Conflict, Guard};
 
 use super::*;
 
@@ -44,4 +45,106 @@ async fn what_is_written_is_there_after_a_restart_and_watches_resume() {
     assert!(matches!(&events[0].change, Change::Modified { before, .. } if before.revision() == Revision(1)));
     assert!(matches!(&events[1].change, Change::Deleted { before, .. } if before.revision() == Revision(2)));
     store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_want_one_name_one_gets_it_and_all_see_it_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let proposals = (0..64).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let outcome = store.propose(Txn::create(config_map("a", &number.to_string()))).await;
+            // Whoever is answered sees the world of the answer, and so does everybody else.
+            assert!(store.snapshot().get(&kinds::CONFIG_MAP.key("n", "a")).is_some());
+            outcome
+        })
+    });
+    let mut outcomes = Vec::new();
+    for proposal in proposals.collect::<Vec<_>>() {
+        outcomes.push(proposal.await.expect("an outcome"));
+    }
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    let taken = ProposeError::Conflict(Conflict::Exists(kinds::CONFIG_MAP.key("n", "a")));
+    assert!(outcomes.into_iter().filter_map(Result::err).all(|error| error == taken));
+    assert_eq!(store.snapshot().revision(), Revision(1));
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_nothing_is_still_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    store.propose(Txn::create(config_map("a", "1"))).await.expect("created");
+    for txn in [
+        Txn::default(),
+        Txn::default().put(config_map("a", "1")),
+        Txn::default().remove(kinds::CONFIG_MAP.key("n", "b")),
+    ] {
+        let committed = store.propose(txn).await.expect("acknowledged");
+        assert!(committed.events.is_empty());
+        assert_eq!(committed.snapshot.revision(), Revision(1));
+    }
+    assert_eq!(store.read().await.expect("a sole member leads").revision(), Revision(1));
+    store.shutdown().await;
+    assert_eq!(store.read().await.err(), Some(ReadError::Closed));
+}
+
+/// Writes (name, content) or deletes (no content), guarded by absence or not.
+fn txns() -> impl Strategy<Value = Vec<Txn>> {
+    let txn = ("[a-f]", prop::option::of(0..99_u8), any::<bool>()).prop_map(|(name, content, guarded)| {
+        let key = kinds::CONFIG_MAP.key("n", &name);
+        let txn = if guarded { Txn::default().guard(Guard::Absent(key.clone())) } else { Txn::default() };
+        match content {
+            Some(content) => txn.put(config_map(&name, &content.to_string())),
+            None => txn.remove(key),
+        }
+    });
+    prop::collection::vec(txn, 1..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+
+    /// The log makes up for everything that the image has not: none of it, or all since some moment.
+    #[test]
+    fn replaying_the_log_gives_the_same_world(early in txns(), late in txns()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let (directory, copy) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let image = directory.path().join("image.redb");
+        let propose = async |store: &Store, txns: Vec<Txn>| {
+            for txn in txns {
+                let outcome = store.propose(txn).await;
+                assert!(matches!(outcome, Ok(_) | Err(ProposeError::Conflict(_))));
+            }
+        };
+        let outcome = runtime.block_on(async {
+            let store = open(directory.path()).await;
+            propose(&store, early).await;
+            store.shutdown().await;
+            std::fs::copy(&image, copy.path().join("early")).expect("copied");
+
+            let store = open(directory.path()).await;
+            let resumed = store.snapshot().revision();
+            propose(&store, late).await;
+            let expected = store.snapshot();
+            store.shutdown().await;
+            for early in [Some(copy.path().join("early")), None] {
+                std::fs::remove_file(&image).expect("there");
+                let base = if early.is_some() { resumed } else { Revision::ZERO };
+                if let Some(early) = early {
+                    std::fs::copy(early, &image).expect("copied");
+                }
+                let store = open(directory.path()).await;
+                let world = store.snapshot();
+                let events = store.subscribe(None, base).and_then(|mut watch| watch.ready()).expect("all of it is known");
+                store.shutdown().await;
+                prop_assert_eq!(world.revision(), expected.revision());
+                prop_assert!(world.objects().eq(expected.objects()));
+                prop_assert_eq!(events.len() as u64, expected.revision().0 - base.0);
+            }
+            Ok(())
+        });
+        outcome?;
+    }
 }

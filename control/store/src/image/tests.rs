@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use api::{Object, kinds};
+use proptest::prelude::*;
+use state::Txn;
+
+use super::*;
+use crate::consensus::LeaderId;
+
+fn object(name: u8, content: u16) -> Object {
+    let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("o{name}"), "namespace": "n"},
+        "data": {"content": content}});
+    Object::from_value(kinds::CONFIG_MAP, &value).expect("an object")
+}
+
+fn standing(world: &Snapshot, floor: Revision) -> Standing {
+    let applied = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: world.revision().0 };
+    Standing { applied: Some(applied), membership: StoredMembership::default(), revision: world.revision(), floor }
+}
+
+fn limits() -> ImageLimits {
+    ImageLimits { delay: Duration::from_millis(1), ..ImageLimits::default() }
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever was written in whatever portions and forgotten in between: reading it back gives the world and the events
+    /// behind the floor.
+    #[test]
+    fn an_image_holds_the_world_and_the_way_to_it(
+        portions in prop::collection::vec((prop::collection::vec((0..8_u8, prop::option::of(any::<u16>())), 1..12), 0..20_u64), 1..8)
+    ) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("image");
+        let (mut world, mut all, mut floor) = (Snapshot::default(), Vec::new(), Revision::ZERO);
+        for (writes, lag) in portions {
+            let (image, found, past) = Image::open(&path, limits()).expect("it opens");
+            prop_assert!(past.world.objects().eq(world.objects()));
+            prop_assert_eq!(found.revision, world.revision());
+            prop_assert_eq!((past.base, found.floor), (floor, floor));
+            let expected: Vec<_> = all.iter().filter(|event: &&Arc<Event>| event.revision > floor).cloned().collect();
+            prop_assert_eq!(past.events, expected);
+
+            let mut txn = Txn::default();
+            for (name, content) in writes {
+                txn = match content {
+                    Some(content) => txn.put(object(name, content)),
+                    None => txn.remove(kinds::CONFIG_MAP.key("n", &format!("o{name}"))),
+                };
+            }
+            let (next, events) = world.apply(&txn).expect("no guards");
+            let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+            all.extend(events.iter().cloned());
+            world = next;
+            floor = floor.max(Revision(world.revision().0.saturating_sub(lag)));
+            let standing = standing(&world, floor);
+            let applied = standing.applied;
+            image.record(events, standing);
+            run(image.flush(applied)).expect("on disk");
+            image.close();
+        }
+    }
+}
+
+#[test]
+fn another_world_takes_the_place_of_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    let (image, ..) = Image::open(&path, limits()).expect("it opens");
+    let (old, events) =
+        Snapshot::default().apply(&Txn::default().put(object(1, 1)).put(object(2, 2))).expect("no guards");
+    image.record(events.into_iter().map(Arc::new).collect(), standing(&old, Revision::ZERO));
+    let new = Snapshot::load(Revision(40), [object(3, 3).at(Revision(33)), object(4, 4).at(Revision(40))]);
+    run(image.replace(new.clone(), standing(&new, Revision(40)))).expect("on disk");
+    let (after, events) = new.apply(&Txn::default().put(object(3, 9))).expect("no guards");
+    image.record(events.into_iter().map(Arc::new).collect(), standing(&after, Revision(40)));
+    image.close();
+
+    let (image, found, past) = Image::open(&path, limits()).expect("it opens");
+    assert_eq!(found, standing(&after, Revision(40)));
+    assert!(past.world.objects().eq(after.objects()));
+    assert_eq!(past.events.len(), 1);
+    image.close();
+}
+
+#[test]
+fn an_image_belongs_to_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    let (image, ..) = Image::open(&path, limits()).expect("it opens");
+    assert!(matches!(Image::open(&path, limits()), Err(OpenError::InUse { .. })));
+    image.close();
+    Image::open(&path, limits()).expect("free again").0.close();
+}
+
+#[test]
+fn what_is_not_an_image_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    std::fs::write(&path, vec![7; 8_192]).expect("written");
+    assert!(matches!(Image::open(&path, limits()), Err(OpenError::Damaged { .. } | OpenError::Io { .. })));
+}

@@ -1,0 +1,224 @@
+//! The log under crashes: files as a crash could leave them, and what is read from them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use api::{Object, kinds};
+use openraft::EntryPayload;
+use openraft::storage::RaftLogStorageExt;
+use state::Txn;
+use tempfile::TempDir;
+
+use super::recovery::recover;
+use super::*;
+use crate::consensus::{Command, LeaderId};
+
+/// What a crash did to the bytes from some place on.
+#[derive(Clone, Copy, Debug)]
+enum Crash {
+    /// The file ends there.
+    Truncated,
+    /// They never arrived.
+    Zeroed,
+    /// One page is garbage, what follows arrived.
+    Torn,
+}
+
+/// A log that is written to one entry at a time.
+struct Written {
+    directory: TempDir,
+    /// After each entry: the last segment and where its records ended.
+    ends: Vec<(u64, u64)>,
+}
+
+const LIMITS: LogLimits =
+    LogLimits { segment_bytes: 2 << 10, memory_bytes_max: 600, kept_bytes: 1 << 20, kept_entries: 1_000 };
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term, node_id: 1 }, index }
+}
+
+/// Entries of different lengths; every fifth is blank.
+fn entry(term: u64, index: u64) -> Entry {
+    if index.is_multiple_of(5) {
+        return Entry { log_id: id(term, index), payload: EntryPayload::Blank };
+    }
+    let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{index}"), "namespace": "n"},
+        "data": {"filling": "x".repeat(index as usize * 7 % 90)}});
+    let object = Object::from_value(kinds::CONFIG_MAP, &value).expect("a config map");
+    Entry { log_id: id(term, index), payload: EntryPayload::Normal(Command(Arc::new(Txn::create(object)))) }
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
+}
+
+fn written(entries: u64) -> Written {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut ends = Vec::new();
+    let mut log = Log::open(directory.path(), LIMITS).expect("a log");
+    run(async {
+        log.save_vote(&Vote::new_committed(1, 1)).await.expect("saved");
+        for index in 0..entries {
+            log.blocking_append([entry(1, index)]).await.expect("on disk");
+            let (_, tail) = recover(directory.path()).expect("readable at any time");
+            ends.push(tail.map(|tail| (tail.sequence, tail.end)).expect("a tail"));
+        }
+    });
+    log.close();
+    Written { directory, ends }
+}
+
+/// The entries that a log in this directory has.
+fn entries(directory: &Path) -> Vec<Entry> {
+    let log = Log::open(directory, LIMITS).expect("it opens");
+    let entries = log.read(.., usize::MAX).expect("readable");
+    log.close();
+    entries
+}
+
+fn copy(written: &Written) -> TempDir {
+    let copy = tempfile::tempdir().expect("a directory");
+    for file in fs::read_dir(written.directory.path()).expect("a directory") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), copy.path().join(file.file_name())).expect("copied");
+    }
+    copy
+}
+
+fn last_segment(written: &Written) -> (PathBuf, u64) {
+    let (sequence, _) = *written.ends.last().expect("entries");
+    (segment::path(Path::new(""), sequence), sequence)
+}
+
+fn crash(bytes: &[u8], at: usize, crash: Crash) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    match crash {
+        Crash::Truncated => bytes.truncate(at),
+        Crash::Zeroed => bytes[at..].fill(0),
+        Crash::Torn => bytes[at] ^= 0xa5,
+    }
+    bytes
+}
+
+#[test]
+fn a_crash_at_any_byte_leaves_every_acknowledged_entry_and_nothing_else() {
+    let log = written(40);
+    let (name, sequence) = last_segment(&log);
+    let image = copy(&log);
+    let bytes = fs::read(log.directory.path().join(&name)).expect("the last segment");
+    let end = log.ends.last().expect("entries").1 as usize;
+    // The whole of the last segment behind its header, byte by byte.
+    for at in segment::HEADER_BYTES..=end {
+        for kind in [Crash::Truncated, Crash::Zeroed, Crash::Torn] {
+            fs::write(image.path().join(&name), crash(&bytes, at, kind)).expect("written");
+            let (memory, tail) = recover(image.path()).expect("a crash is no damage");
+            let whole =
+                log.ends.iter().filter(|(segment, end)| *segment < sequence || *end <= at as u64).count() as u64;
+            assert_eq!(memory.last.map(|id| id.index + 1), Some(whole), "{kind:?} at {at} of {end}");
+            assert!(tail.is_some_and(|tail| tail.end <= at as u64 || at == end), "{kind:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn after_a_crash_the_log_goes_on_and_the_torn_past_never_returns() {
+    let log = written(40);
+    let (name, sequence) = last_segment(&log);
+    let bytes = fs::read(log.directory.path().join(&name)).expect("the last segment");
+    let in_last: Vec<u64> = (0..40).filter(|index| log.ends[*index as usize].0 == sequence).collect();
+    for &lost in &in_last[..in_last.len() - 1] {
+        // The entry is torn, the ones behind it arrived whole.
+        let at = log.ends[lost as usize].1 as usize - 1;
+        let image = copy(&log);
+        fs::write(image.path().join(&name), crash(&bytes, at, Crash::Torn)).expect("written");
+        let mut log = Log::open(image.path(), LIMITS).expect("it opens");
+        // An entry of the same length in its place, as another leader would write it.
+        run(log.blocking_append([entry(2, lost)])).expect("on disk");
+        log.close();
+        let expected: Vec<Entry> = (0..lost).map(|index| entry(1, index)).chain([entry(2, lost)]).collect();
+        assert_eq!(entries(image.path()), expected, "entry {lost}");
+    }
+}
+
+#[test]
+fn damage_before_the_last_segment_is_told() {
+    let log = written(40);
+    for at in [8, segment::HEADER_BYTES + 3, 1_000] {
+        let image = copy(&log);
+        let first = segment::path(image.path(), 1);
+        let bytes = fs::read(&first).expect("the first segment");
+        fs::write(&first, crash(&bytes, at, Crash::Torn)).expect("written");
+        assert!(matches!(Log::open(image.path(), LIMITS), Err(OpenError::Damaged { .. })), "at {at}");
+    }
+    let image = copy(&log);
+    fs::remove_file(segment::path(image.path(), 2)).expect("removed");
+    assert!(matches!(Log::open(image.path(), LIMITS), Err(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn truncation_and_purge_survive_and_free_the_disk() {
+    let log = written(40);
+    let path = log.directory.path();
+    let files = || fs::read_dir(path).expect("a directory").count();
+    let before = files();
+    let mut log = Log::open(path, LIMITS).expect("it opens");
+    run(async {
+        log.truncate_after(Some(id(1, 29))).await.expect("truncated");
+        log.blocking_append([entry(2, 30), entry(2, 31)]).await.expect("on disk");
+        log.purge(id(1, 24)).await.expect("purged");
+    });
+    let expected: Vec<Entry> = (25..30).map(|index| entry(1, index)).chain([entry(2, 30), entry(2, 31)]).collect();
+    assert_eq!(log.read(.., usize::MAX).expect("readable"), expected);
+    log.close();
+    assert!(files() < before, "segments that nobody needs are gone");
+    assert_eq!(entries(path), expected);
+
+    // Beyond its end, as when another member's snapshot replaced everything.
+    let mut log = Log::open(path, LIMITS).expect("it opens");
+    run(async {
+        log.purge(id(2, 100)).await.expect("purged");
+        log.blocking_append([entry(2, 101)]).await.expect("on disk");
+    });
+    log.close();
+    assert_eq!(entries(path), [entry(2, 101)]);
+}
+
+#[test]
+fn old_entries_are_read_from_disk_and_answers_are_bounded() {
+    let log = written(40);
+    let log = Log::open(log.directory.path(), LIMITS).expect("it opens");
+    assert_eq!(log.read(3..7, usize::MAX).expect("readable"), (3..7).map(|index| entry(1, index)).collect::<Vec<_>>());
+    assert_eq!(log.read(3..40, 1).expect("readable").len(), 1, "one, however large");
+    assert!(log.read(3..40, 1_000).expect("readable").len() < 10);
+    assert!(log.read(40.., usize::MAX).expect("readable").is_empty());
+    log.close();
+}
+
+#[test]
+fn an_entry_larger_than_a_segment_gets_one_of_its_size() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"},
+        "data": {"filling": "x".repeat(10_000)}});
+    let object = Object::from_value(kinds::CONFIG_MAP, &value).expect("a config map");
+    let payload = EntryPayload::Normal(Command(Arc::new(Txn::create(object))));
+    let large = Entry { log_id: id(1, 1), payload };
+    let mut log = Log::open(directory.path(), LIMITS).expect("a log");
+    run(log.blocking_append([entry(1, 0), large.clone(), entry(1, 2)])).expect("on disk");
+    log.close();
+    assert_eq!(entries(directory.path()), [entry(1, 0), large, entry(1, 2)]);
+}
+
+#[test]
+fn the_front_is_let_go_by_entries_and_by_bytes() {
+    let written = written(40);
+    let log = Log::open(written.directory.path(), LIMITS).expect("it opens");
+    let limits = |kept_entries, kept_bytes| LogLimits { kept_bytes, kept_entries, ..LIMITS };
+    assert_eq!(log.surplus(limits(36, 1 << 20)), None, "a little more than is kept is not worth the trouble");
+    assert_eq!(log.surplus(limits(10, 1 << 20)), Some(29));
+    let upto = log.surplus(limits(40, 1_000)).expect("too many bytes");
+    let left: u64 =
+        log.read(upto + 1.., usize::MAX).expect("readable").iter().map(|entry| memory::weight(entry) as u64).sum();
+    assert!(upto < 39 && left < 4_000);
+    log.close();
+}
