@@ -67,7 +67,13 @@ fn availability(rollout: &mut Rollout<'_>) {
     let (status, reason, message) = says;
     let now = rollout.look.time();
     let conditions = &mut rollout.status().conditions;
+    let known = conditions.iter().flatten().find(|it| it.type_ == AVAILABLE).cloned();
     deployment_says(conditions, Says { kind: AVAILABLE, status, reason, message }, &now);
+    for condition in conditions.iter_mut().flatten().filter(|it| it.type_ == AVAILABLE) {
+        if known.as_ref() != Some(condition) {
+            condition.last_update_time = Some(now.clone());
+        }
+    }
 }
 
 /// Whether the deployment is paused, which is all that can be said of its progress then.
