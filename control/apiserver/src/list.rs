@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn the_revision_decides_the_snapshot() {
         let at = |revision, matching, limit| {
-            source(&ListOptions { revision, matching, limit, ..ListOptions::default() }, None)
+            source(&ListOptions { limit, revision, matching, ..ListOptions::default() }, None)
         };
         assert_eq!(at(None, None, 500), Source::Newest);
         assert_eq!(at(Some(Revision::ZERO), None, 500), Source::AtHand);

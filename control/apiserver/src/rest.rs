@@ -76,10 +76,8 @@ fn verb(method: &Method, target: &Target, query: &Query) -> Result<Verb, StatusE
 
 fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
     match (part, method) {
-        (Subresource::Status | Subresource::Scale, &Method::GET) | (Subresource::Log, &Method::GET) => Some(Verb::Get),
-        (Subresource::Status | Subresource::Scale, &Method::PUT) | (Subresource::Finalize, &Method::PUT) => {
-            Some(Verb::Update)
-        }
+        (Subresource::Status | Subresource::Scale | Subresource::Log, &Method::GET) => Some(Verb::Get),
+        (Subresource::Status | Subresource::Scale | Subresource::Finalize, &Method::PUT) => Some(Verb::Update),
         (Subresource::Status | Subresource::Scale, &Method::PATCH) => Some(Verb::Patch),
         (Subresource::Binding | Subresource::Eviction, &Method::POST) => Some(Verb::Create),
         _ => None,

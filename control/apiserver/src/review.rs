@@ -90,7 +90,8 @@ impl Attributes {
             group => format!("/apis/{group}/{}", kind.names().version),
         };
         if kind.names().scope == api::Scope::Namespaced && !self.namespace.is_empty() {
-            path.push_str(&format!("/namespaces/{}", self.namespace));
+            path.push_str("/namespaces/");
+            path.push_str(&self.namespace);
         }
         for part in [&self.resource, &self.name, &self.subresource].into_iter().filter(|part| !part.is_empty()) {
             path.push('/');

@@ -48,16 +48,18 @@ impl Ask {
 
     async fn rescale(self) -> Result<Answer, StatusError> {
         let options = self.query.write_options()?;
-        let patches = self.verb == Verb::Patch;
         // A scale has no lists, so the strategic patch that some clients send means the same as a merge patch.
-        let patch_type = match patches {
-            true => Some(match negotiate::patch_type(self.content_type())? {
-                PatchType::Strategic => PatchType::Merge,
-                other => other,
-            }),
-            false => None,
+        let patch_type = match self.verb {
+            Verb::Patch => match negotiate::patch_type(self.content_type())? {
+                PatchType::Strategic => Some(PatchType::Merge),
+                other => Some(other),
+            },
+            _ => None,
         };
-        let encoding = if patches { negotiate::Encoding::Json } else { negotiate::encoding(self.content_type())? };
+        let encoding = match patch_type {
+            Some(_) => negotiate::Encoding::Json,
+            None => negotiate::encoding(self.content_type())?,
+        };
         let said = body::decode(encoding, &self.body)?.value;
         let changed = self
             .change(options, |old| {

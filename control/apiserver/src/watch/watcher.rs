@@ -170,7 +170,9 @@ impl Watcher {
                 Err(too_old) => return self.too_old(too_old),
             }
         };
-        missed.iter().for_each(|event| self.hear(event));
+        for event in &missed {
+            self.hear(event);
+        }
         self.bookmark(reached, false);
     }
 
