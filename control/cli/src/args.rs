@@ -1,0 +1,329 @@
+//! The command line: every word a person may type after `coracle`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes for WebAssembly, light enough to carry.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, about, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cluster in this process: control plane, node, ingress, DNS and registry
+    Up(Up),
+    /// Run a control-plane member, which is also a node unless told otherwise
+    Server(Server),
+    /// Run a node of a cluster that a server elsewhere controls
+    Agent(Agent),
+    /// Create or change objects from files; local components are pushed to the cluster's registry
+    Apply(Apply),
+    /// Show objects
+    Get(Get),
+    /// Tell the story of objects, with their events
+    Describe(Describe),
+    /// Delete objects
+    Delete(Delete),
+    /// Print the logs of a pod's container
+    Logs(Logs),
+    /// Set how many replicas a workload has
+    Scale(Scale),
+    /// Follow the rollout of a workload
+    Rollout(Rollout),
+    /// Wait until objects meet a condition
+    Wait(Wait),
+    /// Push a component to the cluster's registry
+    Push(Push),
+    /// Print the kubeconfig of the cluster
+    Kubeconfig(Kubeconfig),
+    /// Print the token with which an agent joins
+    Token(Token),
+    /// Print the versions of this program and of the server
+    Version(Version),
+    /// Print the completion script of a shell
+    Completion(Completion),
+    /// Compile a component into the cache; the runtime starts it for itself
+    #[command(hide = true)]
+    CompileComponent(CompileComponent),
+}
+
+/// What `up`, `server` and `agent` share.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Machine {
+    /// Where everything is kept
+    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The name of this machine in the cluster [default: the host name]
+    #[arg(long, env = "CORACLE_NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Where the ingress answers HTTP
+    #[arg(long, env = "CORACLE_INGRESS_HTTP", value_name = "ADDRESS")]
+    pub(crate) ingress_http: Option<SocketAddr>,
+    /// Where the ingress answers HTTPS
+    #[arg(long, env = "CORACLE_INGRESS_HTTPS", value_name = "ADDRESS")]
+    pub(crate) ingress_https: Option<SocketAddr>,
+    /// Where the cluster's DNS server answers
+    #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
+    pub(crate) dns: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Where the API answers
+    #[arg(long, env = "CORACLE_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// A manifest, or a folder of manifests, to apply once the cluster is up
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Where the API answers
+    #[arg(long, env = "CORACLE_LISTEN", default_value = "0.0.0.0:6443", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// A further name or address that the API's certificate is valid for
+    #[arg(long = "tls-san", env = "CORACLE_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Run no pods here
+    #[arg(long, env = "CORACLE_NO_NODE")]
+    pub(crate) no_node: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// The server's URL
+    #[arg(long, env = "CORACLE_SERVER", value_name = "URL")]
+    pub(crate) server: String,
+    /// What `coracle token` printed on the server; needed only the first time
+    #[arg(long, env = "CORACLE_TOKEN", value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+}
+
+/// Which cluster a command speaks to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Access {
+    /// The kubeconfig file [default: $KUBECONFIG, the data directory's, ~/.kube/config]
+    #[arg(long, env = "CORACLE_KUBECONFIG", value_name = "FILE", global = true)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The namespace
+    #[arg(short, long, value_name = "NAME", global = true)]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// A manifest, a folder of manifests, or `-` for standard input
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// What to show: `pods`, `deploy/web`, `svc,ing` …
+    #[arg(value_name = "KIND[/NAME]", required = true)]
+    pub(crate) what: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Only objects with these fields
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) field_selector: Option<String>,
+    /// How to print them
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Go on and print what changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// The table, with more columns
+    Wide,
+    /// The whole object
+    Yaml,
+    /// The whole object
+    Json,
+    /// Only `kind/name`
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// What to describe
+    #[arg(value_name = "KIND[/NAME]", required = true)]
+    pub(crate) what: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// What to delete
+    #[arg(value_name = "KIND[/NAME]")]
+    pub(crate) what: Vec<String>,
+    /// What the files in FILE or DIR name
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Everything of the kind in the namespace
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Seconds to stop in
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) grace_period: Option<i64>,
+    /// Do not wait until the objects are gone
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The pod, or `deploy/NAME` for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// The container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Go on and print what is logged
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Of the instance before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// With the time of each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u64>,
+    /// Only what is younger than this, such as `90s` or `2h`
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// What to scale, such as `deploy/web`
+    #[arg(value_name = "KIND/NAME", required = true)]
+    pub(crate) what: Vec<String>,
+    /// How many there shall be
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) replicas: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollout {
+    #[command(subcommand)]
+    pub(crate) command: RolloutCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Follow the rollout until it is done
+    Status(RolloutStatus),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutStatus {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The deployment, such as `deploy/web`
+    #[arg(value_name = "KIND/NAME")]
+    pub(crate) what: String,
+    /// Give up after this long
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    pub(crate) timeout: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// What to wait for
+    #[arg(value_name = "KIND/NAME", required = true)]
+    pub(crate) what: Vec<String>,
+    /// `condition=NAME[=VALUE]`, `delete` or `jsonpath={.path}=VALUE`
+    #[arg(long = "for", value_name = "CONDITION")]
+    pub(crate) condition: String,
+    /// Give up after this long
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    pub(crate) timeout: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) file: PathBuf,
+    /// What to call it
+    #[arg(value_name = "NAME:TAG")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kubeconfig {
+    /// Where the cluster's data is kept
+    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// Where the server's data is kept
+    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Only this program's
+    #[arg(long)]
+    pub(crate) client: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompileComponent {
+    /// The component
+    pub(crate) input: PathBuf,
+    /// Where its machine code goes
+    pub(crate) output: PathBuf,
+}

@@ -1,0 +1,202 @@
+//! A control-plane member: store, API server and manager in this process.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use client::{Client, Identity, Kubeconfig, Target};
+use jiff::Timestamp;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use store::Store;
+use tokio::net::TcpListener;
+
+use crate::args;
+use crate::data_dir::{self, DataDir};
+use crate::join;
+use crate::node;
+use crate::pki::{self, Authority, Credential};
+use crate::progress::Progress;
+use crate::running::{Running, asked_to_end};
+
+/// How long the API may take to say that it is ready.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The control plane of this process.
+pub(crate) struct Control {
+    /// Where the API answers.
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) authority: Arc<Authority>,
+    /// The kubeconfig of the cluster's administrator.
+    pub(crate) kubeconfig: Kubeconfig,
+    parts: Running,
+}
+
+/// How a control plane is set up.
+pub(crate) struct Options<'a> {
+    pub(crate) data: &'a DataDir,
+    pub(crate) listen: SocketAddr,
+    /// Further names that the API's certificate is valid for.
+    pub(crate) names: &'a [String],
+}
+
+pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
+    let step = progress.step("control plane");
+    let mut control = Control::start(Options { data: &data, listen: args.listen, names: &args.names }).await?;
+    step.done(&format!("https://{}", control.reachable()));
+    let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
+    let mut node = None;
+    if !args.no_node {
+        let step = progress.step("node");
+        let name = node::name(args.machine.node_name.as_deref())?;
+        let client = control.node_client(&name)?;
+        let options = node::Options {
+            data: &data,
+            name: &name,
+            machine: &args.machine,
+            defaults: &node::MACHINE,
+            api: control.address,
+        };
+        let started = node::Node::start(options, control.store.view(), client).await?;
+        addresses = node::Addresses { api: addresses.api, ..started.addresses.clone() };
+        step.done(&name);
+        node = Some(started);
+    }
+    addresses.write(&data)?;
+    progress.say(&format!("kubeconfig: {}", data.join("kubeconfig").display()));
+    progress
+        .say(&format!("join a node: coracle agent --server https://{} --token $(coracle token)", control.reachable()));
+    let ended = match &mut node {
+        Some(node) => tokio::select! {
+            asked = asked_to_end() => asked.map_err(Into::into),
+            error = control.parts.failed() => Err(error),
+            error = node.failed() => Err(error),
+        },
+        None => tokio::select! {
+            asked = asked_to_end() => asked.map_err(Into::into),
+            error = control.parts.failed() => Err(error),
+        },
+    };
+    let stopped = match node {
+        Some(node) => node.stop().await,
+        None => Ok(()),
+    };
+    ended.and(stopped).and(control.stop().await)
+}
+
+impl Control {
+    /// Starts the control plane; it is ready when this returns.
+    pub(crate) async fn start(options: Options<'_>) -> anyhow::Result<Self> {
+        let now = Timestamp::now();
+        let authority = Arc::new(Authority::open(&options.data.join("pki"), now)?);
+        let listener = TcpListener::bind(options.listen).await;
+        let listener = listener.with_context(|| {
+            format!("the API cannot listen on {}; choose another address with --listen", options.listen)
+        })?;
+        let address = listener.local_addr()?;
+        let names = pki::server_names(options.names, &own_addresses(address.ip()));
+        let serving = authority.server(&names, now)?;
+        let administrator = authority.client("kubernetes-admin", &["system:masters"], now)?;
+        let url = format!("https://{}", reachable(address));
+        let kubeconfig = Kubeconfig::single(
+            "coracle",
+            &url,
+            authority.certificate(),
+            &administrator.certificate,
+            &administrator.key,
+        );
+        data_dir::write(&options.data.join("kubeconfig"), &kubeconfig.to_yaml()?)?;
+
+        let store =
+            Store::open(store::Config::new(options.data.join("store"))).await.context("the store cannot be opened")?;
+        let mut parts = Running::new();
+        let token = join::secret(options.data)?;
+        let signer = authority.clone();
+        let config = apiserver::Config {
+            tls: tls(&authority, &serving)?,
+            clock: Arc::new(Timestamp::now),
+            entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
+            registry_dir: options.data.join("registry"),
+            join: Some(apiserver::Join {
+                token,
+                ca: authority.certificate().to_owned(),
+                sign: Arc::new(move |request: &str, node: &str| {
+                    signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
+                }),
+            }),
+        };
+        parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));
+        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        let managed = manager::run(manager::Config::seeded(seed), store.clone(), Timestamp::now, parts.stopping());
+        parts.start("manager", managed);
+        let control = Self { address, store, authority, kubeconfig, parts };
+        control.ready().await?;
+        Ok(control)
+    }
+
+    /// Where the API is reached from this machine.
+    pub(crate) fn reachable(&self) -> SocketAddr {
+        reachable(self.address)
+    }
+
+    /// A client with the administrator's rights.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(self.kubeconfig.target(std::path::Path::new("/"))?))
+    }
+
+    /// A client with the rights of a node.
+    pub(crate) fn node_client(&self, node: &str) -> anyhow::Result<Client> {
+        let credential = self.authority.client(&format!("system:node:{node}"), &["system:nodes"], Timestamp::now())?;
+        let identity = Identity::Certificate { certificate: credential.certificate, key: credential.key };
+        let target =
+            Target::new(&format!("https://{}", self.reachable()), self.authority.certificate().to_owned(), identity)?;
+        Ok(Client::new(target))
+    }
+
+    /// Returns when a part has ended although nobody asked it to.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        self.parts.failed().await
+    }
+
+    /// Stops the parts, then the store they stand on.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let stopped = self.parts.stop().await;
+        self.store.shutdown().await;
+        stopped
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let client = self.client()?;
+        let asking = async {
+            while client.send(http::Method::GET, "/readyz", None, "").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
+    }
+}
+
+fn tls(authority: &Authority, serving: &Credential) -> anyhow::Result<apiserver::Tls> {
+    let authority = CertificateDer::from_pem_slice(authority.certificate().as_bytes())?;
+    let leaf = CertificateDer::from_pem_slice(serving.certificate.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes())?;
+    // The authority goes along in the chain, so that a machine that joins can know it by its fingerprint.
+    Ok(apiserver::Tls { chain: vec![leaf, authority.clone()], key, clients: vec![authority] })
+}
+
+/// The address under which a listener is reached from its own machine.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(node::own_address(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(node::own_address(), address.port()),
+        _ => address,
+    }
+}
+
+fn own_addresses(listen: IpAddr) -> Vec<IpAddr> {
+    if listen.is_unspecified() { vec![node::own_address()] } else { vec![listen] }
+}

@@ -1,0 +1,125 @@
+//! `coracle agent`: a node of a cluster that is controlled elsewhere; and the token that lets it in.
+//!
+//! A token is the fingerprint of the cluster's authority and a secret, joined by a dot: the one lets the node know the server,
+//! the other the server know the node. The certificate that comes of it is kept, so a token is needed once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use api::kinds;
+use client::{Client, Identity, Target, Watched};
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use state::Snapshot;
+use tokio::sync::watch;
+
+use crate::args;
+use crate::data_dir::{self, DataDir};
+use crate::node::{self, Node};
+use crate::pki::{self, Authority};
+use crate::progress::Progress;
+use crate::running::{Running, asked_to_end};
+
+/// Every kind that a node reads.
+const KINDS: [api::GroupKind; 9] = [
+    kinds::NODE,
+    kinds::POD,
+    kinds::SERVICE,
+    kinds::ENDPOINT_SLICE,
+    kinds::CONFIG_MAP,
+    kinds::SECRET,
+    kinds::SERVICE_ACCOUNT,
+    kinds::INGRESS,
+    kinds::INGRESS_CLASS,
+];
+
+/// Prints the token with which agents join the cluster of a data directory.
+pub(crate) fn print_token(args: &args::Token) -> anyhow::Result<()> {
+    let directory = data_dir::path(args.data_dir.as_deref())?;
+    let file = directory.join("join-secret");
+    let secret = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}; is this the server's data directory?", file.display()))?;
+    let authority = Authority::open(&directory.join("pki"), jiff::Timestamp::now())?;
+    println!("{}.{}", authority.fingerprint()?, secret.trim());
+    Ok(())
+}
+
+/// The secret that lets nodes in, made if there is none.
+pub(crate) fn secret(data: &DataDir) -> anyhow::Result<String> {
+    let file = data.join("join-secret");
+    if !file.exists() {
+        data_dir::write(&file, &format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))?;
+    }
+    let secret = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(secret.trim().to_owned())
+}
+
+pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
+    let name = node::name(args.machine.node_name.as_deref())?;
+    let step = progress.step("join");
+    let client = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
+    step.done(&args.server);
+
+    let step = progress.step("node");
+    let mut mirror = Running::new();
+    let (publish, mut view) = watch::channel(Snapshot::default());
+    let kinds = KINDS.map(|kind| Watched { kind, fields: None }).to_vec();
+    let mirroring = client::mirror(client.clone(), kinds, publish, mirror.stopping());
+    mirror.start("mirror", async move {
+        mirroring.await;
+        anyhow::Ok(())
+    });
+    view.changed().await.context("the mirror ended")?;
+    let api = tokio::net::lookup_host(client.server()).await.ok().and_then(|mut found| found.next());
+    let api = api.with_context(|| format!("{} has no address", client.server()))?;
+    let options = node::Options { data: &data, name: &name, machine: &args.machine, defaults: &node::MACHINE, api };
+    let mut node = Node::start(options, view, client).await?;
+    node.addresses.write(&data)?;
+    step.done(&name);
+    let ended = tokio::select! {
+        asked = asked_to_end() => asked.map_err(Into::into),
+        error = mirror.failed() => Err(error),
+        error = node.failed() => Err(error),
+    };
+    ended.and(node.stop().await).and(mirror.stop().await)
+}
+
+/// A client with this node's certificate: the one kept, or one got for the token.
+async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str) -> anyhow::Result<Client> {
+    let [ca, certificate, key] = ["node-ca.crt", "node.crt", "node.key"].map(|file| data.join(file));
+    let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+    if !certificate.exists() {
+        let Some(token) = token else {
+            bail!("this node is not in the cluster yet: give it a --token; `coracle token` on the server prints one")
+        };
+        let (fresh_key, request) = pki::node_request()?;
+        let joined = ask(server, token, name, &request).await.context("the server did not let this node in")?;
+        data_dir::write(&key, &fresh_key)?;
+        data_dir::write(&ca, &joined.ca)?;
+        data_dir::write(&certificate, &joined.certificate)?;
+    }
+    let identity = Identity::Certificate { certificate: read(&certificate)?, key: read(&key)? };
+    Ok(Client::new(Target::new(server, read(&ca)?, identity)?))
+}
+
+#[derive(Deserialize)]
+struct Joined {
+    certificate: String,
+    ca: String,
+}
+
+async fn ask(server: &str, token: &str, name: &str, request: &str) -> anyhow::Result<Joined> {
+    let Some((fingerprint, secret)) = token.trim().split_once('.') else {
+        bail!("the token is not complete; `coracle token` prints it")
+    };
+    let fingerprint = fingerprint.to_owned();
+    let recognise = Arc::new(move |certificate: &[u8]| hex::encode(Sha256::digest(certificate)) == fingerprint);
+    let client = Client::new(Target::pinned(server, recognise, Identity::Token(secret.to_owned()))?);
+    let body = json!({"nodeName": name, "csr": request}).to_string();
+    let answer = client.send(http::Method::POST, "/coracle/v1/join", Some("application/json"), body).await?;
+    Ok(serde_json::from_slice(&answer)?)
+}

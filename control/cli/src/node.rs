@@ -1,0 +1,220 @@
+//! A node in this process: agent, pod network, ingress and DNS, all looking at one view of the world.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use anyhow::{Context, bail};
+use client::Client;
+use serde::{Deserialize, Serialize};
+use state::Snapshot;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::args;
+use crate::data_dir::{self, DataDir};
+use crate::ingress_status;
+use crate::running::Running;
+
+/// Where the parts of a node listen when nobody says.
+pub(crate) struct Defaults {
+    ingress_http: SocketAddr,
+    ingress_https: SocketAddr,
+    dns: SocketAddr,
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// For `up`: nothing that needs rights, nothing that others see.
+pub(crate) const LAPTOP: Defaults = Defaults {
+    ingress_http: SocketAddr::new(LOOPBACK, 8080),
+    ingress_https: SocketAddr::new(LOOPBACK, 8443),
+    dns: SocketAddr::new(LOOPBACK, 1053),
+};
+
+/// For `server` and `agent`: the usual ports.
+pub(crate) const MACHINE: Defaults = Defaults {
+    ingress_http: SocketAddr::new(EVERYWHERE, 80),
+    ingress_https: SocketAddr::new(EVERYWHERE, 443),
+    dns: SocketAddr::new(EVERYWHERE, 53),
+};
+
+/// Where everything listens: what `addresses.json` holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Addresses {
+    pub(crate) api: Option<SocketAddr>,
+    pub(crate) ingress_http: Option<SocketAddr>,
+    pub(crate) ingress_https: Option<SocketAddr>,
+    pub(crate) dns: Option<SocketAddr>,
+}
+
+/// How a node is set up.
+pub(crate) struct Options<'a> {
+    pub(crate) data: &'a DataDir,
+    pub(crate) name: &'a str,
+    pub(crate) machine: &'a args::Machine,
+    pub(crate) defaults: &'a Defaults,
+    /// Where the API answers; pods cannot reach it by that address.
+    pub(crate) api: SocketAddr,
+}
+
+/// The node of this process.
+pub(crate) struct Node {
+    pub(crate) addresses: Addresses,
+    /// What lets requests in; it ends first, so that those under way are answered.
+    doors: Running,
+    agent: Running,
+}
+
+impl Addresses {
+    /// Writes `addresses.json`.
+    pub(crate) fn write(&self, data: &DataDir) -> anyhow::Result<()> {
+        data_dir::write(&data.join("addresses.json"), &serde_json::to_string_pretty(self)?)
+    }
+}
+
+impl Node {
+    /// Starts a node that sees the world through `view` and acts through `client`.
+    pub(crate) async fn start(
+        options: Options<'_>,
+        view: watch::Receiver<Snapshot>,
+        client: Client,
+    ) -> anyhow::Result<Self> {
+        let Options { data, name, machine, defaults, api } = options;
+        let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
+        let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
+        let (udp, tcp) = dns_sockets(machine.dns.unwrap_or(defaults.dns)).await?;
+        let addresses = Addresses {
+            api: None,
+            ingress_http: Some(http.local_addr()?),
+            ingress_https: Some(https.local_addr()?),
+            dns: Some(udp.local_addr()?),
+        };
+        let mut doors = Running::new();
+        let mut running = Running::new();
+
+        let fabric = network::Fabric::new();
+        let services = network::services(view.clone());
+        // The node's own address carries the API and whatever else the machine offers; pods come in by services.
+        let egress = network::EgressPolicy { denied_sockets: vec![api], ..network::EgressPolicy::default() };
+        let outbound = network::Outbound::new(
+            fabric.clone(),
+            services.clone(),
+            network::Config { egress, ..network::Config::default() },
+        );
+
+        let mut hosting = host::Config::new(data.join("cache"));
+        hosting.compiler = std::env::current_exe().ok();
+        let host = host::Host::new(hosting).context("the wasm runtime cannot be started")?;
+
+        let edge = http.local_addr()?.ip();
+        let ingress = ingress::Config { http: Some(http), https: Some(https), ..ingress::Config::default() };
+        doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
+        let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
+        doors.start("ingress status", telling);
+        let upstreams = upstreams(udp.local_addr()?);
+        let zone = dns::Config { udp: vec![udp], tcp: vec![tcp], authority: dns::Authority::default(), upstreams };
+        doors.start("DNS server", dns::run(zone, view.clone(), doors.stopping()));
+        let agent = agent::Config { addresses: vec![own_address()], ..agent::Config::new(name, data.path()) };
+        running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
+        Ok(Self { addresses, doors, agent: running })
+    }
+
+    /// Returns when a part has ended although nobody asked it to.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.doors.failed() => error,
+            error = self.agent.failed() => error,
+        }
+    }
+
+    /// Drains and stops the node.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let drained = self.doors.stop().await;
+        self.agent.stop().await.and(drained)
+    }
+}
+
+async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
+}
+
+/// Whom the machine itself asks for names (resolv.conf), but for this program.
+fn upstreams(own: SocketAddr) -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    nameservers(&text).map(|ip| SocketAddr::new(ip, 53)).filter(|server| *server != own).collect()
+}
+
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next())??.parse().ok()
+    })
+}
+
+/// UDP and TCP on one port, which for port 0 takes some luck and a few tries.
+async fn dns_sockets(address: SocketAddr) -> anyhow::Result<(tokio::net::UdpSocket, TcpListener)> {
+    for _ in 0..16 {
+        let tcp = listen("dns", address).await?;
+        let bound = tcp.local_addr()?;
+        match tokio::net::UdpSocket::bind(bound).await {
+            Ok(udp) => return Ok((udp, tcp)),
+            Err(error) if address.port() != 0 => {
+                return Err(error)
+                    .with_context(|| format!("cannot listen on {address}; choose another address with --dns"));
+            }
+            Err(_) => {}
+        }
+    }
+    bail!("found no port that is free for UDP and TCP alike")
+}
+
+/// The name given, or the host's, in the letters a node's name may have.
+pub(crate) fn name(given: Option<&str>) -> anyhow::Result<String> {
+    let name = match given {
+        Some(given) => given.to_owned(),
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .context("this machine does not tell its name; give one with --node-name")?;
+            host.trim().to_lowercase().replace('_', "-")
+        }
+    };
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '-' | '.');
+    let edges = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+    if name.len() > 253 || !name.chars().all(allowed) || !edges(name.chars().next()) || !edges(name.chars().last()) {
+        bail!(
+            "{name:?} cannot be a node's name: lower case letters, digits, `-` and `.` (RFC 1123); choose one with --node-name"
+        );
+    }
+    Ok(name)
+}
+
+/// The address that others see of this machine, or the loopback where there is no network.
+pub(crate) fn own_address() -> IpAddr {
+    // Connecting a datagram socket sends nothing; it only asks the routing table. The address is one for documentation.
+    let asked = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    asked().unwrap_or(LOOPBACK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_tells_whom_it_asks() {
+        let text = "# a comment\nsearch home\nnameserver 192.0.2.53\nnameserver ::1\nnameserver\noptions ndots:1\n";
+        let found: Vec<String> = nameservers(text).map(|ip| ip.to_string()).collect();
+        assert_eq!(found, ["192.0.2.53", "::1"]);
+    }
+
+    #[test]
+    fn a_node_has_a_name_that_dns_could_have() {
+        assert_eq!(name(Some("edge-1.local")).expect("fine"), "edge-1.local");
+        assert!(name(Some("-edge")).is_err() && name(Some("Edge")).is_err() && name(Some("")).is_err());
+    }
+}

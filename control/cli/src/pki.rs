@@ -1,0 +1,171 @@
+//! Who vouches for whom: the cluster's certificate authority and the certificates it gives.
+//!
+//! The authority is made once and kept in `<data-dir>/pki`; every other certificate is cheap and made anew at each start, so
+//! that none expires in a running cluster and none is left valid for long after it. Names follow Kubernetes: the common name
+//! is the user, the organisations are the groups.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use jiff::{Span, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
+
+use crate::data_dir;
+
+/// Long enough that nobody meets its end by surprise.
+const CA_DAYS: i64 = 3650;
+/// Made anew at every start; a process that runs longer is a later concern of rotation.
+const LEAF_DAYS: i64 = 365;
+
+/// The cluster's certificate authority.
+pub(crate) struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate with its key, both PEM.
+pub(crate) struct Credential {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    /// The authority kept in `directory`, made if there is none.
+    pub(crate) fn open(directory: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        let (certificate_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
+        if !certificate_file.exists() {
+            fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            let key = KeyPair::generate()?;
+            let mut params = params(now, CA_DAYS)?;
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages =
+                vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+            params.distinguished_name.push(DnType::CommonName, "coracle-ca");
+            // The key first: an authority whose key is lost is worse than none.
+            data_dir::write(&key_file, &key.serialize_pem())?;
+            data_dir::write(&certificate_file, &params.self_signed(&key)?.pem())?;
+        }
+        let read = |file: &Path| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+        let certificate = read(&certificate_file)?;
+        let key = KeyPair::from_pem(&read(&key_file)?).context("the certificate authority's key cannot be read")?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).context("the certificate authority cannot be read")?;
+        Ok(Self { certificate, issuer })
+    }
+
+    /// The authority's own certificate, PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// What an agent compares the authority with before it trusts it: the SHA-256 of its DER bytes, in hexadecimal.
+    pub(crate) fn fingerprint(&self) -> anyhow::Result<String> {
+        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes());
+        Ok(hex::encode(Sha256::digest(certificate.context("the certificate authority is not PEM")?)))
+    }
+
+    /// A server certificate for these names and addresses.
+    pub(crate) fn server(&self, names: &[String], now: Timestamp) -> anyhow::Result<Credential> {
+        let mut params =
+            CertificateParams::new(names.to_vec()).context("a name for the API's certificate is not a name")?;
+        params = within(params, now, LEAF_DAYS)?;
+        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(params)
+    }
+
+    /// A client certificate for a user and its groups.
+    pub(crate) fn client(&self, user: &str, groups: &[&str], now: Timestamp) -> anyhow::Result<Credential> {
+        let mut params = params(now, LEAF_DAYS)?;
+        params.distinguished_name.push(DnType::CommonName, user);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params)
+    }
+
+    /// Signs a node's request with a certificate that says what the node may be, whatever the request says.
+    pub(crate) fn sign_node(&self, request: &str, node: &str, now: Timestamp) -> anyhow::Result<String> {
+        let request =
+            CertificateSigningRequestParams::from_pem(request).context("not a certificate signing request")?;
+        let mut params = params(now, LEAF_DAYS)?;
+        params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
+    }
+
+    fn issue(&self, params: CertificateParams) -> anyhow::Result<Credential> {
+        let key = KeyPair::generate()?;
+        Ok(Credential { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
+    }
+}
+
+/// A node's key and the request that asks for a certificate for it, both PEM.
+pub(crate) fn node_request() -> anyhow::Result<(String, String)> {
+    let key = KeyPair::generate()?;
+    let request = CertificateParams::new(Vec::new())?.serialize_request(&key)?.pem()?;
+    Ok((key.serialize_pem(), request))
+}
+
+/// The names under which the API is reached: the loopback, the service inside the cluster, and what the caller adds.
+pub(crate) fn server_names(more: &[String], addresses: &[IpAddr]) -> Vec<String> {
+    let known = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "10.43.0.1",
+    ];
+    let mut names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    names.extend(addresses.iter().map(ToString::to_string));
+    names.extend(more.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn params(now: Timestamp, days: i64) -> anyhow::Result<CertificateParams> {
+    within(CertificateParams::new(Vec::new())?, now, days)
+}
+
+/// Valid from an hour ago, for clocks that differ.
+fn within(mut params: CertificateParams, now: Timestamp, days: i64) -> anyhow::Result<CertificateParams> {
+    let date = |at: Timestamp| {
+        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
+    };
+    params.not_before = date(now.checked_sub(Span::new().hours(24))?);
+    params.not_after = date(now.checked_add(Span::new().hours(24 * days))?);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_made_once_and_kept() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let now = Timestamp::UNIX_EPOCH;
+        let first = Authority::open(dir.path(), now).expect("made");
+        let second = Authority::open(dir.path(), now).expect("kept");
+        assert_eq!(first.certificate(), second.certificate());
+        let (_, request) = node_request().expect("a request");
+        assert!(second.sign_node(&request, "n1", now).expect("signed").starts_with("-----BEGIN CERTIFICATE-----"));
+        assert!(second.sign_node("nonsense", "n1", now).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! The real `kubectl` against a cluster.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::Cluster;
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The command, for messages.
+    pub command: String,
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Whether `kubectl` is on the PATH. Where `CORACLE_REQUIRE_KUBECTL` is set it has to be.
+pub fn kubectl_is_there() -> bool {
+    let there =
+        Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|output| output.status.success());
+    assert!(
+        there || std::env::var_os("CORACLE_REQUIRE_KUBECTL").is_none(),
+        "kubectl is required here and not on the PATH"
+    );
+    if !there {
+        eprintln!("kubectl is not on the PATH: its part of the story is left out");
+    }
+    there
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Runs a command to its end.
+    pub fn of(mut command: Command, input: Option<&str>) -> Self {
+        let told = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {told}: {error}"));
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            // A command that does not read its input has said why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        drop(child.stdin.take());
+        let output = child.wait_with_output().unwrap_or_else(|error| panic!("cannot wait for {told}: {error}"));
+        Self {
+            command: told,
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The standard output of a command that has to succeed.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{} failed\nstdout: {}\nstderr: {}", self.command, self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The standard error of a command that has to fail.
+    #[track_caller]
+    pub fn refused(self) -> String {
+        assert_ne!(self.code, 0, "{} succeeded\nstdout: {}", self.command, self.stdout);
+        self.stderr
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Runs `kubectl` with the cluster's kubeconfig and a cache of its own.
+    pub fn kubectl(&self, words: &[&str]) -> Output {
+        self.kubectl_with(words, None, &[])
+    }
+
+    /// The same, with standard input.
+    pub fn kubectl_in(&self, words: &[&str], input: &str) -> Output {
+        self.kubectl_with(words, Some(input), &[])
+    }
+
+    /// The same, with more environment.
+    pub fn kubectl_with(&self, words: &[&str], input: Option<&str>, env: &[(&str, &str)]) -> Output {
+        let home = self.data().join("kubectl-home");
+        let mut command = Command::new("kubectl");
+        command.args(words).env("KUBECONFIG", self.kubeconfig()).env("HOME", &home);
+        command.envs(env.iter().copied());
+        Output::of(command, input)
+    }
+}

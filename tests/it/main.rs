@@ -1,0 +1,41 @@
+//! The stories that prove the whole: each file one, each with clusters of its own, all able to run side by side.
+
+mod commands;
+mod first_light;
+mod foreign;
+mod kubectl;
+mod names;
+mod nodes;
+mod pods;
+mod power;
+mod refusals;
+mod rollout;
+mod tidy;
+mod web;
+
+use std::path::{Path, PathBuf};
+
+use harness::{Cluster, Plan};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_coracle-under-test");
+
+/// A file or folder of the examples.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+/// A cluster with these examples running.
+fn with(examples: &[&str]) -> Cluster {
+    let plan = examples.iter().fold(Plan::new(), |plan, name| plan.apply(example(name)));
+    plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// A manifest in a file of its own, beside the examples' components.
+fn manifest(folder: &Path, text: &str) -> String {
+    let examples = example("").canonicalize().expect("the examples are there");
+    let file = folder.join("manifest.yaml");
+    std::fs::write(&file, text.replace("EXAMPLES", &examples.display().to_string()))
+        .expect("the folder can be written to");
+    file.display().to_string()
+}

@@ -1,0 +1,86 @@
+//! A node of its own: an agent that joins a server with a token.
+
+use std::process::{Child, Command, Stdio};
+
+use harness::{Output, eventually, get};
+use serde_json::Value;
+
+use crate::{PROGRAM, example};
+
+/// A process that ends with the value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(words: &[&str]) -> Process {
+    let mut command = Command::new(PROGRAM);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    Process(command.spawn().expect("the program starts"))
+}
+
+#[test]
+fn an_agent_joins_and_runs_pods() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [server, node] = ["server", "node"].map(|name| folder.path().join(name));
+    let text = |path: &std::path::Path| path.display().to_string();
+    let _server = start(&["server", "--no-node", "--listen", "127.0.0.1:0", "--data-dir", &text(&server)]);
+    let read = |path: std::path::PathBuf| {
+        eventually(60, || {
+            let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+            serde_json::from_slice::<Value>(&bytes).map_err(|error| error.to_string())
+        })
+    };
+    let api = read(server.join("addresses.json"))["api"].as_str().expect("an address").to_owned();
+    let coracle = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).env("CORACLE_KUBECONFIG", server.join("kubeconfig"));
+        Output::of(command, None)
+    };
+    let token = coracle(&["token", "--data-dir", &text(&server)]).ok();
+    let url = format!("https://{api}");
+    let free = "127.0.0.1:0";
+    let common = ["--ingress-http", free, "--ingress-https", free, "--dns", free, "--node-name", "edge-1"];
+    let refused = Output::of(
+        {
+            let mut command = Command::new(PROGRAM);
+            command
+                .args([
+                    "agent",
+                    "--server",
+                    &url,
+                    "--token",
+                    "0000.wrong",
+                    "--data-dir",
+                    &text(&folder.path().join("other")),
+                ])
+                .args(common);
+            command
+        },
+        None,
+    )
+    .refused();
+    assert!(refused.contains("did not let this node in"), "{refused}");
+
+    let mut words = vec!["agent", "--server", &url, "--token", token.trim(), "--data-dir"];
+    let data = text(&node);
+    words.push(&data);
+    words.extend(common);
+    let _agent = start(&words);
+    coracle(&["wait", "--for=create", "node/edge-1", "--timeout", "60s"]).ok();
+    coracle(&["wait", "--for=condition=Ready", "node/edge-1", "--timeout", "60s"]).ok();
+    coracle(&["apply", "-f", &text(&example("hello"))]).ok();
+    coracle(&["rollout", "status", "deploy/hello", "--timeout", "60s"]).ok();
+    let ingress =
+        read(node.join("addresses.json"))["ingressHttp"].as_str().expect("an address").parse().expect("an address");
+    eventually(20, || match get(ingress, "hello.localhost", "/") {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let logs = coracle(&["logs", "deploy/hello"]).ok();
+    assert!(logs.contains("GET /"), "logs come through the link that the node holds: {logs}");
+}
