@@ -115,8 +115,11 @@ fn the_daily_round() {
         .ok(),
         &["patched"],
     );
-    let edited =
-        cluster.kubectl_with(&["edit", "deploy", "hello"], None, &[("KUBE_EDITOR", "sed -i s/note:.*/note:\\ \"2\"/")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let editor = folder.path().join("editor.sh");
+    std::fs::write(&editor, "sed -i 's/note: \"1\"/note: \"2\"/' \"$1\"\n").expect("written");
+    let editor = format!("sh {}", editor.display());
+    let edited = cluster.kubectl_with(&["edit", "deploy", "hello"], None, &[("KUBE_EDITOR", &editor)]);
     contains(&edited.ok(), &["edited"]);
     contains(&k(&["set", "env", "deploy/hello", "GREETING=Ahoy!"]).ok(), &["env updated"]);
     contains(&k(&["rollout", "status", "deploy/hello", "--timeout=60s"]).ok(), &["successfully rolled out"]);
@@ -154,7 +157,7 @@ fn apply_and_its_relatives() {
     write(&deployment.replace("web:v1", "web:v2"));
     let diff = k(&["diff", "-f", &path]);
     assert_eq!(diff.code, 1, "{diff:?}");
-    contains(&diff.stdout, &["-        image: web:v1", "+        image: web:v2"]);
+    contains(&diff.stdout, &["-      - image: web:v1", "+      - image: web:v2"]);
     contains(&k(&["apply", "-f", &path]).ok(), &["deployment.apps/web configured"]);
     contains(
         &k(&["create", "-f", &path]).refused(),

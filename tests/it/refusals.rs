@@ -45,7 +45,7 @@ fn manifests_that_are_wrong() {
     check(&cluster, "name: web", "name: Web_1", &["metadata.name: Invalid value: \"Web_1\"", "RFC 1123"]);
     check(&cluster, "[{name: main, image: web}]", "[]", &["spec.template.spec.containers: Required value"]);
     check(&cluster, "image: web", "image: \"\"", &["spec.template.spec.containers[0].image: Required value"]);
-    check(&cluster, "apps/v1", "apps/v9", &["no matches for kind \"Deployment\" in version \"apps/v9\""]);
+    check(&cluster, "apps/v1", "apps/v9", &["the server could not find the requested resource"]);
     check(&cluster, "{name: web}", "{name: web, namespace: nowhere}", &["namespaces \"nowhere\" not found"]);
 }
 

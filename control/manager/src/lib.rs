@@ -47,7 +47,7 @@ impl Config {
             seed,
             // Enough for one group commit to carry a rollout, few enough that a look is never old.
             looks_max: 128,
-            scan_every: Duration::from_secs(300),
+            scan_every: Duration::from_mins(5),
             node_grace: Duration::from_secs(40),
         }
     }
