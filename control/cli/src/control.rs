@@ -17,7 +17,7 @@ use crate::data_dir::{self, DataDir};
 use crate::join;
 use crate::node;
 use crate::pki::{self, Authority, Credential};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
 
 /// How long the API may take to say that it is ready.
@@ -67,9 +67,11 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
         node = Some(started);
     }
     addresses.write(&data)?;
-    progress.say(&format!("kubeconfig: {}", data.join("kubeconfig").display()));
-    progress
-        .say(&format!("join a node: coracle agent --server https://{} --token $(coracle token)", control.reachable()));
+    progress::say(&format!("kubeconfig: {}", data.join("kubeconfig").display()));
+    progress::say(&format!(
+        "join a node: coracle agent --server https://{} --token $(coracle token)",
+        control.reachable()
+    ));
     let ended = match &mut node {
         Some(node) => tokio::select! {
             asked = asked_to_end() => asked.map_err(Into::into),

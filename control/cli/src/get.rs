@@ -86,9 +86,10 @@ async fn tables(cluster: &Cluster, args: &Get, wanted: &[What]) -> anyhow::Resul
     }
     if printed == 0 {
         let namespaced = wanted.iter().all(|what| what.names.scope == Scope::Namespaced);
-        match namespaced && !args.all_namespaces {
-            true => eprintln!("No resources found in {} namespace.", cluster.namespace),
-            false => eprintln!("No resources found"),
+        if namespaced && !args.all_namespaces {
+            eprintln!("No resources found in {} namespace.", cluster.namespace);
+        } else {
+            eprintln!("No resources found");
         }
     }
     Ok(())

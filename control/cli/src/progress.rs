@@ -35,11 +35,11 @@ impl Progress {
         });
         Step { bar, what, began: Instant::now() }
     }
+}
 
-    /// Says something between steps.
-    pub(crate) fn say(&self, line: &str) {
-        eprintln!("{line}");
-    }
+/// Says something between steps.
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 impl Step {

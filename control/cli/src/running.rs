@@ -62,7 +62,7 @@ fn why_failed(ended: Ended) -> Option<anyhow::Error> {
     match ended {
         Ok((_, Ok(()))) => None,
         Ok((name, Err(error))) => Some(error.context(format!("the {name} failed"))),
-        Err(error) => Some(anyhow!("a part of the program panicked: {}", error)),
+        Err(error) => Some(anyhow!("a part of the program panicked: {error}")),
     }
 }
 

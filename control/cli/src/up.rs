@@ -16,7 +16,7 @@ use crate::control::{Control, Options};
 use crate::data_dir::{self, DataDir};
 use crate::manifests;
 use crate::node;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::push;
 use crate::running::asked_to_end;
 use crate::verbs::{self, Rollout};
@@ -51,9 +51,9 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let client = control.client()?;
     let applying = async {
         bring_up(&progress, &client, manifests, &addresses).await?;
-        progress.say("");
-        progress.say(&next_steps(&data, &addresses));
-        progress.say("Ctrl-C stops it.");
+        progress::say("");
+        progress::say(&next_steps(&data, &addresses));
+        progress::say("Ctrl-C stops it.");
         asked_to_end().await.map_err(anyhow::Error::from)
     };
     let ended = tokio::select! {
@@ -104,7 +104,7 @@ async fn bring_up(
         urls.extend(urls_of(&*ingress.decode::<Ingress>()?, addresses));
     }
     if !urls.is_empty() {
-        progress.say("");
+        progress::say("");
         for url in urls {
             // The one line that other programs may want to read.
             println!("{url}");
@@ -142,10 +142,8 @@ fn urls_of(ingress: &Ingress, addresses: &node::Addresses) -> Vec<String> {
     for rule in spec.rules.iter().flatten() {
         let host = rule.host.clone();
         let secure = host.as_ref().is_some_and(|host| secured.contains(host));
-        let (scheme, address, usual) = match secure {
-            true => ("https", addresses.ingress_https, 443),
-            false => ("http", addresses.ingress_http, 80),
-        };
+        let (scheme, address, usual) =
+            if secure { ("https", addresses.ingress_https, 443) } else { ("http", addresses.ingress_http, 80) };
         let Some(address) = address else { continue };
         let port = if address.port() == usual { String::new() } else { format!(":{}", address.port()) };
         let host = host.unwrap_or_else(|| host_of(address)).replace('*', "www");

@@ -79,7 +79,7 @@ fn is_met(until: &Until, object: Option<&Value>) -> bool {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(Value::String(found)), Some(value)) => found == value,
-            (Some(found), Some(value)) => found.to_string() == *value,
+            (Some(found), Some(value)) => format!("{found}") == *value,
         },
         Until::Condition { name, value } => {
             let conditions = object["status"]["conditions"].as_array();

@@ -49,7 +49,7 @@ fn decision(criterion: &mut Criterion) {
     group.bench_function("place", |bench| bench.iter(|| cluster.place(black_box(&demand), 7)));
     group.sample_size(20);
     group.bench_function("table of 20000 pods, built once a round", |bench| {
-        bench.iter(|| Cluster::of(black_box(&view)).len())
+        bench.iter(|| Cluster::of(black_box(&view)).len());
     });
     group.finish();
 }
