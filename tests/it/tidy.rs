@@ -198,7 +198,7 @@ fn collect(examples: &Path, folder: &str, files: &mut Vec<String>) {
             if name != "target" {
                 collect(examples, &path, files);
             }
-        } else if name == "Cargo.toml" || name.ends_with(".rs") {
+        } else if name == "Cargo.toml" || Path::new(&name).extension().is_some_and(|kind| kind == "rs") {
             files.push(path);
         }
     }
