@@ -128,6 +128,9 @@ fn the_daily_round() {
     contains(&k(&["rollout", "status", "deploy/hello", "--timeout=60s"]).ok(), &["successfully rolled out"]);
     assert_eq!(k(&["get", "rs", "-o", "name"]).ok().lines().count(), 3, "an undo takes up its old ReplicaSet");
 
+    contains(&k(&["get", "ing", "hello"]).ok(), &["127.0.0.1"]);
+    contains(&k(&["apply", "-f", &example("hello").display().to_string()]).ok(), &["deployment.apps/hello configured"]);
+    contains(&k(&["rollout", "status", "deploy/hello", "--timeout=60s"]).ok(), &["successfully rolled out"]);
     contains(&k(&["events", "--for", "deployment/hello"]).ok(), &["ScalingReplicaSet"]);
     contains(&k(&["delete", "deploy", "hello"]).ok(), &["deployment.apps \"hello\" deleted"]);
     eventually(30, || {

@@ -7,6 +7,7 @@ pub mod catalog;
 mod cells;
 pub mod decode;
 pub mod duration;
+pub mod image;
 pub mod json;
 mod key;
 pub mod kind;

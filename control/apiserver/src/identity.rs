@@ -149,6 +149,10 @@ fn node_may(node: &str, verb: Verb, target: &Target) -> bool {
             target.namespace == "kube-node-lease" && target.name() == node
         }
         Verb::Update | Verb::Patch if kind == kinds::POD => matches!(target.place, Place::Part(_, Subresource::Status)),
+        // Every node may be an edge, and says where.
+        Verb::Update | Verb::Patch if kind == kinds::INGRESS => {
+            matches!(target.place, Place::Part(_, Subresource::Status))
+        }
         Verb::Delete if kind == kinds::POD => matches!(target.place, Place::Object(_)),
         _ => false,
     }

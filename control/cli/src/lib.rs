@@ -116,7 +116,7 @@ fn kubeconfig(args: &args::Kubeconfig) -> anyhow::Result<()> {
 async fn pushed(args: args::Push) -> anyhow::Result<()> {
     let (repository, tag) = push::name_and_tag(&args.name)?;
     let cluster = access::cluster(&args.access)?;
-    let digest = push::push(&cluster.client, &args.file, repository, Some(tag)).await?;
+    let digest = push::push(&cluster.client, &args.file, repository, tag).await?;
     println!("{repository}:{tag}@{digest}");
     Ok(())
 }

@@ -20,7 +20,7 @@ const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
 
 /// Pushes a file and gives the image's digest.
-pub(crate) async fn push(client: &Client, file: &Path, repository: &str, tag: Option<&str>) -> anyhow::Result<String> {
+pub(crate) async fn push(client: &Client, file: &Path, repository: &str, tag: &str) -> anyhow::Result<String> {
     let component = std::fs::read(file).with_context(|| format!("cannot read the component {}", file.display()))?;
     if !component.starts_with(b"\0asm") {
         bail!("{} is not WebAssembly: it does not begin with the bytes `\\0asm`", file.display());
@@ -41,8 +41,7 @@ pub(crate) async fn push(client: &Client, file: &Path, repository: &str, tag: Op
     let pushed = async {
         blob(client, repository, component.into()).await?;
         blob(client, repository, config.into()).await?;
-        let reference = tag.unwrap_or(&manifest_digest);
-        let path = format!("/v2/{repository}/manifests/{reference}");
+        let path = format!("/v2/{repository}/manifests/{tag}");
         client.send(Method::PUT, &path, Some(MANIFEST), manifest).await
     };
     pushed.await.with_context(|| format!("cannot push {} as {repository}", file.display()))?;
@@ -71,8 +70,11 @@ pub(crate) async fn push_local(client: &Client, manifests: &mut [Manifest]) -> a
         let folder = manifest.source.parent().unwrap_or(Path::new("")).to_owned();
         for image in images(&mut manifest.object) {
             let Some(file) = local(image, &folder) else { continue };
-            let repository = repository(&file)?;
-            let digest = push(client, &file, &repository, None).await?;
+            let Some(repository) = image.as_str().and_then(api::image::local_repository) else {
+                bail!("{} has no name that a repository could have", file.display());
+            };
+            // The tag is for those who apply the same manifest with another client, which pushes nothing.
+            let digest = push(client, &file, &repository, "latest").await?;
             *image = format!("{repository}@{digest}").into();
             pushed.push(file.display().to_string());
         }
@@ -86,19 +88,7 @@ pub(crate) async fn push_local(client: &Client, manifests: &mut [Manifest]) -> a
 fn local(image: &Value, folder: &Path) -> Option<PathBuf> {
     let image = image.as_str()?;
     let is_path = image.starts_with("./") || image.starts_with("../") || image.starts_with('/');
-    is_path.then(|| folder.join(image))
-}
-
-/// A repository named after a file, in the letters that the OCI specification allows.
-fn repository(file: &Path) -> anyhow::Result<String> {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let allowed = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-    let name: String = stem.chars().map(allowed).collect();
-    let name = name.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
-    if name.is_empty() {
-        bail!("{} has no name that a repository could have", file.display());
-    }
-    Ok(name)
+    is_path.then(|| folder.join(image.trim_start_matches("./")))
 }
 
 /// Every `image` of every container in a manifest of any workload kind.
@@ -143,13 +133,7 @@ mod tests {
             "containers": [{"image": "./a.wasm"}, {"image": "b:v1"}], "initContainers": [{"image": "../c.wasm"}]}}}});
         let found: Vec<Option<PathBuf>> =
             images(&mut object).into_iter().map(|image| local(image, Path::new("d"))).collect();
-        assert_eq!(found, [Some("d/./a.wasm".into()), None, Some("d/../c.wasm".into())]);
-    }
-
-    #[test]
-    fn a_file_gives_its_repository_a_name() {
-        assert_eq!(repository(Path::new("x/My_App v2.wasm")).expect("a name"), "my-app-v2");
-        assert!(repository(Path::new("---.wasm")).is_err());
+        assert_eq!(found, [Some("d/a.wasm".into()), None, Some("d/../c.wasm".into())]);
     }
 
     #[test]

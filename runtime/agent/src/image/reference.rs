@@ -1,7 +1,8 @@
 //! What an image is called.
 //!
 //! As with Docker, except that a name without a registry is one in the cluster's own: `hello:v1` is the repository `hello`
-//! there, and an image of Docker Hub is named in full (`docker.io/library/…`).
+//! there, and an image of Docker Hub is named in full (`docker.io/library/…`). A file's name (`./hello.wasm`) is what was last
+//! pushed from such a file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,6 +68,9 @@ impl FromStr for Reference {
 
     fn from_str(name: &str) -> Result<Self, InvalidReference> {
         let invalid = |reason| InvalidReference { name: name.to_owned(), reason };
+        if let Some(repository) = api::image::local_repository(name) {
+            return Ok(Self { registry: None, repository, version: Version::Tag("latest".to_owned()) });
+        }
         let (rest, digest) = match name.split_once('@') {
             None => (name, None),
             Some((rest, digest)) if is_digest(digest) => (rest, Some(digest)),
