@@ -37,7 +37,7 @@ spec: {{rules: [{{host: {language}.localhost, http: {{paths: [{{path: /, pathTyp
 ", folder.display());
         let own = tempfile::tempdir().expect("a folder");
         cluster.coracle(&["apply", "-f", &manifest(own.path(), &text)]).ok();
-        eventually(180, || match get(cluster.ingress(), &format!("{language}.localhost"), "/") {
+        eventually(300, || match get(cluster.ingress(), &format!("{language}.localhost"), "/") {
             Ok(answer) if answer.status == 200 && answer.body.contains("Hello") => Ok(()),
             other => Err(format!("{language}: {other:?}")),
         });
