@@ -40,7 +40,8 @@ pub fn main() -> ExitCode {
     }
     let default = match arguments.command {
         Command::Up(_) => "warn",
-        Command::Server(_) | Command::Agent(_) => "info",
+        // The DNS server of others tells every question at this level.
+        Command::Server(_) | Command::Agent(_) => "info,hickory_server=warn",
         _ => "error",
     };
     let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
