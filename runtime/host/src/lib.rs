@@ -32,6 +32,7 @@ mod ledger;
 mod link;
 mod map;
 mod meter;
+mod network;
 mod outside;
 mod prepare;
 mod server;
@@ -49,6 +50,9 @@ pub use fault::Fault;
 pub use host::{Host, StartError};
 pub use kind::{Wasi, WorkloadKind};
 pub use ledger::{Ledger, Limits, Usage};
+pub use network::{
+    Connecting, Connection, Datagrams, Listener, Network, NetworkError, Port, Reader, Resolving, Writer,
+};
 pub use outside::{Nowhere, Outside, OutsideError, Sending, Timeouts};
 pub use prepare::PrepareError;
 pub use server::Server;

@@ -1,7 +1,7 @@
-//! The only way out of a guest.
+//! The way out of a guest for its HTTP requests.
 //!
 //! Whoever runs workloads implements [`Outside`]; the host turns `wasi:http`, 0.2 and 0.3 alike, into calls of it.
-//! Sockets and name look-ups will get a trait of their own beside it when guests may have them.
+//! Sockets and name look-ups have a trait of their own, [`Network`](crate::Network).
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub enum OutsideError {
     Other(String),
 }
 
-/// An outside without anything in it.
+/// An outside without anything in it, and a network without anybody on it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nowhere;
 

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::Ledger;
+use crate::network::Network;
+use crate::outside::Nowhere;
 use crate::sink::{Discard, Sink};
+
+/// As many connections as a busy server keeps; each may hold some 100 KiB of bytes on their way.
+const SOCKETS_MAX: usize = 4_096;
 
 /// What a guest is given: arguments, environment, files, where its output goes, and what it may use.
 #[derive(Clone)]
@@ -22,6 +27,10 @@ pub struct Spec {
     pub stdout: Arc<dyn Sink>,
     /// Takes what the guest writes to standard error.
     pub stderr: Arc<dyn Sink>,
+    /// What its sockets and name look-ups reach.
+    pub network: Arc<dyn Network>,
+    /// Sockets an instance may have open at the same time.
+    pub sockets_max: usize,
     /// Limits and use, shared by everything that runs for the same container.
     pub ledger: Ledger,
     /// How a server answers requests; a command ignores it.
@@ -86,6 +95,8 @@ impl Default for Spec {
             mounts: Vec::new(),
             stdout: Arc::new(Discard),
             stderr: Arc::new(Discard),
+            network: Arc::new(Nowhere),
+            sockets_max: SOCKETS_MAX,
             ledger: Ledger::default(),
             requests: RequestPolicy::default(),
         }
