@@ -1,4 +1,5 @@
 use api::kinds;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -97,4 +98,37 @@ fn snapshots_agree_on_the_kinds_that_did_not_change() {
     assert!(second.agrees(&first, kinds::POD));
     assert!(second.agrees(&first, kinds::NODE));
     assert!(!second.agrees(&first, kinds::CONFIG_MAP));
+}
+
+/// One thing somebody does to the world: a pod written anew with this node and address, or deleted; with a guard that may not hold.
+fn acts() -> impl Strategy<Value = Vec<(String, String, u8, Option<u64>, bool)>> {
+    prop::collection::vec(("[a-e]", "(n[12])?", 0..4u8, prop::option::of(0..12u64), any::<bool>()), 1..40)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_index_is_that_of_the_objects_and_the_events_tell_all(acts in acts()) {
+        let (mut view, mut mirror) = (Snapshot::default(), Snapshot::default());
+        for (name, node, address, guarded, deletes) in acts {
+            let address = if address == 0 { String::new() } else { format!("10.42.0.{address}") };
+            let txn = match guarded {
+                Some(revision) => Txn::default().guard(Guard::Unchanged(key(&name), Revision(revision))),
+                None => Txn::default(),
+            };
+            let txn = if deletes { txn.remove(key(&name)) } else { txn.put(pod(&name, &node, &address)) };
+            let held = guarded.is_none_or(|revision| view.get(&key(&name)).is_some_and(|pod| pod.revision() == Revision(revision)));
+            match view.apply(&txn) {
+                Ok((next, events)) => {
+                    prop_assert!(held);
+                    prop_assert_eq!(next.revision().0, view.revision().0 + events.len() as u64);
+                    mirror = events.iter().fold(mirror, |mirror, event| mirror.follow(event));
+                    view = next;
+                }
+                Err(_) => prop_assert!(!held),
+            }
+            let rebuilt = Snapshot::load(view.revision(), view.objects().cloned().collect::<Vec<_>>());
+            prop_assert!(rebuilt.index == view.index);
+            prop_assert!(mirror.index == view.index && mirror.objects().eq(view.objects()));
+        }
+    }
 }
