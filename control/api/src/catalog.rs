@@ -9,6 +9,7 @@ mod ingress;
 mod ingress_class;
 mod lease;
 mod namespace;
+mod network_policy;
 mod node;
 mod pod;
 mod replica_set;
@@ -27,6 +28,7 @@ pub use ingress::Ingresses;
 pub use ingress_class::IngressClasses;
 pub use lease::Leases;
 pub use namespace::Namespaces;
+pub use network_policy::NetworkPolicies;
 pub use node::Nodes;
 pub use pod::Pods;
 pub use replica_set::ReplicaSets;
@@ -35,7 +37,7 @@ pub use service::Services;
 pub use service_account::ServiceAccounts;
 
 /// In the order in which discovery lists them: within a group, as `kubectl get all` should print them.
-static KINDS: [&dyn Kind; 15] = [
+static KINDS: [&dyn Kind; 16] = [
     &Namespaces,
     &Nodes,
     &Pods,
@@ -49,6 +51,7 @@ static KINDS: [&dyn Kind; 15] = [
     &ReplicaSets,
     &Ingresses,
     &IngressClasses,
+    &NetworkPolicies,
     &EndpointSlices,
     &Leases,
 ];

@@ -39,4 +39,6 @@ kinds! {
     INGRESS = "networking.k8s.io", "Ingress";
     /// Who serves an ingress.
     INGRESS_CLASS = "networking.k8s.io", "IngressClass";
+    /// Who may reach whom on the pod network.
+    NETWORK_POLICY = "networking.k8s.io", "NetworkPolicy";
 }

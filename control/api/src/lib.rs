@@ -7,6 +7,7 @@ pub mod catalog;
 mod cells;
 pub mod decode;
 pub mod duration;
+pub mod egress_names;
 pub mod image;
 pub mod json;
 mod key;

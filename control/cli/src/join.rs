@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::running::{Running, asked_to_end};
 
 /// Every kind that a node reads.
-const KINDS: [api::GroupKind; 9] = [
+const KINDS: [api::GroupKind; 11] = [
     kinds::NODE,
     kinds::POD,
     kinds::SERVICE,
@@ -33,6 +33,8 @@ const KINDS: [api::GroupKind; 9] = [
     kinds::SERVICE_ACCOUNT,
     kinds::INGRESS,
     kinds::INGRESS_CLASS,
+    kinds::NAMESPACE,
+    kinds::NETWORK_POLICY,
 ];
 
 /// Prints the token with which agents join the cluster of a data directory.
