@@ -1,5 +1,14 @@
-//! The way back: the agent dials the API server, and then serves it over what it dialled, so that logs reach it behind NAT.
+//! The way back: the agent dials the API server, and then serves it over what it dialled, so that logs, port-forward and proxy
+//! reach it behind NAT.
+//!
+//! | path | what it is |
+//! |---|---|
+//! | `GET /containerLogs/{namespace}/{pod}/{container}` | a container's log, as a kubelet serves it |
+//! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod |
 
+mod proxy;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -20,7 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info};
 
 use crate::context::Context;
-use crate::desired::desired;
+use crate::desired::{Uid, Wanted, desired};
 use crate::logs::{Options, Whose};
 
 /// What the connection becomes.
@@ -58,7 +67,27 @@ pub(crate) async fn serve(context: Arc<Context>) {
 }
 
 fn router(context: Arc<Context>) -> Router {
-    Router::new().route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs)).with_state(context)
+    Router::new()
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/proxy/{*target}", any(proxy::proxy))
+        .with_state(context)
+}
+
+/// A pod of this node, or an answer that says that it is not one.
+fn here(context: &Context, namespace: &str, pod: &str) -> Result<(Uid, Wanted), Response> {
+    let desired = desired(&context.view(), &context.config.node_name);
+    let mut pods = desired.pods.into_iter();
+    let found = pods.find(|(_, wanted)| wanted.key.namespace() == namespace && wanted.key.name() == pod);
+    found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")).into_response())
+}
+
+/// The address of a pod of this node, or an answer that says why it has none.
+fn at(context: &Context, namespace: &str, pod: &str) -> Result<IpAddr, Response> {
+    let (_, wanted) = here(context, namespace, pod)?;
+    let address = wanted.pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+    address.ok_or_else(|| {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("pod \"{pod}\" does not have an address yet")).into_response()
+    })
 }
 
 /// The parameters of a kubelet's own log endpoint.
@@ -94,14 +123,11 @@ async fn container_logs(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(query): Query<LogQuery>,
 ) -> Response {
-    let desired = desired(&context.view(), &context.config.node_name);
-    let of_pod = |(_, wanted): &(&Arc<str>, &crate::desired::Wanted)| {
-        wanted.key.namespace() == namespace && wanted.key.name() == pod
+    let uid = match here(&context, &namespace, &pod) {
+        Ok((uid, _)) => uid,
+        Err(refused) => return refused,
     };
-    let Some((uid, _)) = desired.pods.iter().find(of_pod) else {
-        return (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")).into_response();
-    };
-    let whose = Whose { namespace: &namespace, pod: &pod, uid, container: &container };
+    let whose = Whose { namespace: &namespace, pod: &pod, uid: &uid, container: &container };
     match context.logs.read(&whose, query.options(Timestamp::now())) {
         Err(refused) => (StatusCode::BAD_REQUEST, refused.to_string()).into_response(),
         Ok(pieces) => {
