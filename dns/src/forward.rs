@@ -20,6 +20,7 @@ const CACHE_ANSWERS: u64 = 8192;
 /// How long an upstream may take, twice, before the asker's own patience (usually 5 s) ends.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+#[derive(Clone)]
 pub(crate) struct Forwarder {
     resolver: TokioResolver,
     permits: Arc<Semaphore>,

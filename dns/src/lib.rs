@@ -1,51 +1,50 @@
 //! Names for what runs in the cluster.
 //!
 //! The [`Zone`] is a pure function of a snapshot: every name of the Kubernetes DNS specification, each with its records ready
-//! to send. The server around it is hickory's: it reads the wire, truncates, and speaks TCP. A query takes no lock: it looks
-//! into the zone that was published last. What is not the cluster's is forwarded, or refused where there is nobody to ask.
+//! to send. The [`Resolver`] holds the zone that was published last, and forwards what is not the cluster's, or refuses where
+//! there is nobody to ask; pods in this process ask it directly, each as its [`Ask`] says. The server around it is hickory's:
+//! it reads the wire, truncates, and speaks TCP. A query takes no lock.
 //!
-//! Nothing here calls the API, and nothing asks the zone on behalf of pods: a pod's own requests are resolved over the
-//! service table, in process.
+//! Nothing here calls the API.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hickory_server::Server;
 use hickory_server::net::NetError;
 use ipnet::IpNet;
 use state::Snapshot;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 mod answer;
+pub mod ask;
 mod forward;
+mod machine;
+mod reply;
+mod resolver;
 pub mod zone;
 
+pub use ask::Ask;
+pub use machine::Machine;
+pub use resolver::{LookupError, Resolver};
 pub use zone::{Answer, Zone};
 
 /// How long a TCP client may stay silent.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that may wait in one TCP connection for a client that does not read.
 const TCP_BUFFER_MESSAGES: usize = 64;
-/// The least time between two zones: answers may be cached for a thousand times as long.
-const PAUSE: Duration = Duration::from_millis(5);
 /// How long questions under way may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Where to listen, and what to be the authority for.
+/// Where to listen.
 #[derive(Debug)]
 pub struct Config {
     /// Each on an address of its own: bound to the unspecified address, an answer may leave from another than was asked.
     pub udp: Vec<UdpSocket>,
     /// Usually on the addresses of `udp`.
     pub tcp: Vec<TcpListener>,
-    /// Which names are the cluster's.
-    pub authority: Authority,
-    /// Who is asked for names that are not the cluster's; with nobody to ask such questions are refused.
-    pub upstreams: Vec<SocketAddr>,
 }
 
 /// Which names are the cluster's.
@@ -79,16 +78,14 @@ pub enum Error {
     Serve(#[source] NetError),
 }
 
-/// Answers until `shutdown`, from the latest snapshot.
+/// Answers until `shutdown`, and keeps the resolver's zone that of the latest snapshot.
 pub async fn run(
     config: Config,
-    mut view: watch::Receiver<Snapshot>,
+    resolver: Resolver,
+    view: watch::Receiver<Snapshot>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let first = Zone::new(&config.authority, &view.borrow_and_update().clone())?;
-    let zone = Arc::new(ArcSwap::from_pointee(first));
-    let forwarder = forward::Forwarder::new(&config.upstreams).map_err(Error::Upstreams)?;
-    let mut server = Server::new(answer::Answerer::new(zone.clone(), forwarder));
+    let mut server = Server::new(answer::Answerer::new(resolver.clone()));
     for socket in config.udp {
         server.register_socket(socket);
     }
@@ -98,33 +95,11 @@ pub async fn run(
     tokio::select! {
         () = shutdown => (),
         end = server.block_until_done() => return end.map_err(Error::Serve),
-        error = keep(&zone, &config.authority, view) => return Err(error),
+        error = resolver.follow(view) => return Err(error),
     }
     // A client that keeps its connection open is not waited for.
     let _ = timeout(DRAIN, server.shutdown_gracefully()).await;
     Ok(())
-}
-
-/// Publishes a new zone whenever what zones are made of has changed.
-async fn keep(zone: &ArcSwap<Zone>, authority: &Authority, mut view: watch::Receiver<Snapshot>) -> Error {
-    let mut seen = view.borrow().clone();
-    loop {
-        if view.changed().await.is_err() {
-            // Nobody publishes any more; what was last true is still the best answer.
-            std::future::pending::<()>().await;
-        }
-        let now = view.borrow_and_update().clone();
-        let same = zone::SOURCES.iter().all(|kind| now.agrees(&seen, *kind));
-        seen = now;
-        if same {
-            continue;
-        }
-        match Zone::new(authority, &seen) {
-            Ok(next) => zone.store(Arc::new(next)),
-            Err(error) => return error,
-        }
-        sleep(PAUSE).await;
-    }
 }
 
 // === impl Authority ===

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use api::{Object, Revision, kinds};
-use dns::{Authority, Config};
+use dns::{Authority, Config, Machine, Resolver};
 use hickory_proto::op::{DEFAULT_MAX_PAYLOAD_LEN, Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use serde_json::json;
@@ -53,9 +53,11 @@ async fn start(objects: Vec<Object>, upstreams: Vec<SocketAddr>) -> Running {
     let address = udp.local_addr().expect("bound");
     let tcp = TcpListener::bind(address).await.expect("the same port");
     let (view, receiver) = watch::channel(Snapshot::load(Revision(1), objects));
-    let config = Config { udp: vec![udp], tcp: vec![tcp], authority: Authority::default(), upstreams };
+    let config = Config { udp: vec![udp], tcp: vec![tcp] };
+    let machine = Machine::asking(upstreams);
+    let resolver = Resolver::new(Authority::default(), machine, &receiver.borrow()).expect("a resolver");
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(dns::run(config, receiver, async {
+    let task = tokio::spawn(dns::run(config, resolver, receiver, async {
         let _ = stopped.await;
     }));
     Running { address, view, stop, task }

@@ -112,9 +112,9 @@ impl Node {
         doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
         let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
         doors.start("ingress status", telling);
-        let upstreams = upstreams(udp.local_addr()?);
-        let zone = dns::Config { udp: vec![udp], tcp: vec![tcp], authority: dns::Authority::default(), upstreams };
-        doors.start("DNS server", dns::run(zone, view.clone(), doors.stopping()));
+        let resolver = dns::Resolver::new(dns::Authority::default(), asked(udp.local_addr()?), &view.borrow())?;
+        let names = dns::Config { udp: vec![udp], tcp: vec![tcp] };
+        doors.start("DNS server", dns::run(names, resolver, view.clone(), doors.stopping()));
         let agent = agent::Config { addresses: vec![own_address()], ..agent::Config::new(name, data.path()) };
         running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
         Ok(Self { addresses, doors, agent: running })
@@ -140,17 +140,10 @@ async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
 }
 
-/// Whom the machine itself asks for names (resolv.conf), but for this program.
-fn upstreams(own: SocketAddr) -> Vec<SocketAddr> {
+/// Whom the machine itself asks for names, but for this program.
+fn asked(own: SocketAddr) -> dns::Machine {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    nameservers(&text).map(|ip| SocketAddr::new(ip, 53)).filter(|server| *server != own).collect()
-}
-
-fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
-    text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next())??.parse().ok()
-    })
+    dns::Machine::read(&text, &[own])
 }
 
 /// UDP and TCP on one port, which for port 0 takes some luck and a few tries.
@@ -204,13 +197,6 @@ pub(crate) fn own_address() -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_machine_tells_whom_it_asks() {
-        let text = "# a comment\nsearch home\nnameserver 192.0.2.53\nnameserver ::1\nnameserver\noptions ndots:1\n";
-        let found: Vec<String> = nameservers(text).map(|ip| ip.to_string()).collect();
-        assert_eq!(found, ["192.0.2.53", "::1"]);
-    }
 
     #[test]
     fn a_node_has_a_name_that_dns_could_have() {

@@ -1,0 +1,219 @@
+//! Names looked up in process, as a pod would look them up.
+//!
+//! The resolver holds the zone that was published last and the cache of what the rest of the world said; the server answers
+//! out of the same two. A pod's question about the cluster is a look into a table, with no socket and no wire between.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RData, RecordType};
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use state::Snapshot;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::ask::{Ask, Server};
+use crate::forward::Forwarder;
+use crate::machine::Machine;
+use crate::reply::{self, Reply};
+use crate::zone::{self, Zone};
+use crate::{Authority, Error};
+
+/// Servers that pods have chosen themselves, each with a cache; beyond this the others are forgotten.
+const CHOSEN_MAX: usize = 64;
+/// The least time between two zones: answers may be cached for a thousand times as long.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What looks up names: for the pods in this process, and for the DNS server.
+#[derive(Clone)]
+pub struct Resolver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    authority: Authority,
+    machine: Machine,
+    zone: ArcSwap<Zone>,
+    forwarder: Option<Forwarder>,
+    /// By server, for pods that choose their own.
+    chosen: Mutex<HashMap<IpAddr, Forwarder>>,
+}
+
+/// Why a name has no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No server could know it.
+    #[error("{name:?} is not a name")]
+    Invalid {
+        /// What was asked for.
+        name: String,
+    },
+    /// All who could know it say that it has none.
+    #[error("{name} has no address")]
+    NoAddress {
+        /// What was asked for.
+        name: String,
+    },
+    /// Nobody who could know it answered; later somebody may.
+    #[error("nobody could say the address of {name}")]
+    Failed {
+        /// What was asked for.
+        name: String,
+    },
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    /// Looks names up in the zone of `view`, and for the rest asks whom the machine asks.
+    pub fn new(authority: Authority, machine: Machine, view: &Snapshot) -> Result<Self, Error> {
+        let zone = ArcSwap::from_pointee(Zone::new(&authority, view)?);
+        let forwarder = Forwarder::new(&machine.servers).map_err(Error::Upstreams)?;
+        let inner = Inner { authority, machine, zone, forwarder, chosen: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Keeps the zone that of the latest snapshot, for as long as it is polled.
+    pub async fn follow(&self, mut view: watch::Receiver<Snapshot>) -> Error {
+        let mut seen = view.borrow_and_update().clone();
+        loop {
+            match Zone::new(&self.inner.authority, &seen) {
+                Ok(next) => self.inner.zone.store(Arc::new(next)),
+                Err(error) => return error,
+            }
+            sleep(PAUSE).await;
+            seen = match next(&mut view, seen).await {
+                Some(next) => next,
+                // Nobody publishes any more; what was last true is still the best answer.
+                None => std::future::pending().await,
+            };
+        }
+    }
+
+    /// How `pod`, which has these addresses, looks up names on this machine.
+    pub fn ask_for(&self, pod: &Pod, addresses: &[IpAddr]) -> Ask {
+        let Authority { domain, nameservers, .. } = &self.inner.authority;
+        Ask::for_pod(pod, addresses, domain, nameservers, &self.inner.machine)
+    }
+
+    /// The addresses of a name, as the asker completes it: those of version 4 first. It needs tokio to be polled.
+    pub fn lookup(
+        &self,
+        name: &str,
+        ask: &Ask,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, LookupError>> + Send + use<> {
+        let known = ask.known(name);
+        let candidates = ask.candidates(name);
+        let (servers, patience) = (ask.servers.clone(), ask.patience);
+        let (this, name) = (self.clone(), name.to_owned());
+        async move {
+            if !known.is_empty() {
+                return Ok(known);
+            }
+            let mut is_sure = true;
+            for candidate in candidates? {
+                match this.addresses(&candidate, &servers, patience).await {
+                    Some(addresses) if addresses.is_empty() => {}
+                    Some(addresses) => return Ok(addresses),
+                    None => is_sure = false,
+                }
+            }
+            Err(if is_sure { LookupError::NoAddress { name } } else { LookupError::Failed { name } })
+        }
+    }
+
+    /// What the first server that answers says about a whole name. None: nobody does.
+    async fn addresses(&self, name: &Name, servers: &[Server], patience: Duration) -> Option<Vec<IpAddr>> {
+        for server in servers {
+            let both = async {
+                let (v4, v6) = (self.ask(*server, name, RecordType::A), self.ask(*server, name, RecordType::AAAA));
+                tokio::join!(v4, v6)
+            };
+            let Ok((v4, v6)) = timeout(patience, both).await else { continue };
+            let addresses: Vec<IpAddr> = v4.answers.iter().chain(&v6.answers).filter_map(address).collect();
+            let is_answered = |reply: &Reply| matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
+            if !addresses.is_empty() || (is_answered(&v4) && is_answered(&v6)) {
+                return Some(addresses);
+            }
+        }
+        None
+    }
+
+    async fn ask(&self, server: Server, name: &Name, wanted: RecordType) -> Reply {
+        match server {
+            Server::Cluster => self.reply(name, wanted, true).await,
+            Server::Machine => reply::from_outside(self.inner.forwarder.as_ref(), name, wanted).await,
+            Server::At(address) => reply::from_outside(self.chosen(address).as_ref(), name, wanted).await,
+        }
+    }
+
+    /// What the cluster's server says; `is_recursive`: the rest of the world is asked as well.
+    pub(crate) async fn reply(&self, name: &Name, wanted: RecordType, is_recursive: bool) -> Reply {
+        let forwarder = self.inner.forwarder.as_ref().filter(|_| is_recursive);
+        reply::reply(&self.inner.zone.load_full(), forwarder, name, wanted).await
+    }
+
+    /// Whether anybody is asked about the rest of the world.
+    pub(crate) fn is_recursive(&self) -> bool {
+        self.inner.forwarder.is_some()
+    }
+
+    /// The way to a server that a pod chose. None: pods have no way there through the node, be it the node itself or
+    /// an address that only the pod network knows.
+    fn chosen(&self, address: IpAddr) -> Option<Forwarder> {
+        let is_own = self.inner.authority.networks.iter().any(|network| network.contains(&address));
+        if is_own || !is_reachable(address) {
+            return None;
+        }
+        let mut chosen = self.inner.chosen.lock();
+        if !chosen.contains_key(&address) && chosen.len() >= CHOSEN_MAX {
+            chosen.clear();
+        }
+        if let Some(known) = chosen.get(&address) {
+            return Some(known.clone());
+        }
+        let forwarder = Forwarder::new(&[SocketAddr::new(address, 53)]).ok().flatten()?;
+        chosen.insert(address, forwarder.clone());
+        Some(forwarder)
+    }
+}
+
+/// The next snapshot in which something is different that zones are made of. None: there will be none.
+async fn next(view: &mut watch::Receiver<Snapshot>, seen: Snapshot) -> Option<Snapshot> {
+    loop {
+        view.changed().await.ok()?;
+        let now = view.borrow_and_update().clone();
+        if !zone::SOURCES.iter().all(|kind| now.agrees(&seen, *kind)) {
+            return Some(now);
+        }
+    }
+}
+
+/// Whether an address is one that pods may ask, however it is written.
+fn is_reachable(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            !(v4.octets()[0] == 0 || v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast())
+        }
+        IpAddr::V6(v6) => {
+            let is_compatible = matches!(v6.segments(), [0, 0, 0, 0, 0, 0, _, _]);
+            !(is_compatible || v6.is_unicast_link_local() || v6.is_multicast())
+        }
+    }
+}
+
+fn address(record: &hickory_proto::rr::Record) -> Option<IpAddr> {
+    match &record.data {
+        RData::A(v4) => Some(v4.0.into()),
+        RData::AAAA(v6) => Some(v6.0.into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
