@@ -16,6 +16,7 @@ mod latest;
 mod message;
 pub mod names;
 mod outbound;
+pub mod policy;
 mod services;
 #[cfg(test)]
 mod world;
@@ -25,4 +26,5 @@ pub use fault::{Fault, Refused};
 pub use latest::{Latest, published};
 pub use message::{Body, BoxError, Handler, Hops, Request, Response, call, empty, full, handler, text};
 pub use outbound::{Config, EgressPolicy, From, Outbound, Reach};
+pub use policy::{Policy, PolicyTable};
 pub use services::{Endpoint, Member, Port, PortRef, Service, ServiceKind, ServiceTable, Services, services};

@@ -21,6 +21,7 @@ mod egress;
 mod guard;
 
 pub use guard::EgressPolicy;
+pub(crate) use guard::plain;
 
 /// What requests from pods are subject to.
 #[derive(Clone, Debug)]

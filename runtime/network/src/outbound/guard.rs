@@ -46,7 +46,7 @@ fn covers(listener: IpAddr, ip: IpAddr) -> bool {
 }
 
 /// The address itself, whatever IPv6 clothes an IPv4 address wears: mapped, compatible, translated or 6to4.
-fn plain(ip: IpAddr) -> IpAddr {
+pub(crate) fn plain(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip.to_canonical() else { return ip.to_canonical() };
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
     match v6.segments() {
