@@ -93,15 +93,12 @@ impl Node {
         let mut doors = Running::new();
         let mut running = Running::new();
 
-        let fabric = network::Fabric::new();
         let services = network::services(view.clone());
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
         let egress = network::EgressPolicy { denied_sockets: vec![api], ..network::EgressPolicy::default() };
-        let outbound = network::Outbound::new(
-            fabric.clone(),
-            services.clone(),
-            network::Config { egress, ..network::Config::default() },
-        );
+        let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
+        let fabric = network::Fabric::over(services.clone(), reach.clone());
+        let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 
         let mut hosting = host::Config::new(data.join("cache"));
         hosting.compiler = std::env::current_exe().ok();

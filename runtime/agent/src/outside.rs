@@ -33,8 +33,8 @@ pub(crate) struct Front {
 // === impl PodOutside ===
 
 impl PodOutside {
-    pub(crate) fn new(outbound: Outbound, namespace: &str, address: IpAddr, on_host_network: bool) -> Self {
-        let mut from = network::From::pod(namespace, address);
+    pub(crate) fn new(outbound: Outbound, namespace: &str, pod: &str, address: IpAddr, on_host_network: bool) -> Self {
+        let mut from = network::From::pod(namespace, pod, address);
         if on_host_network {
             from.reach = network::Reach::Node;
         }

@@ -30,7 +30,7 @@ pub(crate) async fn ask(
             http(get, container, address, fabric).await
         } else if let Some(socket) = &probe.tcp_socket {
             match port(&socket.port, container) {
-                Some(port) => tcp(SocketAddr::new(address, port), fabric),
+                Some(port) => tcp(SocketAddr::new(address, port), fabric).await,
                 None => Outcome::Failed(format!("the container has no port {}", word(&socket.port))),
             }
         } else if let Some(grpc) = &probe.grpc {
@@ -80,17 +80,17 @@ async fn http(get: &HTTPGetAction, container: &Container, address: IpAddr, fabri
             _ => return Outcome::Failed(format!("{} is not a header", wanted.name)),
         };
     }
-    match fabric.send(target, request).await {
+    match fabric.send(&fabric.node(), target, request).await {
         Err(fault) => Outcome::Failed(format!("Get \"{url}\": {}", refused(target, &fault))),
         Ok(response) if (200..400).contains(&response.status().as_u16()) => Outcome::Passed,
         Ok(response) => Outcome::Failed(format!("HTTP probe failed with statuscode: {}", response.status().as_u16())),
     }
 }
 
-fn tcp(target: SocketAddr, fabric: &Fabric) -> Outcome {
-    match fabric.dial(target) {
-        Some(_) => Outcome::Passed,
-        None => Outcome::Failed(refused(target, &Fault::Unreachable(target))),
+async fn tcp(target: SocketAddr, fabric: &Fabric) -> Outcome {
+    match fabric.connect(&fabric.node(), target).await {
+        Ok(_) => Outcome::Passed,
+        Err(error) => Outcome::Failed(refused(target, &error.into())),
     }
 }
 
@@ -115,7 +115,7 @@ async fn grpc_health(target: SocketAddr, service: &str, fabric: &Fabric) -> Outc
         .header(header::TE, "trailers")
         .body(full(Bytes::from(frame)));
     let Ok(request) = request else { return Outcome::Failed("the request could not be made".to_owned()) };
-    let response = match fabric.send(target, request).await {
+    let response = match fabric.send(&fabric.node(), target, request).await {
         Ok(response) => response,
         Err(fault) => return Outcome::Failed(refused(target, &fault)),
     };

@@ -51,7 +51,7 @@ async fn fabric() {
         floor.push(started.elapsed() / CALLS);
         let started = Instant::now();
         for _ in 0..CALLS {
-            fabric.send(POD, http::Request::new(empty())).await.expect("an answer");
+            fabric.send(&network::Origin::Ingress, POD, http::Request::new(empty())).await.expect("an answer");
         }
         ours.push(started.elapsed() / CALLS);
     }

@@ -83,7 +83,7 @@ impl Edge {
         let limit = self.response_timeout;
         let answer = async {
             let port = service.port(named.port.as_ref())?;
-            service.send(port, |address| self.fabric.dial(address), request).await
+            service.send(port, |address| self.fabric.dial(&network::Origin::Ingress, address), request).await
         };
         let mut response = match timeout(limit, answer).await {
             Ok(answer) => answer.map_err(|fault| Refusal::from_fault(&fault, backend))?,

@@ -19,7 +19,7 @@ use crate::{Body, BoxError, Endpoint, Fault, Handler, Request, Response, call};
 
 /// How many endpoints a request is offered to. Two cover an endpoint that has just gone, the third a roll-out; more would
 /// only make everybody wait when everything is down.
-const ATTEMPTS_MAX: usize = 3;
+pub(crate) const ATTEMPTS_MAX: usize = 3;
 
 /// How many requests are under way to one address, over all ports and services.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ pub fn pick<'a>(endpoints: &'a [Endpoint], tried: &[SocketAddr], dice: u64) -> O
 /// Has `request` answered by one of `endpoints`; `dial` says who answers at an address. `None`: there is no endpoint.
 pub async fn send(
     endpoints: &[Endpoint],
-    dial: impl Fn(SocketAddr) -> Option<Handler>,
+    dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
     mut request: Request,
 ) -> Option<Result<Response, Fault>> {
     let mut tried = Vec::new();
@@ -64,9 +64,13 @@ pub async fn send(
     while tried.len() < ATTEMPTS_MAX {
         let Some(endpoint) = pick(endpoints, &tried, draw()) else { break };
         tried.push(endpoint.address);
-        let Some(handler) = dial(endpoint.address) else {
-            fault = Some(Fault::Unreachable(endpoint.address));
-            continue;
+        let handler = match dial(endpoint.address) {
+            Ok(handler) => handler,
+            Err(unreachable @ Fault::Unreachable(_)) => {
+                fault = Some(unreachable);
+                continue;
+            }
+            Err(other) => return Some(Err(other)),
         };
         let in_flight = endpoint.load.enter();
         match call(handler, request).await {

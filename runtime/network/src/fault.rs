@@ -16,7 +16,7 @@ pub enum Fault {
     Unreachable(SocketAddr),
     /// The handler did not begin with the request, and gives it back for another to try.
     #[error("{}", .0.reason)]
-    Refused(Box<Refused>),
+    Refused(Box<GivenBack>),
     /// The service has no endpoint that is ready.
     #[error("{service} has no endpoint that is ready")]
     NoEndpoint {
@@ -56,7 +56,7 @@ pub enum Fault {
 
 /// A request that its handler gives back untouched, and why.
 #[derive(Debug)]
-pub struct Refused {
+pub struct GivenBack {
     reason: &'static str,
     // A request may be sent to another thread but not shared; a fault may be shared, as errors are.
     request: Mutex<Request>,
@@ -67,7 +67,7 @@ pub struct Refused {
 impl Fault {
     /// `request` was not begun with, for `reason`; another endpoint may have it.
     pub fn refused(request: Request, reason: &'static str) -> Self {
-        Self::Refused(Box::new(Refused { reason, request: Mutex::new(request) }))
+        Self::Refused(Box::new(GivenBack { reason, request: Mutex::new(request) }))
     }
 
     /// What an HTTP client is told.
@@ -85,9 +85,9 @@ impl Fault {
     }
 }
 
-// === impl Refused ===
+// === impl GivenBack ===
 
-impl Refused {
+impl GivenBack {
     /// The request, as it was.
     pub fn into_request(self) -> Request {
         self.request.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -15,16 +15,24 @@ mod fault;
 mod latest;
 mod message;
 pub mod names;
+mod origin;
 mod outbound;
 pub mod policy;
+mod refused;
+mod remote;
 mod services;
+mod stream;
 #[cfg(test)]
 mod world;
 
-pub use fabric::{Binding, Fabric};
-pub use fault::{Fault, Refused};
+pub use fabric::{Attachment, Binding, Citizen, Datagrams, Fabric, Listener, Socket};
+pub use fault::{Fault, GivenBack};
 pub use latest::{Latest, published};
 pub use message::{Body, BoxError, Handler, Hops, Request, Response, call, empty, full, handler, text};
+pub use origin::Origin;
 pub use outbound::{Config, EgressPolicy, From, Outbound, Reach};
 pub use policy::{Policy, PolicyTable};
+pub use refused::{BindError, Refused};
+pub use remote::Remote;
 pub use services::{Endpoint, Member, Port, PortRef, Service, ServiceKind, ServiceTable, Services, services};
+pub use stream::{Reader, Stream, Writer, carry};

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::names::{self, Meaning};
 use crate::services::PortRef;
-use crate::{Fabric, Fault, Handler, Hops, Request, Response, Service, ServiceKind, Services, call};
+use crate::{Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, Services, call};
 
 mod egress;
 mod guard;
@@ -26,6 +26,8 @@ pub(crate) use guard::plain;
 /// What requests from pods are subject to.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The name of this node.
+    pub node: Arc<str>,
     /// What the cluster's names end in.
     pub domain: String,
     /// The addresses of pods and services; they are never looked for outside the fabric.
@@ -45,6 +47,8 @@ pub struct Config {
 pub struct From {
     /// Its namespace: what short names are relative to.
     pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
     /// Its address: what its loopback stands for.
     pub address: IpAddr,
     /// What it may reach.
@@ -144,29 +148,25 @@ impl Shared {
         let ip = address.ip();
         if ip.is_loopback() || ip.is_unspecified() {
             let own = SocketAddr::new(from.address, address.port());
-            return match (self.fabric.dial(own), from.reach) {
-                (Some(handler), _) => call(handler, request).await,
-                (None, Reach::Node) => self.egress.send(Reach::Node, request).await,
-                (None, Reach::Pod) => Err(Fault::Unreachable(address)),
+            return match (self.fabric.dial(&from.origin(), own), from.reach) {
+                (Err(Fault::Unreachable(_)), Reach::Node) => self.egress.send(Reach::Node, request).await,
+                (Err(Fault::Unreachable(_)), Reach::Pod) => Err(Fault::Unreachable(address)),
+                (handler, _) => call(handler?, request).await,
             };
         }
         let service = self.services.load().at(ip).cloned();
         match service {
             Some(service) => self.send_to_service(from, &service, address.port(), request).await,
-            None => match self.dial(from, address) {
-                Some(handler) => call(handler, request).await,
-                None => Err(Fault::Unreachable(address)),
-            },
+            None => call(self.dial(from, address)?, request).await,
         }
     }
 
     /// Who answers at an address: a pod of this node, or for an address outside the cluster the way out.
-    fn dial(&self, from: &From, address: SocketAddr) -> Option<Handler> {
-        let is_inside = || self.config.cluster.iter().any(|net| net.contains(&address.ip()));
-        match self.fabric.dial(address) {
-            Some(handler) => Some(handler),
-            None if is_inside() => None,
-            None => Some(self.egress.handler(from.reach, address)),
+    fn dial(&self, from: &From, address: SocketAddr) -> Result<Handler, Fault> {
+        let is_outside = || !self.config.cluster.iter().any(|net| net.contains(&address.ip()));
+        match self.fabric.dial(&from.origin(), address) {
+            Err(Fault::Unreachable(_)) if is_outside() => Ok(self.egress.handler(from.reach, address)),
+            dialled => dialled,
         }
     }
 }
@@ -233,8 +233,12 @@ fn set_authority(request: &mut Request, scheme: Scheme, authority: Authority) ->
 
 impl From {
     /// An ordinary pod.
-    pub fn pod(namespace: impl Into<Arc<str>>, address: IpAddr) -> Self {
-        Self { namespace: namespace.into(), address, reach: Reach::Pod }
+    pub fn pod(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>, address: IpAddr) -> Self {
+        Self { namespace: namespace.into(), name: name.into(), address, reach: Reach::Pod }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Pod { namespace: self.namespace.clone(), name: self.name.clone(), address: self.address }
     }
 }
 
@@ -244,6 +248,7 @@ impl Default for Config {
     fn default() -> Self {
         let net = |text: &str| text.parse().expect("a network written here");
         Self {
+            node: "".into(),
             domain: "cluster.local".into(),
             cluster: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
             egress: EgressPolicy::default(),

@@ -151,11 +151,16 @@ impl Service {
         self.ports.iter().find(is_wanted).ok_or_else(missing)
     }
 
+    /// The UDP port of this number.
+    pub fn datagram_port(&self, number: u16) -> Option<&Port> {
+        self.ports.iter().find(|port| port.protocol == Protocol::Udp && port.number == number)
+    }
+
     /// Has `request` answered at `port` by one of its endpoints; `dial` says who answers at an address.
     pub async fn send(
         &self,
         port: &Port,
-        dial: impl Fn(SocketAddr) -> Option<Handler>,
+        dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
         request: Request,
     ) -> Result<Response, Fault> {
         let nobody = || Fault::NoEndpoint { service: format!("{self}:{}", port.number) };
@@ -166,7 +171,7 @@ impl Service {
     pub async fn send_to_member(
         &self,
         number: u16,
-        dial: impl Fn(SocketAddr) -> Option<Handler>,
+        dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
         request: Request,
     ) -> Result<Response, Fault> {
         let at =

@@ -34,7 +34,7 @@ pub(super) async fn proxy(State(context): State<Arc<Context>>, request: Request)
     };
     match onward(request, address, path) {
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-        Ok(request) => match context.fabric.send(address, request).await {
+        Ok(request) => match context.fabric.send(&context.fabric.node(), address, request).await {
             Ok(response) => response.map(Body::new).into_response(),
             Err(fault) => (fault.status(), told(address, &fault)).into_response(),
         },

@@ -79,7 +79,7 @@ impl Worker {
             ..Spec::default()
         };
         let outbound = self.context.outbound.clone();
-        let outside = Arc::new(PodOutside::new(outbound, &namespace, address, self.is_on_host_network()));
+        let outside = Arc::new(PodOutside::new(outbound, &namespace, &name, address, self.is_on_host_network()));
         let engine = match workload.kind() {
             host::WorkloadKind::Server(_) => {
                 let server =

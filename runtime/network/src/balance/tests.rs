@@ -55,7 +55,10 @@ async fn check(behaviours: &'static str, expected: &str) {
         let number = endpoints.iter().position(|one| one.address == at).expect("one of ours");
         let behaviour = behaviours.as_bytes()[number];
         let asked = asked.clone();
-        (behaviour != b'-').then(|| {
+        if behaviour == b'-' {
+            return Err(Fault::Unreachable(at));
+        }
+        let answering = {
             handler(move |request| {
                 *asked.lock().expect("nobody panicked") += 1;
                 async move {
@@ -66,7 +69,8 @@ async fn check(behaviours: &'static str, expected: &str) {
                     }
                 }
             })
-        })
+        };
+        Ok(answering)
     };
     let told = match send(&endpoints, dial, Request::new(empty())).await {
         None => "no endpoint",
@@ -97,7 +101,7 @@ async fn a_request_that_nobody_began_with_goes_to_another() {
 #[tokio::test]
 async fn a_request_is_under_way_until_its_body_ends() {
     let endpoints = endpoints(&[0]);
-    let dial = |_| Some(handler(|_| async { Ok(Response::new(full("a body"))) }));
+    let dial = |_| Ok(handler(|_| async { Ok(Response::new(full("a body"))) }));
     let response = send(&endpoints, dial, Request::new(empty())).await.expect("an endpoint").expect("an answer");
     assert_eq!(endpoints[0].load.in_flight(), 1);
     let body = response.into_body().collect().await.expect("whole").to_bytes();

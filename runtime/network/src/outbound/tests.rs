@@ -48,7 +48,7 @@ fn node(config: Config) -> Node {
 }
 
 async fn ask(node: &Node, namespace: &str, reach: Reach, uri: &str) -> Result<String, Fault> {
-    let from = From { reach, ..From::pod(namespace, [10, 42, 0, 9].into()) };
+    let from = From { reach, ..From::pod(namespace, "asking", [10, 42, 0, 9].into()) };
     let request = http::Request::get(uri).body(empty()).expect("a request");
     let response = node.outbound.send(from, request).await?;
     let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -101,7 +101,7 @@ async fn a_circle_of_pods_ends() {
     let node = node(Config::default());
     let mut request = http::Request::get("http://web").body(empty()).expect("a request");
     request.extensions_mut().insert(Hops(32));
-    let answer = node.outbound.send(From::pod("default", [10, 42, 0, 9].into()), request).await;
+    let answer = node.outbound.send(From::pod("default", "asking", [10, 42, 0, 9].into()), request).await;
     assert!(matches!(answer, Err(Fault::TooManyHops(32))));
 }
 
@@ -119,7 +119,7 @@ async fn the_next_pod_is_told_how_many_came_before() {
     );
     let outbound = Outbound::new(fabric, Latest::fixed(ServiceTable::default()), Config::default());
     let request = http::Request::get("http://10.42.0.2").body(empty()).expect("a request");
-    outbound.send(From::pod("default", [10, 42, 0, 9].into()), request).await.expect("an answer");
+    outbound.send(From::pod("default", "asking", [10, 42, 0, 9].into()), request).await.expect("an answer");
     assert_eq!(*seen.lock().expect("nobody panicked"), Some(Hops(1)));
 }
 
