@@ -2,9 +2,13 @@
 //!
 //! Both say the same of the same pods: which can be reached, at which port, and whether they are ready, serving or on their
 //! way out. An endpoint stays in the slice it is in, so that a change of one pod rewrites one slice.
+//!
+//! A service without a selector is kept by hand: what its Endpoints object tells is told in slices too, and slices that
+//! somebody else keeps are left alone.
 
 mod addresses;
 mod legacy;
+mod mirror;
 mod ports;
 mod slices;
 
@@ -55,18 +59,20 @@ impl Controller for Endpoints {
         if spec.type_.as_deref() == Some("ExternalName") {
             return without_service(key, view);
         }
-        // Whoever leaves the selector out keeps the endpoints by hand.
-        let Some(selector) = selector(spec) else { return Plan::nothing() };
+        let Some(selector) = selector(spec) else { return mirror::plan(key, view, look) };
         let backends = addresses::backends(object, spec, selector, view);
-        let slices: Plan = slices::plan(object, spec, &backends, view, look).into_iter().collect();
+        let of_pods = slices::Keeping::of_service(object, spec).plan(&backends, view, look);
+        // It may have been kept by hand before it had a selector.
+        let by_hand = slices::without(key, mirror::CONTROLLER, view);
+        let slices: Plan = of_pods.into_iter().chain(by_hand).collect();
         slices.also(legacy::plan(object, spec, &backends, view, look))
     }
 }
 
 /// Nothing is told of a service that is gone, or that is a name for something outside.
 fn without_service(key: &Key, view: &Snapshot) -> Plan {
-    let slices: Plan = slices::without_service(key, view).into_iter().collect();
-    slices.also(legacy::without_service(key, view))
+    let slices = [slices::CONTROLLER, mirror::CONTROLLER].into_iter().flat_map(|by| slices::without(key, by, view));
+    slices.collect::<Plan>().also(legacy::without_service(key, view))
 }
 
 /// The services that select the pod, as it was or as it is.

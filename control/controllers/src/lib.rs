@@ -17,6 +17,7 @@ mod edit;
 mod endpoints;
 mod event_expiry;
 mod garbage_collection;
+mod load_balancer;
 mod look;
 mod namespace;
 mod node_lifecycle;
@@ -74,6 +75,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(replica_set::ReplicaSets),
         Box::new(scheduling::Scheduling),
         Box::new(endpoints::Endpoints),
+        Box::new(load_balancer::LoadBalancers),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
         Box::new(pod_cidr::PodCidrs),
         Box::new(taint_eviction::TaintEviction),

@@ -66,8 +66,8 @@ impl Resource for EndpointSlices {
                 let path = format!("{path}[{at}]");
                 match slice.address_type.as_str() {
                     "FQDN" => rules::dns_name(&path, address, causes),
-                    "IPv4" => rules::ipv4(&path, address, causes),
-                    _ => rules::ip(&path, address, causes),
+                    "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => rules::ipv4(&path, address, causes),
+                    _ => rules::endpoint_ip(&path, address, causes),
                 }
             }
         }

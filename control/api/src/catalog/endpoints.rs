@@ -58,7 +58,7 @@ fn validate_subset(path: &str, subset: &EndpointSubset, causes: &mut Causes) {
     let ready = ready.enumerate().map(|(at, address)| (format!("{path}.addresses[{at}].ip"), address));
     let unready = unready.enumerate().map(|(at, address)| (format!("{path}.notReadyAddresses[{at}].ip"), address));
     for (path, address) in ready.chain(unready) {
-        rules::ip(&path, &address.ip, causes);
+        rules::endpoint_ip(&path, &address.ip, causes);
     }
     let ports = subset.ports.as_deref().unwrap_or_default();
     for (at, port) in ports.iter().enumerate() {

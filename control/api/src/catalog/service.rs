@@ -217,7 +217,7 @@ fn validate_spec(spec: &ServiceSpec, causes: &mut Causes) {
         }
     }
     for (index, address) in spec.external_ips.iter().flatten().enumerate() {
-        rules::ip(&format!("spec.externalIPs[{index}]"), address, causes);
+        rules::endpoint_ip(&format!("spec.externalIPs[{index}]"), address, causes);
     }
     if let Some(selector) = &spec.selector {
         rules::labels("spec.selector", selector, causes);
@@ -232,6 +232,11 @@ fn validate_spec(spec: &ServiceSpec, causes: &mut Causes) {
         } else {
             causes.invalid("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
         }
+    }
+    if let Some(distribution) = &spec.traffic_distribution
+        && distribution != "PreferClose"
+    {
+        causes.unsupported("spec.trafficDistribution", distribution, &["PreferClose"]);
     }
     validate_ports(ports, kind, causes);
 }

@@ -61,9 +61,62 @@ pub fn ipv4(path: &str, address: &str, causes: &mut Causes) {
     }
 }
 
+/// An address that may stand behind a service: somebody's on the network, not the node's own nor the link's.
+pub fn endpoint_ip(path: &str, address: &str, causes: &mut Causes) {
+    let Ok(parsed) = address.parse::<IpAddr>() else {
+        ip(path, address, causes);
+        return;
+    };
+    let canonical = parsed.to_canonical();
+    let (link_local, multicast) = match canonical {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] == 0xff02),
+    };
+    let problems = [
+        (canonical.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (canonical.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    for (_, problem) in problems.iter().filter(|(is_so, _)| *is_so) {
+        causes.invalid(path, address, problem);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_somebody_on_the_network() {
+        let problems = |address: &str| {
+            let mut causes = Causes::default();
+            endpoint_ip("ip", address, &mut causes);
+            causes.into_inner().len()
+        };
+        for good in ["10.42.0.2", "192.168.1.9", "203.0.113.7", "2001:db8::1"] {
+            assert_eq!(problems(good), 0, "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "0.0.0.0",
+            "::",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "0x7f.1",
+            "2130706433",
+            "127.1",
+        ] {
+            assert_eq!(problems(bad), 1, "{bad}");
+        }
+    }
 
     #[test]
     fn keys_are_file_names() {

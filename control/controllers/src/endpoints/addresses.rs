@@ -1,4 +1,4 @@
-//! The pods behind a service, as far as endpoints tell of them.
+//! Who is behind a service, as far as endpoints tell of them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::pods;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// A pod behind a service.
+/// An address behind a service: a pod's, or one that was written by hand.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Backend {
     pub(super) address: String,
@@ -23,7 +23,24 @@ pub(super) struct Backend {
     pub(super) hostname: Option<String>,
     pub(super) node: Option<String>,
     pub(super) zone: Option<String>,
-    pub(super) target: ObjectReference,
+    /// The zone whose clients should come here, where traffic is to stay near.
+    pub(super) near: Option<String>,
+    pub(super) target: Option<ObjectReference>,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// What stays the same as long as it is the same one: the pod's uid, or else the address.
+    pub(super) fn identity(&self) -> &str {
+        let uid = self.target.as_ref().and_then(|target| target.uid.as_deref());
+        uid.unwrap_or(&self.address)
+    }
+
+    /// The kind of address, as slices name it.
+    pub(super) fn address_type(&self) -> &'static str {
+        if self.address.contains(':') { "IPv6" } else { "IPv4" }
+    }
 }
 
 /// The selected pods that have an address and have not ended, by address.
@@ -36,7 +53,7 @@ pub(super) fn backends(
     let selected =
         view.list_in(kinds::POD, service.key().namespace()).filter(|pod| has_all(&pod.meta().labels, selector));
     let mut backends: Vec<Backend> = selected.filter_map(|pod| backend(service, spec, pod, view)).collect();
-    backends.sort_by(|a, b| (&a.address, &a.target.uid).cmp(&(&b.address, &b.target.uid)));
+    backends.sort_by(|a, b| (&a.address, a.identity()).cmp(&(&b.address, b.identity())));
     backends
 }
 
@@ -48,21 +65,24 @@ fn backend(service: &Object, spec: &ServiceSpec, object: &Object, view: &Snapsho
     let node = pods::node(&pod).map(str::to_owned);
     let zone = node.as_ref().and_then(|node| view.get(&kinds::NODE.cluster_key(node)));
     let zone = zone.and_then(|node| node.meta().labels.get(ZONE)).cloned();
+    let ready = spec.publish_not_ready_addresses == Some(true) || (serving && !terminating);
+    let stays_near = ready && spec.traffic_distribution.as_deref() == Some("PreferClose");
     Some(Backend {
         ports: ports::resolve(spec, &pod),
-        ready: spec.publish_not_ready_addresses == Some(true) || (serving && !terminating),
+        ready,
         serving,
         terminating,
         hostname: hostname(service, &pod),
         node,
+        near: zone.clone().filter(|_| stays_near),
         zone,
-        target: ObjectReference {
+        target: Some(ObjectReference {
             kind: Some("Pod".into()),
             namespace: Some(object.key().namespace().into()),
             name: Some(object.key().name().into()),
             uid: Some(object.meta().uid.to_string()),
             ..ObjectReference::default()
-        },
+        }),
         address,
     })
 }

@@ -14,8 +14,8 @@ use crate::Look;
 use crate::created::created;
 use crate::edit::replaced;
 
-const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
-const CONTROLLER: &str = "endpoint-controller";
+pub(super) const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+pub(super) const CONTROLLER: &str = "endpoint-controller";
 
 /// What must change for the object to tell of the backends.
 pub(super) fn plan(service: &Object, spec: &ServiceSpec, backends: &[Backend], view: &Snapshot, look: Look) -> Txn {
@@ -73,7 +73,7 @@ fn address(backend: &Backend) -> EndpointAddress {
         ip: backend.address.clone(),
         hostname: backend.hostname.clone(),
         node_name: backend.node.clone(),
-        target_ref: Some(backend.target.clone()),
+        target_ref: backend.target.clone(),
     }
 }
 

@@ -82,3 +82,89 @@ fn what_is_told_of_a_service_goes_with_it() {
     let slice = object(kinds::ENDPOINT_SLICE, "default/web-x", json!({"metadata": {"labels": labels}}));
     check(&Endpoints, &[slice], service().key(), &[], &["-EndpointSlice web-x"]);
 }
+
+fn by_hand(endpoints: serde_json::Value) -> [Object; 2] {
+    let ports = json!([{"port": 5432}]);
+    let service = object(kinds::SERVICE, "default/db", json!({"spec": {"clusterIP": "10.43.0.8", "ports": ports}}));
+    [service, object(kinds::ENDPOINTS, "default/db", endpoints)]
+}
+
+#[test]
+fn endpoints_kept_by_hand_are_told_in_slices_too() {
+    let subsets = json!([{"addresses": [{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}], "notReadyAddresses": [{"ip": "192.0.2.8"}],
+        "ports": [{"port": 5432}]}]);
+    let world = by_hand(json!({"metadata": {"annotations": {"a": "b"}}, "subsets": subsets}));
+    let after = check(
+        &Endpoints,
+        &world,
+        world[0].key(),
+        &["/addressType", "/endpoints/0/addresses", "/endpoints/1/conditions/ready", "/ports/0/port"],
+        &[
+            "+EndpointSlice db-nv42p \"IPv4\" [\"192.0.2.7\"] false 5432",
+            "+EndpointSlice db-qg2nw \"IPv6\" [\"2001:db8::7\"] 5432",
+        ],
+    );
+    assert_eq!(tree(&after, kinds::ENDPOINT_SLICE)["metadata"]["annotations"], json!({"a": "b"}));
+    let again = Endpoints.reconcile(world[0].key(), &after, Look { now: crate::notation::noon(), seed: 2 });
+    assert!(again.txns.is_empty(), "planning again changes nothing");
+}
+
+#[test]
+fn what_is_not_to_be_mirrored_is_not() {
+    let subsets = json!([{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 5432}]}]);
+    let skip = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    let world = by_hand(json!({"metadata": {"labels": skip}, "subsets": subsets}));
+    check(&Endpoints, &world, world[0].key(), &[], &[]);
+}
+
+#[test]
+fn slices_kept_by_hand_are_left_alone() {
+    let labels = json!({"kubernetes.io/service-name": "db"});
+    let slice =
+        json!({"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.9"]}]});
+    let slice = object(kinds::ENDPOINT_SLICE, "default/db-mine", slice);
+    let [service, _] = by_hand(json!({}));
+    check(&Endpoints, &[service.clone(), slice.clone()], service.key(), &[], &[]);
+    check(&Endpoints, &[slice], service.key(), &[], &[]);
+}
+
+#[test]
+fn pods_have_names_zones_and_ports_of_their_own() {
+    let ports = json!([{"name": "web", "port": 80, "targetPort": "http"}]);
+    let spec = json!({"clusterIP": "None", "selector": {"app": "web"}, "ports": ports, "trafficDistribution": "PreferClose",
+        "publishNotReadyAddresses": true});
+    let service = object(kinds::SERVICE, "default/web", json!({"spec": spec}));
+    let mut named: serde_json::Value =
+        serde_json::from_slice(pod("web-0", "10.42.0.2", false, false).body()).expect("JSON");
+    named["spec"]["hostname"] = "web-0".into();
+    named["spec"]["subdomain"] = "web".into();
+    named["spec"]["nodeName"] = "n1".into();
+    named["spec"]["containers"][0]["ports"][0]["containerPort"] = 9090.into();
+    let named = Object::from_value(kinds::POD, &named).expect("an object");
+    let node = object(kinds::NODE, "n1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}}));
+    let after = {
+        let home = object(kinds::NAMESPACE, "default", json!({}));
+        let world = [service.clone(), named, pod("web-1", "10.42.0.3", true, true), node, home];
+        let view = Snapshot::load(api::Revision(1), world);
+        let look = Look { now: crate::notation::noon(), seed: 1 };
+        let plan = Endpoints.reconcile(service.key(), &view, look);
+        plan.txns.iter().fold(view, |view, txn| view.apply(txn).expect("every guard holds").0)
+    };
+    let slices: Vec<serde_json::Value> =
+        after.list(kinds::ENDPOINT_SLICE).map(|it| serde_json::from_slice(it.body()).expect("JSON")).collect();
+    let told = |address: &str| {
+        let of = |slice: &&serde_json::Value| slice["endpoints"][0]["addresses"][0] == address;
+        let slice = slices.iter().find(of).expect("told").clone();
+        (slice["ports"][0]["port"].clone(), slice["endpoints"][0].clone())
+    };
+    let (port, first) = told("10.42.0.2");
+    assert_eq!(
+        (port, &first["hostname"], &first["nodeName"], &first["zone"]),
+        (json!(9090), &json!("web-0"), &json!("n1"), &json!("z1"))
+    );
+    assert_eq!(first["hints"], json!({"forZones": [{"name": "z1"}]}));
+    assert_eq!(first["conditions"], json!({"ready": true, "serving": false, "terminating": false}));
+    let (port, second) = told("10.42.0.3");
+    assert_eq!((port, second.get("hostname"), second.get("hints")), (json!(8080), None, None));
+    assert_eq!(second["conditions"], json!({"ready": true, "serving": true, "terminating": true}));
+}
