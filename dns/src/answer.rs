@@ -1,26 +1,46 @@
 //! One question, one answer, on the wire.
 
+use std::net::SocketAddr;
+
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
+use crate::asker::{Asker, Neighbours};
 use crate::reply::Reply;
 use crate::resolver::Resolver;
+use crate::zone::View;
+use crate::zone::wire::UDP_BYTES_MAX;
 
-/// The largest answer over UDP: what passes every link unfragmented.
-const UDP_BYTES_MAX: u16 = 1232;
-
+/// What answers at one listener.
+#[derive(Clone)]
 pub(crate) struct Answerer {
     resolver: Resolver,
+    neighbours: Neighbours,
+    view: View,
 }
 
 // === impl Answerer ===
 
 impl Answerer {
-    pub(crate) fn new(resolver: Resolver) -> Self {
-        Self { resolver }
+    pub(crate) fn new(resolver: Resolver, neighbours: Neighbours, view: View) -> Self {
+        Self { resolver, neighbours, view }
+    }
+
+    pub(crate) fn asker(&self, source: SocketAddr) -> Asker {
+        self.neighbours.asker(source, self.view)
+    }
+
+    /// Writes the answer if it is ready for the wire; else what was written means nothing.
+    pub(crate) fn answer_wire(&self, asker: Asker, request: &[u8], turn: usize, out: &mut Vec<u8>) -> bool {
+        let is_recursive = self.is_recursive(asker);
+        self.resolver.tables().seen_by(asker.view).wire.answer(request, is_recursive, turn, out).is_some()
+    }
+
+    fn is_recursive(&self, asker: Asker) -> bool {
+        asker.is_served && self.resolver.has_forwarder()
     }
 
     async fn reply(&self, request: &Request) -> Reply {
@@ -32,8 +52,10 @@ impl Answerer {
         if query.query_class() != DNSClass::IN || is_transfer {
             return Reply::no(ResponseCode::Refused);
         }
-        let is_recursive = request.metadata.recursion_desired;
-        self.resolver.reply(query.original().name(), query.query_type(), is_recursive).await
+        let asker = self.asker(request.src());
+        let is_served = asker.is_served && request.metadata.recursion_desired;
+        let asker = Asker { is_served, ..asker };
+        self.resolver.reply(asker, query.original().name(), query.query_type()).await
     }
 }
 
@@ -42,7 +64,7 @@ impl RequestHandler for Answerer {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut out: R) -> ResponseInfo {
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
-            edns.set_max_payload(asked.max_payload().clamp(512, UDP_BYTES_MAX));
+            edns.set_max_payload(asked.max_payload().clamp(512, UDP_BYTES_MAX as u16));
             edns.set_version(0);
             edns
         });
@@ -52,7 +74,7 @@ impl RequestHandler for Answerer {
         };
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.authoritative = reply.authoritative;
-        metadata.recursion_available = self.resolver.is_recursive();
+        metadata.recursion_available = self.is_recursive(self.asker(request.src()));
         metadata.response_code = reply.code;
         let mut builder = MessageResponseBuilder::from_message_request(request);
         if let Some(edns) = &edns {

@@ -7,44 +7,45 @@
 //!
 //! Nothing here calls the API.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
 
-use hickory_server::Server;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hickory_server::net::NetError;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use state::Snapshot;
-use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 
 mod answer;
 pub mod ask;
+mod asker;
 mod forward;
+mod limit;
+mod listener;
 mod machine;
 mod reply;
 mod resolver;
+mod tables;
+mod udp;
 pub mod zone;
 
+use listener::Served;
+
 pub use ask::Ask;
+pub use asker::Neighbours;
+pub use listener::Listener;
 pub use machine::Machine;
 pub use resolver::{LookupError, Resolver};
-pub use zone::{Answer, Zone};
+pub use zone::{Answer, View, Zone};
 
-/// How long a TCP client may stay silent.
-const TCP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that may wait in one TCP connection for a client that does not read.
-const TCP_BUFFER_MESSAGES: usize = 64;
-/// How long questions under way may take to end at shutdown.
-const DRAIN: Duration = Duration::from_secs(2);
-
-/// Where to listen.
+/// Where to listen, and to whom.
 #[derive(Debug)]
 pub struct Config {
-    /// Each on an address of its own: bound to the unspecified address, an answer may leave from another than was asked.
-    pub udp: Vec<UdpSocket>,
-    /// Usually on the addresses of `udp`.
-    pub tcp: Vec<TcpListener>,
+    /// Where questions come in.
+    pub listeners: Vec<Listener>,
+    /// Who is told more than public names.
+    pub neighbours: Neighbours,
 }
 
 /// Which names are the cluster's.
@@ -56,6 +57,17 @@ pub struct Authority {
     pub networks: Vec<IpNet>,
     /// The addresses of `ns.dns` within the domain: where pods find this server.
     pub nameservers: Vec<IpAddr>,
+    /// Where programs on the node reach services. None: nowhere, and they are told what pods are told.
+    pub mirror: Option<Mirror>,
+}
+
+/// Services' addresses, and those at which the node's own programs reach them: the same but for the network.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Of the services.
+    pub cluster: Ipv4Net,
+    /// Of what stands for them on the node; as large as the other.
+    pub shown: Ipv4Net,
 }
 
 /// Why the server did not start or did not go on.
@@ -73,6 +85,9 @@ pub enum Error {
     /// The way to the upstreams could not be set up.
     #[error("upstreams cannot be used")]
     Upstreams(#[source] NetError),
+    /// A socket cannot be used.
+    #[error("a socket cannot be used")]
+    Socket(#[source] std::io::Error),
     /// A socket failed for good.
     #[error("a socket failed")]
     Serve(#[source] NetError),
@@ -85,21 +100,28 @@ pub async fn run(
     view: watch::Receiver<Snapshot>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let mut server = Server::new(answer::Answerer::new(resolver.clone()));
-    for socket in config.udp {
-        server.register_socket(socket);
-    }
-    for listener in config.tcp {
-        server.register_listener(listener, TCP_TIMEOUT, TCP_BUFFER_MESSAGES);
+    let mut served = Vec::new();
+    for listener in config.listeners {
+        let answerer = answer::Answerer::new(resolver.clone(), config.neighbours.clone(), listener.view());
+        served.push(listener.serve(answerer)?);
     }
     tokio::select! {
         () = shutdown => (),
-        end = server.block_until_done() => return end.map_err(Error::Serve),
+        error = first_failure(&mut served) => return Err(error),
         error = resolver.follow(view) => return Err(error),
     }
-    // A client that keeps its connection open is not waited for.
-    let _ = timeout(DRAIN, server.shutdown_gracefully()).await;
+    let mut stopping: JoinSet<()> = served.into_iter().map(Served::stop).collect();
+    while stopping.join_next().await.is_some() {}
     Ok(())
+}
+
+async fn first_failure(served: &mut [Served]) -> Error {
+    let mut failures: FuturesUnordered<_> = served.iter_mut().map(Served::failed).collect();
+    match failures.next().await {
+        Some(error) => error,
+        // Nobody listens, and so nothing fails.
+        None => std::future::pending().await,
+    }
 }
 
 // === impl Authority ===
@@ -111,7 +133,27 @@ impl Default for Authority {
             domain: "cluster.local".into(),
             networks: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
             nameservers: vec![IpAddr::from([10, 43, 0, 10])],
+            mirror: None,
         }
+    }
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    /// Where the node's programs reach `address`. None: nowhere.
+    pub fn show(&self, address: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V4(v4) = address else { return None };
+        let host = v4.to_bits() & self.cluster.hostmask().to_bits();
+        let shown = self.shown.network().to_bits() | host;
+        self.cluster.contains(&v4).then(|| Ipv4Addr::from_bits(shown).into())
+    }
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        let net = |text: &str| text.parse().expect("a network written here");
+        Self { cluster: net("10.43.0.0/16"), shown: net("127.43.0.0/16") }
     }
 }
 

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 use k8s_openapi::api::core::v1::Pod;
@@ -18,10 +18,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::ask::{Ask, Server};
+use crate::asker::Asker;
 use crate::forward::Forwarder;
 use crate::machine::Machine;
 use crate::reply::{self, Reply};
-use crate::zone::{self, Zone};
+use crate::tables::Tables;
+use crate::zone::{self, View};
 use crate::{Authority, Error};
 
 /// Servers that pods have chosen themselves, each with a cache; beyond this the others are forgotten.
@@ -38,7 +40,7 @@ pub struct Resolver {
 struct Inner {
     authority: Authority,
     machine: Machine,
-    zone: ArcSwap<Zone>,
+    tables: ArcSwap<Tables>,
     forwarder: Option<Forwarder>,
     /// By server, for pods that choose their own.
     chosen: Mutex<HashMap<IpAddr, Forwarder>>,
@@ -72,9 +74,9 @@ pub enum LookupError {
 impl Resolver {
     /// Looks names up in the zone of `view`, and for the rest asks whom the machine asks.
     pub fn new(authority: Authority, machine: Machine, view: &Snapshot) -> Result<Self, Error> {
-        let zone = ArcSwap::from_pointee(Zone::new(&authority, view)?);
+        let tables = ArcSwap::from_pointee(Tables::new(&authority, view)?);
         let forwarder = Forwarder::new(&machine.servers).map_err(Error::Upstreams)?;
-        let inner = Inner { authority, machine, zone, forwarder, chosen: Mutex::default() };
+        let inner = Inner { authority, machine, tables, forwarder, chosen: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -82,11 +84,13 @@ impl Resolver {
     pub async fn follow(&self, mut view: watch::Receiver<Snapshot>) -> Error {
         let mut seen = view.borrow_and_update().clone();
         loop {
-            match Zone::new(&self.inner.authority, &seen) {
-                Ok(next) => self.inner.zone.store(Arc::new(next)),
+            let start = Instant::now();
+            match Tables::new(&self.inner.authority, &seen) {
+                Ok(next) => self.inner.tables.store(Arc::new(next)),
                 Err(error) => return error,
             }
-            sleep(PAUSE).await;
+            // However often the world changes, most of the time is left for answers.
+            sleep(PAUSE.max(4 * start.elapsed())).await;
             seen = match next(&mut view, seen).await {
                 Some(next) => next,
                 // Nobody publishes any more; what was last true is still the best answer.
@@ -146,20 +150,25 @@ impl Resolver {
 
     async fn ask(&self, server: Server, name: &Name, wanted: RecordType) -> Reply {
         match server {
-            Server::Cluster => self.reply(name, wanted, true).await,
+            Server::Cluster => self.reply(Asker { view: View::Pods, is_served: true }, name, wanted).await,
             Server::Machine => reply::from_outside(self.inner.forwarder.as_ref(), name, wanted).await,
             Server::At(address) => reply::from_outside(self.chosen(address).as_ref(), name, wanted).await,
         }
     }
 
-    /// What the cluster's server says; `is_recursive`: the rest of the world is asked as well.
-    pub(crate) async fn reply(&self, name: &Name, wanted: RecordType, is_recursive: bool) -> Reply {
-        let forwarder = self.inner.forwarder.as_ref().filter(|_| is_recursive);
-        reply::reply(&self.inner.zone.load_full(), forwarder, name, wanted).await
+    /// What the cluster's server says.
+    pub(crate) async fn reply(&self, asker: Asker, name: &Name, wanted: RecordType) -> Reply {
+        let forwarder = self.inner.forwarder.as_ref().filter(|_| asker.is_served);
+        let tables = self.inner.tables.load_full();
+        reply::reply(&tables.seen_by(asker.view).zone, forwarder, name, wanted).await
+    }
+
+    pub(crate) fn tables(&self) -> Guard<Arc<Tables>> {
+        self.inner.tables.load()
     }
 
     /// Whether anybody is asked about the rest of the world.
-    pub(crate) fn is_recursive(&self) -> bool {
+    pub(crate) fn has_forwarder(&self) -> bool {
         self.inner.forwarder.is_some()
     }
 

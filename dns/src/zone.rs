@@ -13,6 +13,7 @@ use state::Snapshot;
 use crate::{Authority, Error};
 
 mod build;
+pub(crate) mod wire;
 
 /// How long an answer may be remembered, in seconds; also when it is a no. What Kubernetes' own servers say: short enough
 /// that a roll-out is seen by those who remember.
@@ -26,6 +27,17 @@ pub(crate) const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE
 pub struct Zone {
     apexes: Vec<Apex>,
     nodes: HashMap<LowerName, Node>,
+}
+
+/// Whose terms a zone speaks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Pods, and whoever else is on the pod network.
+    Pods,
+    /// Programs on the node, which reach services at the mirrored addresses.
+    Node,
+    /// Everybody: public names only.
+    World,
 }
 
 /// What the zone says to a question.
@@ -74,9 +86,14 @@ struct Node {
 // === impl Zone ===
 
 impl Zone {
-    /// The zone of a snapshot.
-    pub fn new(authority: &Authority, view: &Snapshot) -> Result<Self, Error> {
-        build::zone(authority, view)
+    /// The zone of a snapshot, as pods see it.
+    pub fn new(authority: &Authority, snapshot: &Snapshot) -> Result<Self, Error> {
+        Self::seen_by(View::Pods, authority, snapshot)
+    }
+
+    /// The zone of a snapshot, as these see it.
+    pub fn seen_by(view: View, authority: &Authority, snapshot: &Snapshot) -> Result<Self, Error> {
+        build::zone(view, authority, snapshot)
     }
 
     /// What there is at `name`.
@@ -97,6 +114,11 @@ impl Zone {
             Some(record @ Record { data: RData::CNAME(target), .. }) => Answer::Alias { record, target },
             _ => Answer::NoData { soa: &apex.soa },
         }
+    }
+
+    /// Every record, in no order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.nodes.values().flat_map(|node| &node.records)
     }
 
     /// How many names there are.

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use api::{Object, Revision, kinds};
-use dns::{Authority, Config, Machine, Resolver};
+use dns::{Authority, Config, Listener, Machine, Neighbours, Resolver, View};
 use hickory_proto::op::{DEFAULT_MAX_PAYLOAD_LEN, Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use serde_json::json;
 use state::{Snapshot, Txn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -49,11 +49,10 @@ fn crowd() -> Vec<Object> {
 }
 
 async fn start(objects: Vec<Object>, upstreams: Vec<SocketAddr>) -> Running {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
-    let address = udp.local_addr().expect("bound");
-    let tcp = TcpListener::bind(address).await.expect("the same port");
+    let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), View::Pods).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
     let (view, receiver) = watch::channel(Snapshot::load(Revision(1), objects));
-    let config = Config { udp: vec![udp], tcp: vec![tcp] };
+    let config = Config { listeners: vec![listener], neighbours: Neighbours::default() };
     let machine = Machine::asking(upstreams);
     let resolver = Resolver::new(Authority::default(), machine, &receiver.borrow()).expect("a resolver");
     let (stop, stopped) = oneshot::channel::<()>();

@@ -8,6 +8,7 @@ mod names;
 mod nodes;
 mod pods;
 mod power;
+mod records;
 mod refusals;
 mod rollout;
 mod tidy;

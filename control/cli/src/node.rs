@@ -83,12 +83,12 @@ impl Node {
         let Options { data, name, machine, defaults, api } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
-        let (udp, tcp) = dns_sockets(machine.dns.unwrap_or(defaults.dns)).await?;
+        let names = names("dns", machine.dns.unwrap_or(defaults.dns), dns::View::Pods).await?;
         let addresses = Addresses {
             api: None,
             ingress_http: Some(http.local_addr()?),
             ingress_https: Some(https.local_addr()?),
-            dns: Some(udp.local_addr()?),
+            dns: Some(names.local_addr()?),
         };
         let mut doors = Running::new();
         let mut running = Running::new();
@@ -109,8 +109,8 @@ impl Node {
         doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
         let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
         doors.start("ingress status", telling);
-        let resolver = dns::Resolver::new(dns::Authority::default(), asked(udp.local_addr()?), &view.borrow())?;
-        let names = dns::Config { udp: vec![udp], tcp: vec![tcp] };
+        let resolver = dns::Resolver::new(dns::Authority::default(), asked(names.local_addr()?), &view.borrow())?;
+        let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
         doors.start("DNS server", dns::run(names, resolver, view.clone(), doors.stopping()));
         let agent = agent::Config { addresses: vec![own_address()], ..agent::Config::new(name, data.path()) };
         running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
@@ -143,21 +143,14 @@ fn asked(own: SocketAddr) -> dns::Machine {
     dns::Machine::read(&text, &[own])
 }
 
-/// UDP and TCP on one port, which for port 0 takes some luck and a few tries.
-async fn dns_sockets(address: SocketAddr) -> anyhow::Result<(tokio::net::UdpSocket, TcpListener)> {
-    for _ in 0..16 {
-        let tcp = listen("dns", address).await?;
-        let bound = tcp.local_addr()?;
-        match tokio::net::UdpSocket::bind(bound).await {
-            Ok(udp) => return Ok((udp, tcp)),
-            Err(error) if address.port() != 0 => {
-                return Err(error)
-                    .with_context(|| format!("cannot listen on {address}; choose another address with --dns"));
-            }
-            Err(_) => {}
-        }
-    }
-    bail!("found no port that is free for UDP and TCP alike")
+/// Where questions for names come in.
+async fn names(flag: &str, address: SocketAddr, view: dns::View) -> anyhow::Result<dns::Listener> {
+    // Bound to all addresses, an answer might leave from another than was asked; and some machines have a resolver of
+    // their own on the loopback.
+    let is_open = address.ip().is_unspecified();
+    let address = if is_open { SocketAddr::new(own_address(), address.port()) } else { address };
+    let listener = dns::Listener::bind(address, view).await;
+    listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
 }
 
 /// The name given, or the host's, in the letters a node's name may have.

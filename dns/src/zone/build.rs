@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use state::Snapshot;
 
-use super::{Apex, TTL, Zone, reverse_apex};
-use crate::{Authority, Error};
+use super::{Apex, TTL, View, Zone, reverse_apex};
+use crate::{Authority, Error, Mirror};
 
 /// The version of the specification that is followed.
 const VERSION: &str = "1.1.0";
@@ -26,6 +26,8 @@ struct Builder<'a> {
     zone: Zone,
     domain: Name,
     networks: &'a [IpNet],
+    /// None: addresses are what they are.
+    mirror: Option<&'a Mirror>,
 }
 
 /// A ready endpoint of a headless service, under the name it has there.
@@ -35,16 +37,19 @@ struct Member<'a> {
     slice: &'a EndpointSlice,
 }
 
-pub(super) fn zone(authority: &Authority, view: &Snapshot) -> Result<Zone, Error> {
+pub(super) fn zone(view: View, authority: &Authority, snapshot: &Snapshot) -> Result<Zone, Error> {
     let unreadable = |source| Error::Domain { domain: authority.domain.clone(), source };
     let mut domain = Name::from_ascii(&authority.domain).map_err(unreadable)?;
     domain.set_fqdn(true);
-    let mut builder = Builder { zone: Zone::default(), domain, networks: &authority.networks };
-    builder.add_apexes(authority, view);
-    builder.add_namespaces(view);
-    builder.add_services(view);
-    // After the services: a pod that has a name in a headless service keeps that as its reverse name.
-    builder.add_pods(view);
+    let mirror = authority.mirror.as_ref().filter(|_| view == View::Node);
+    let mut builder = Builder { zone: Zone::default(), domain, networks: &authority.networks, mirror };
+    if view != View::World {
+        builder.add_apexes(authority, snapshot);
+        builder.add_namespaces(snapshot);
+        builder.add_services(snapshot);
+        // After the services: a pod that has a name in a headless service keeps that as its reverse name.
+        builder.add_pods(snapshot);
+    }
     Ok(builder.zone)
 }
 
@@ -52,7 +57,8 @@ pub(super) fn zone(authority: &Authority, view: &Snapshot) -> Result<Zone, Error
 
 impl Builder<'_> {
     fn add_apexes(&mut self, authority: &Authority, view: &Snapshot) {
-        let reverse = authority.networks.iter().map(reverse_apex);
+        let mirrored = self.mirror.map(|mirror| IpNet::V4(mirror.shown));
+        let reverse = authority.networks.iter().chain(&mirrored).map(reverse_apex);
         let names: Vec<Name> = std::iter::once(self.domain.clone()).chain(reverse).collect();
         let Some(nameserver) = self.name(&["ns", "dns"]) else { return };
         let Some(master) = self.name(&["hostmaster"]) else { return };
@@ -66,7 +72,8 @@ impl Builder<'_> {
             self.add(&name, soa.data);
         }
         for address in &authority.nameservers {
-            self.add(&nameserver, address_data(*address));
+            let shown = self.mirror.and_then(|mirror| mirror.show(*address));
+            self.add(&nameserver, address_data(shown.unwrap_or(*address)));
         }
         if let Some(version) = self.name(&["dns-version"]) {
             self.add(&version, RData::TXT(TXT::new(vec![VERSION.into()])));
@@ -119,9 +126,13 @@ impl Builder<'_> {
                 addresses.push(address);
             }
         }
-        for address in &addresses {
-            self.add(name, address_data(*address));
+        for address in &mut addresses {
             self.add_reverse(*address, name);
+            if let Some(shown) = self.mirror.and_then(|mirror| mirror.show(*address)) {
+                *address = shown;
+                self.add(&Name::from(shown), RData::PTR(PTR(name.clone())));
+            }
+            self.add(name, address_data(*address));
         }
         for port in spec.ports.iter().flatten() {
             let Some(port_name) = &port.name else { continue };
