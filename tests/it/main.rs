@@ -12,6 +12,7 @@ mod records;
 mod refusals;
 mod rollout;
 mod tidy;
+mod tls;
 mod web;
 
 use std::path::{Path, PathBuf};
