@@ -22,6 +22,7 @@ mod refused;
 mod remote;
 mod services;
 mod stream;
+pub mod tunnel;
 #[cfg(test)]
 mod world;
 
