@@ -98,6 +98,7 @@ impl Node {
         let egress = network::EgressPolicy { denied_sockets: vec![api], ..network::EgressPolicy::default() };
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
+        fabric.obey(network::Policy::follow(view.clone()));
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 
         let mut hosting = host::Config::new(data.join("cache"));

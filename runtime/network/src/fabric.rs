@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::policy::{Direction, Peer, Policy, PortProtocol};
 use crate::services::PortRef;
 use crate::stream::carry;
 use crate::{
@@ -67,6 +68,8 @@ struct Shared {
     services: Services,
     config: Config,
     remote: OnceLock<Arc<dyn Remote>>,
+    /// Without one, everything may be.
+    policy: OnceLock<Policy>,
     /// The node's own place on the network: where its connections come from.
     gateway: ArcSwap<Pod>,
     /// Where real sockets and timers live: callers may be polled anywhere.
@@ -77,6 +80,14 @@ struct Shared {
 type Handlers = imbl::HashMap<SocketAddr, Arc<Bound>>;
 
 type Pods = imbl::HashMap<IpAddr, Arc<Pod>>;
+
+/// The ends of a connection that are asked whether it may be. What is on another node is asked there.
+#[derive(Clone, Copy)]
+enum Ends {
+    Both,
+    Source,
+    Target,
+}
 
 struct Bound {
     /// Tells one binding of an address from the next.
@@ -102,6 +113,7 @@ impl Fabric {
             services,
             config,
             remote: OnceLock::new(),
+            policy: OnceLock::new(),
             gateway: ArcSwap::from_pointee(Pod::gateway(GATEWAY)),
             home: Handle::try_current().ok(),
             pool: bridge::Pool::default(),
@@ -114,6 +126,18 @@ impl Fabric {
         if self.shared.remote.set(remote).is_err() {
             tracing::warn!("the way to other nodes is known already; another one is ignored");
         }
+    }
+
+    /// From here on connections and datagrams are only let through as `policy` says. Only the first one counts.
+    pub fn obey(&self, policy: Policy) {
+        if self.shared.policy.set(policy).is_err() {
+            tracing::warn!("the policy is known already; another one is ignored");
+        }
+    }
+
+    /// The policy that is obeyed, if there is one.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.shared.policy.get()
     }
 
     /// From here on the node's own end of connections and datagrams has `address`: one of its pods' network that no pod has.
@@ -141,12 +165,13 @@ impl Fabric {
 
     /// Who answers requests at the address of a pod, if `origin` may ask: in this process, or over a connection.
     pub fn dial(&self, origin: &Origin, address: SocketAddr) -> Result<Handler, Fault> {
-        match self.dial_here(origin, address) {
+        match self.dial_here(origin, address, Ends::Both) {
             Err(Fault::Unreachable(_)) => {}
             found => return found,
         }
         let remote = self.shared.remote.get().filter(|remote| remote.reaches(address.ip()));
         let remote = remote.ok_or(Fault::Unreachable(address))?.clone();
+        self.permit(origin, address, Protocol::Tcp, Ends::Source)?;
         let (fabric, origin) = (self.clone(), origin.clone());
         Ok(handler(move |request| {
             let asked = remote.request(origin.clone(), address, request);
@@ -156,15 +181,16 @@ impl Fabric {
     }
 
     /// As [`dial`](Self::dial), but only pods of this node are asked.
-    fn dial_here(&self, origin: &Origin, address: SocketAddr) -> Result<Handler, Fault> {
+    fn dial_here(&self, origin: &Origin, address: SocketAddr, ends: Ends) -> Result<Handler, Fault> {
         let bound = self.shared.handlers.load().get(&address).map(|bound| bound.handler.clone());
         if let Some(handler) = bound {
-            self.permit(origin, address, Protocol::Tcp)?;
+            self.permit(origin, address, Protocol::Tcp, ends)?;
             return Ok(handler);
         }
         match self.listener(address) {
             None => Err(Fault::Unreachable(address)),
             Some(_) => {
+                self.permit(origin, address, Protocol::Tcp, ends)?;
                 let (fabric, origin) = (self.clone(), origin.clone());
                 Ok(handler(move |request| bridge::exchange(fabric.clone(), origin.clone(), address, request)))
             }
@@ -178,7 +204,7 @@ impl Fabric {
 
     /// Has `request` answered at the address of a pod of this node: where the way from another node ends.
     pub async fn send_here(&self, origin: &Origin, address: SocketAddr, request: Request) -> Result<Response, Fault> {
-        call(self.dial_here(origin, address)?, request).await
+        call(self.dial_here(origin, address, Ends::Target)?, request).await
     }
 
     /// The addresses at which requests are answered, in no order.
@@ -230,7 +256,7 @@ impl Fabric {
         let (fabric, origin) = (self.clone(), origin.clone());
         Box::pin(async move {
             let source = fabric.source(&origin, to);
-            fabric.open_here(&origin, source, to).await.unwrap_or(Err(Refused::Nobody(to)))
+            fabric.open_here(&origin, source, to, Ends::Target).await.unwrap_or(Err(Refused::Nobody(to)))
         })
     }
 
@@ -305,17 +331,18 @@ impl Fabric {
 
     /// Connects to an address that is nobody's but the one who has it.
     async fn open(&self, origin: &Origin, reach: Reach, source: SocketAddr, to: SocketAddr) -> Result<Stream, Refused> {
-        if let Some(opened) = self.open_here(origin, source, to).await {
+        if let Some(opened) = self.open_here(origin, source, to, Ends::Both).await {
             return opened;
         }
         if let Some(remote) = self.shared.remote.get().filter(|remote| remote.reaches(to.ip())) {
+            self.permit(origin, to, Protocol::Tcp, Ends::Source)?;
             let opened = self.home(remote.stream(origin.clone(), to)).await;
             return opened.unwrap_or(Err(Refused::Unreachable(to)));
         }
         if self.is_inside(to.ip()) {
             return Err(Refused::Unreachable(to));
         }
-        self.permit(origin, to, Protocol::Tcp)?;
+        self.permit(origin, to, Protocol::Tcp, Ends::Source)?;
         if reach == Reach::Pod && !self.shared.config.egress.allows(to) {
             return Err(Refused::Denied { from: origin.to_string(), to });
         }
@@ -323,16 +350,22 @@ impl Fabric {
     }
 
     /// Connects to an address of this node's pods; `None`: it is not one.
-    async fn open_here(&self, origin: &Origin, source: SocketAddr, to: SocketAddr) -> Option<Result<Stream, Refused>> {
+    async fn open_here(
+        &self,
+        origin: &Origin,
+        source: SocketAddr,
+        to: SocketAddr,
+        ends: Ends,
+    ) -> Option<Result<Stream, Refused>> {
         if let Some(listener) = self.listener(to) {
-            return Some(match self.permit(origin, to, Protocol::Tcp) {
+            return Some(match self.permit(origin, to, Protocol::Tcp, ends) {
                 Ok(()) => self.enter(listener, source, to).await,
                 Err(refused) => Err(refused),
             });
         }
         let bound = self.shared.handlers.load().get(&to).cloned();
         if let Some(bound) = bound {
-            return Some(self.permit(origin, to, Protocol::Tcp).map(|()| self.serve(&bound, source, to)));
+            return Some(self.permit(origin, to, Protocol::Tcp, ends).map(|()| self.serve(&bound, source, to)));
         }
         let is_ours = self.shared.pods.load().contains_key(&to.ip());
         is_ours.then_some(Err(Refused::Nobody(to)))
@@ -407,7 +440,7 @@ impl Fabric {
     pub fn deliver(&self, origin: &Origin, from: SocketAddr, to: SocketAddr, datagram: Bytes) {
         let found = self.shared.pods.load().get(&to.ip()).and_then(|pod| pod.space.find(Protocol::Udp, to));
         if let Some(Behind::Mailbox(mailbox)) = found
-            && self.permit(origin, to, Protocol::Udp).is_ok()
+            && self.permit_datagram(origin, to, Ends::Target, (None, from), Some(&mailbox)).is_ok()
         {
             mailbox.put(datagram, from);
         }
@@ -422,9 +455,33 @@ impl Fabric {
 
     // --- What all of them need. ---
 
-    /// Whether `origin` may reach `to`: asked at every dial, whatever travels.
-    #[expect(clippy::unused_self, reason = "the policies are the fabric's")]
-    fn permit(&self, _origin: &Origin, _to: SocketAddr, _protocol: Protocol) -> Result<(), Refused> {
+    /// Whether `origin` may reach `to`, as far as these ends are concerned: asked at every dial.
+    fn permit(&self, origin: &Origin, to: SocketAddr, protocol: Protocol, ends: Ends) -> Result<(), Refused> {
+        self.permit_unless(origin, to, protocol, ends, |_| false)
+    }
+
+    /// Whether `origin` may reach `to`, which is not in the cluster.
+    pub(crate) fn permit_outside(&self, origin: &Origin, to: SocketAddr) -> Result<(), Refused> {
+        self.permit(origin, to, Protocol::Tcp, Ends::Source)
+    }
+
+    /// As [`permit`](Self::permit), but an end's no does not count where that end is excused.
+    fn permit_unless(
+        &self,
+        origin: &Origin,
+        to: SocketAddr,
+        protocol: Protocol,
+        ends: Ends,
+        is_excused: impl Fn(Direction) -> bool,
+    ) -> Result<(), Refused> {
+        let Some(policy) = self.shared.policy.get().filter(|policy| !policy.is_open()) else { return Ok(()) };
+        let port = PortProtocol { number: to.port(), protocol };
+        let here = self.shared.pods.load().get(&to.ip()).cloned();
+        let (from, at) = (origin.peer(), here.as_ref().map_or(Peer::Address(to.ip()), |pod| pod.origin.peer()));
+        for direction in ends.directions() {
+            let checked = policy.check_unless(*direction, &from, &at, port, || is_excused(*direction));
+            checked.map_err(|_| Refused::Denied { from: origin.to_string(), to })?;
+        }
         Ok(())
     }
 
@@ -484,6 +541,18 @@ impl Default for Fabric {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+// === impl Ends ===
+
+impl Ends {
+    fn directions(self) -> &'static [Direction] {
+        match self {
+            Self::Both => &[Direction::Egress, Direction::Ingress],
+            Self::Source => &[Direction::Egress],
+            Self::Target => &[Direction::Ingress],
+        }
+    }
 }
 
 // === impl Binding ===

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::policy::Peer;
+
 /// Who asks. Plain words, so that they may be sent to another node along with what is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -30,6 +32,16 @@ impl Origin {
     /// A pod.
     pub fn pod(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>, address: IpAddr) -> Self {
         Self::Pod { namespace: namespace.into(), name: name.into(), address }
+    }
+
+    /// Who this is to policies. Nodes reach their pods for reasons of their own and of those who may command them, and the
+    /// ingress serves what the pods' own namespace told it to.
+    pub fn peer(&self) -> Peer<'_> {
+        match self {
+            Self::Pod { namespace, name, address } => Peer::Pod { namespace, name, address: *address },
+            Self::Ingress | Self::Node(_) => Peer::Node,
+            Self::Outside(address) => Peer::Address(address.ip()),
+        }
     }
 
     /// The address that what is asked comes from, where it has one of its own.

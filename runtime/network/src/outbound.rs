@@ -127,7 +127,7 @@ impl Shared {
             Meaning::Address(address) => {
                 self.send_to_address(from, SocketAddr::new(address, target.port), request).await
             }
-            Meaning::Outside(name) => self.egress.send(from.reach, rename(request, &name, target.port)?).await,
+            Meaning::Outside(name) => self.send_outside(from, &name, rename(request, &name, target.port)?).await,
             Meaning::Nothing => Err(Fault::NoHost(target.host)),
         }
     }
@@ -165,8 +165,25 @@ impl Shared {
     fn dial(&self, from: &From, address: SocketAddr) -> Result<Handler, Fault> {
         let is_outside = || !self.config.cluster.iter().any(|net| net.contains(&address.ip()));
         match self.fabric.dial(&from.origin(), address) {
-            Err(Fault::Unreachable(_)) if is_outside() => Ok(self.egress.handler(from.reach, address)),
+            Err(Fault::Unreachable(_)) if is_outside() => {
+                self.fabric.permit_outside(&from.origin(), address)?;
+                Ok(self.egress.handler(from.reach, address))
+            }
             dialled => dialled,
+        }
+    }
+
+    /// Sends a request to a name outside the cluster. Who is isolated has connections of its own, made to addresses that its
+    /// policies let it reach.
+    async fn send_outside(&self, from: &From, name: &str, request: Request) -> Result<Response, Fault> {
+        let origin = from.origin();
+        let policy = self.fabric.policy().filter(|_| from.reach == Reach::Pod);
+        match policy.filter(|policy| policy.isolates_egress(&origin.peer())) {
+            None => self.egress.send(from.reach, request).await,
+            Some(policy) if policy.may_ask(&origin.peer(), name) => {
+                self.egress.send_isolated(policy, &origin, request).await
+            }
+            Some(_) => Err(Fault::NoHost(name.to_owned())),
         }
     }
 }

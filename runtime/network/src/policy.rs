@@ -10,7 +10,7 @@
 //! - Services are no parties: rules speak of pods and of addresses, and are asked after an endpoint was chosen.
 //! - A pod reaches itself, and is reached by its node: probes, `port-forward`, `exec`, and the node's ingress, which serves what
 //!   the pod's own namespace told it to. Who comes in by a node port is judged by the address that he comes from.
-//! - Pods on the host's network are the node: nothing isolates them, and selectors do not find them; `ipBlock` does.
+//! - Pods on the host's network are their node: nothing isolates them, and selectors do not find them; `ipBlock` does.
 //! - `ipBlock` means addresses whoever has them, pods too.
 //! - Cluster names are answered to everyone, since looking one up opens nothing. A name outside is answered to an isolated pod
 //!   only if some rule may lead there: a question to a stranger's name server carries words out.
@@ -103,8 +103,10 @@ struct Pod {
     namespace: Arc<str>,
     name: Arc<str>,
     uid: Arc<str>,
-    /// What it shares with the pods of its namespace that have the same labels.
-    identity: u32,
+    node: Arc<str>,
+    /// What it shares with the pods of its namespace that have the same labels; none for pods on the host's network, which
+    /// no rule means.
+    identity: Option<u32>,
     /// Its ports that have names.
     ports: Vec<NamedPort>,
     isolations: Arc<Isolations>,
@@ -155,7 +157,7 @@ impl PolicyTable {
             return Verdict::Allowed;
         };
         let subject = self.party(subject);
-        if subject.is_some_and(|subject| subject.is(other)) {
+        if subject.is_some_and(|subject| subject.is(other) || subject.has_its_node_in(other)) {
             return Verdict::Allowed;
         }
         let target = match direction {
@@ -229,19 +231,24 @@ impl PolicyTable {
         Some(party)
     }
 
-    /// The pod's uid, and both parties in words.
+    /// The pod that asks, and the other party in words.
     fn told(&self, direction: Direction, from: &Peer<'_>, to: &Peer<'_>) -> Option<(Whose, String)> {
         let (subject, other) = match direction {
             Direction::Ingress => (to, from),
             Direction::Egress => (from, to),
         };
-        let pod = self.party(subject)?.pod?;
+        let whose = self.whose(subject)?;
         let other = self.party(other)?;
         let words = match other.pod {
             Some(pod) => format!("{}/{} ({})", pod.namespace, pod.name, other.address),
             None => other.address.to_string(),
         };
-        Some((Whose { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() }, words))
+        Some((whose, words))
+    }
+
+    fn whose(&self, peer: &Peer<'_>) -> Option<Whose> {
+        let pod = self.party(peer)?.pod?;
+        Some(Whose { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() })
     }
 }
 
@@ -270,6 +277,12 @@ impl Party<'_> {
             (Some(one), Some(other)) => std::ptr::eq(one, other),
             _ => self.address == other.address,
         }
+    }
+
+    /// Whether the other one is on the network of this one's node, and so the node itself.
+    fn has_its_node_in(self, other: Self) -> bool {
+        let node_of_host = other.pod.filter(|pod| pod.identity.is_none()).map(|pod| &pod.node);
+        self.pod.is_some_and(|pod| node_of_host == Some(&pod.node))
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is sent to a service goes to one endpoint, and to the same one for as long as it is in use; the answers come from
 //! the address that was asked. What is lost is lost silently, as datagrams are.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -21,8 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::attachment::{self, Pod};
 use super::mailbox::Mailbox;
 use super::space::{Behind, Claim};
-use super::{Fabric, canonical};
-use crate::{BindError, Reach, Refused, balance};
+use super::{Ends, Fabric, canonical};
+use crate::policy::Direction;
+use crate::{BindError, Origin, Policy, Reach, Refused, balance};
 
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
@@ -132,23 +134,28 @@ impl Datagrams {
     fn send_to(&self, datagram: Bytes, to: SocketAddr, reach: Reach) -> Result<(), Refused> {
         let (fabric, origin) = (&self.fabric, &self.pod.origin);
         let found = fabric.shared.pods.load().get(&to.ip()).map(|pod| pod.space.find(Protocol::Udp, to));
-        let source = || self.pod.source(Some(self.local), to);
+        let from = self.pod.source(Some(self.local), to);
+        let sender = (Some(&*self.mailbox), from);
         if let Some(found) = found {
-            fabric.permit(origin, to, Protocol::Udp)?;
-            if let Some(Behind::Mailbox(mailbox)) = found {
-                mailbox.put(datagram, source());
+            let mailbox = match found {
+                Some(Behind::Mailbox(mailbox)) => Some(mailbox),
+                _ => None,
+            };
+            fabric.permit_datagram(origin, to, Ends::Both, sender, mailbox.as_deref())?;
+            if let Some(mailbox) = mailbox {
+                mailbox.put(datagram, from);
             }
             return Ok(());
         }
         if let Some(remote) = fabric.shared.remote.get().filter(|remote| remote.reaches(to.ip())) {
-            fabric.permit(origin, to, Protocol::Udp)?;
-            remote.datagram(origin.clone(), source(), to, datagram);
+            fabric.permit_datagram(origin, to, Ends::Source, sender, None)?;
+            remote.datagram(origin.clone(), from, to, datagram);
             return Ok(());
         }
         if fabric.is_inside(to.ip()) {
             return Err(Refused::Unreachable(to));
         }
-        fabric.permit(origin, to, Protocol::Udp)?;
+        fabric.permit_datagram(origin, to, Ends::Source, sender, None)?;
         if reach == Reach::Pod && !fabric.shared.config.egress.allows(to) {
             return Err(Refused::Denied { from: origin.to_string(), to });
         }
@@ -194,6 +201,44 @@ impl Datagrams {
 impl fmt::Debug for Datagrams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Datagrams").field(&self.local).finish()
+    }
+}
+
+// === impl Fabric ===
+
+impl Fabric {
+    /// Whether a datagram may go from its sender to whoever reads at `to`. What answers a datagram that was let through is
+    /// part of the same exchange.
+    pub(super) fn permit_datagram(
+        &self,
+        origin: &Origin,
+        to: SocketAddr,
+        ends: Ends,
+        (sender, from): (Option<&Mailbox>, SocketAddr),
+        reader: Option<&Mailbox>,
+    ) -> Result<(), Refused> {
+        if self.shared.policy.get().is_none_or(Policy::is_open) {
+            return Ok(());
+        }
+        let is_reply = Cell::new(false);
+        self.permit_unless(origin, to, Protocol::Udp, ends, |direction| {
+            let excused = match direction {
+                Direction::Egress => sender.is_some_and(|sender| sender.was_reached_by(to)),
+                Direction::Ingress => reader.is_some_and(|reader| reader.has_reached(from)),
+            };
+            is_reply.set(is_reply.get() || excused);
+            excused
+        })?;
+        // A reply must not be what makes the next one a reply: the exchange ends when it is no longer allowed.
+        if !is_reply.get() {
+            if let Some(sender) = sender {
+                sender.reaches(to);
+            }
+            if let Some(reader) = reader {
+                reader.is_reached_by(from);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Names are resolved by the node's own resolver, each address is asked of the policy, and what was asked about is what is
 //! connected to. Pods and pods on the host network have pools of their own: a connection that one may have must not be
-//! found by the other.
+//! found by the other. So has each pod that a NetworkPolicy isolates, and only for as long as policies stay as they are.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::ServerName;
@@ -33,7 +35,8 @@ use tokio_rustls::TlsConnector;
 
 use super::guard::EgressPolicy;
 use super::{Config, Reach};
-use crate::{Body, BoxError, Fault, Handler, Request, Response, handler};
+use crate::policy::{Direction, Peer, PortProtocol};
+use crate::{Body, BoxError, Fault, Handler, Origin, Policy, PolicyTable, Request, Response, handler};
 
 /// How long an unused connection is kept: less than the minute after which common servers close theirs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -44,6 +47,15 @@ const IDLE_PER_HOST_MAX: usize = 32;
 pub(super) struct Egress {
     pods: Client<Connector, Body>,
     node: Client<Connector, Body>,
+    isolated: Arc<Mutex<HashMap<Origin, Isolated>>>,
+    config: Config,
+    tls: Arc<OnceCell<TlsConnector>>,
+}
+
+/// The connections of a pod that policies isolate, and the policies that they were made under.
+struct Isolated {
+    client: Client<Connector, Body>,
+    under: Arc<PolicyTable>,
 }
 
 #[derive(Clone)]
@@ -58,6 +70,8 @@ struct Connecting {
     /// a machine that has none can do without until then.
     tls: Arc<OnceCell<TlsConnector>>,
     timeout: Duration,
+    /// Whose connections these are, if NetworkPolicies are to be asked about each.
+    asked: Option<(Policy, Origin)>,
 }
 
 /// Every address the name has is forbidden.
@@ -83,16 +97,14 @@ struct Stream {
 impl Egress {
     pub(super) fn new(config: &Config) -> Self {
         let tls = Arc::new(OnceCell::new());
-        let client = |policy| {
-            let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout };
-            Client::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-                .build(Connector { shared: Arc::new(connecting) })
-        };
-        Self { pods: client(Some(config.egress.clone())), node: client(None) }
+        let client = |policy| client(config, policy, &tls, None);
+        Self {
+            pods: client(Some(config.egress.clone())),
+            node: client(None),
+            isolated: Arc::default(),
+            config: config.clone(),
+            tls,
+        }
     }
 
     pub(super) async fn send(&self, reach: Reach, request: Request) -> Result<Response, Fault> {
@@ -100,8 +112,28 @@ impl Egress {
             Reach::Pod => &self.pods,
             Reach::Node => &self.node,
         };
-        let response = client.request(request).await.map_err(fault)?;
-        Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+        answer(client, request).await
+    }
+
+    /// Sends a request of a pod that `policy` isolates.
+    pub(super) async fn send_isolated(
+        &self,
+        policy: &Policy,
+        origin: &Origin,
+        request: Request,
+    ) -> Result<Response, Fault> {
+        let under = policy.table();
+        let client = {
+            let mut isolated = self.isolated.lock();
+            isolated.retain(|_, known| Arc::ptr_eq(&known.under, &under));
+            let make = || {
+                let asked = Some((policy.clone(), origin.clone()));
+                let client = client(&self.config, Some(self.config.egress.clone()), &self.tls, asked);
+                Isolated { client, under: under.clone() }
+            };
+            isolated.entry(origin.clone()).or_insert_with(make).client.clone()
+        };
+        answer(&client, request).await
     }
 
     /// Sends what it is given to `address`, whatever name the request bears.
@@ -118,6 +150,26 @@ impl Egress {
             }
         })
     }
+}
+
+fn client(
+    config: &Config,
+    policy: Option<EgressPolicy>,
+    tls: &Arc<OnceCell<TlsConnector>>,
+    asked: Option<(Policy, Origin)>,
+) -> Client<Connector, Body> {
+    let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout, asked };
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .build(Connector { shared: Arc::new(connecting) })
+}
+
+async fn answer(client: &Client<Connector, Body>, request: Request) -> Result<Response, Fault> {
+    let response = client.request(request).await.map_err(fault)?;
+    Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
 fn fault(error: hyper_util::client::legacy::Error) -> Fault {
@@ -184,12 +236,22 @@ impl Connecting {
             Err(_) => lookup_host((host, port)).await.map_err(|_| NoHost(host.to_owned()))?.collect(),
         };
         let Some(first) = found.first().map(SocketAddr::ip) else { return Err(NoHost(host.to_owned()).into()) };
-        let is_permitted = |address: &SocketAddr| self.policy.as_ref().is_none_or(|policy| policy.allows(*address));
+        let is_permitted = |address: &SocketAddr| {
+            self.policy.as_ref().is_none_or(|policy| policy.allows(*address)) && self.is_let_out(host, *address)
+        };
         let permitted: Vec<SocketAddr> = found.into_iter().filter(is_permitted).collect();
         if permitted.is_empty() {
             return Err(Denied(first).into());
         }
         Ok(permitted)
+    }
+
+    /// Whether the pod's policies let it reach an address that `host` has.
+    fn is_let_out(&self, host: &str, address: SocketAddr) -> bool {
+        let Some((policy, origin)) = &self.asked else { return true };
+        let (from, to) = (origin.peer(), Peer::Address(address.ip()));
+        policy.answered(&from, host, &[address.ip()]);
+        policy.check(Direction::Egress, &from, &to, PortProtocol::tcp(address.port())).is_ok()
     }
 }
 

@@ -8,7 +8,7 @@ use api::egress_names::{self, EgressName, EgressNames};
 use api::selector::LabelSelector;
 use api::{Object, kinds};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{self as core, Container, PodSpec};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -29,8 +29,8 @@ struct Read<'a> {
 /// The pods that policies may speak of, and what they have in common.
 #[derive(Default)]
 struct Census<'a> {
-    /// Each pod and its identity.
-    pods: Vec<(&'a Object, Arc<k8s_openapi::api::core::v1::Pod>, u32)>,
+    /// Each pod and its identity, which pods on the host's network do not have.
+    pods: Vec<(&'a Object, Arc<core::Pod>, Option<u32>)>,
     /// Namespace and labels, by identity.
     identities: Vec<(&'a str, &'a BTreeMap<String, String>)>,
 }
@@ -67,28 +67,24 @@ impl PolicyTable {
             table.unknown.insert((*namespace).into(), Isolations::unknown(policies));
         }
         for (object, pod, identity) in census.pods {
-            let isolations = isolations.get(usize::try_from(identity).unwrap_or(usize::MAX)).cloned();
+            let isolations = identity.and_then(|identity| isolations.get(identity as usize)).cloned();
             table.add(object, &pod, identity, isolations.unwrap_or_default());
         }
         table
     }
 
-    fn add(
-        &mut self,
-        object: &Object,
-        read: &k8s_openapi::api::core::v1::Pod,
-        identity: u32,
-        isolations: Arc<Isolations>,
-    ) {
+    fn add(&mut self, object: &Object, read: &core::Pod, identity: Option<u32>, isolations: Arc<Isolations>) {
         let pod = Arc::new(Pod {
             namespace: object.key().namespace().into(),
             name: object.key().name().into(),
             uid: object.meta().uid.clone(),
+            node: read.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default().into(),
             identity,
             ports: read.spec.as_ref().map(named_ports).unwrap_or_default(),
             isolations,
         });
-        let status = read.status.iter();
+        // The address of a pod on the host's network is the node's.
+        let status = read.status.iter().filter(|_| identity.is_some());
         let told = status.flat_map(|status| {
             let all = status.pod_ips.iter().flatten().map(|it| it.ip.as_str());
             all.chain(status.pod_ip.as_deref())
@@ -102,15 +98,19 @@ impl PolicyTable {
 // === impl Census ===
 
 impl<'a> Census<'a> {
-    /// Pods on the host's network are the node's, and those that have ended have given their address back.
+    /// Pods that have ended are left out: they have given their address back.
     fn take(view: &'a Snapshot) -> Self {
         let mut census = Self::default();
         let mut known: HashMap<(&str, &BTreeMap<String, String>), u32> = HashMap::new();
         for object in view.list(kinds::POD) {
-            let Ok(pod) = object.decode::<k8s_openapi::api::core::v1::Pod>() else { continue };
+            let Ok(pod) = object.decode::<core::Pod>() else { continue };
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
             let is_on_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
-            if is_on_host || matches!(phase, Some("Succeeded" | "Failed")) {
+            if matches!(phase, Some("Succeeded" | "Failed")) {
+                continue;
+            }
+            if is_on_host {
+                census.pods.push((object, pod, None));
                 continue;
             }
             let who = (object.key().namespace(), &object.meta().labels);
@@ -118,7 +118,7 @@ impl<'a> Census<'a> {
                 census.identities.push(who);
                 u32::try_from(census.identities.len() - 1).expect("fewer pods than there are addresses")
             });
-            census.pods.push((object, pod, identity));
+            census.pods.push((object, pod, Some(identity)));
         }
         census
     }

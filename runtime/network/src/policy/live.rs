@@ -46,6 +46,16 @@ impl Policy {
         Self { table, answers: Answers::default(), denials: Denials::default() }
     }
 
+    /// Whether nobody is isolated at all.
+    pub fn is_open(&self) -> bool {
+        self.table.load().is_open()
+    }
+
+    /// Whether a pod is isolated as a source.
+    pub fn isolates_egress(&self, from: &Peer<'_>) -> bool {
+        self.table.load().isolation(Direction::Egress, from).is_some()
+    }
+
     /// Asks one end whether a connection may be. A no is counted and told of.
     pub fn check(
         &self,
@@ -54,9 +64,21 @@ impl Policy {
         to: &Peer<'_>,
         port: PortProtocol,
     ) -> Result<(), Denied> {
+        self.check_unless(direction, from, to, port, || false)
+    }
+
+    /// As [`check`](Self::check), but a no does not count where `excused`, for what is part of something that was allowed.
+    pub fn check_unless(
+        &self,
+        direction: Direction,
+        from: &Peer<'_>,
+        to: &Peer<'_>,
+        port: PortProtocol,
+        excused: impl FnOnce() -> bool,
+    ) -> Result<(), Denied> {
         let table = self.table.load();
         let Verdict::Denied(by) = table.allows(direction, from, to, port) else { return Ok(()) };
-        if direction == Direction::Egress && self.was_named(&table, from, to, port) {
+        if excused() || (direction == Direction::Egress && self.was_named(&table, from, to, port)) {
             return Ok(());
         }
         let by = by.clone();
@@ -73,9 +95,19 @@ impl Policy {
         self.check(Direction::Ingress, from, to, port)
     }
 
-    /// Whether a pod may have a name outside the cluster looked up.
+    /// Whether a pod may have a name outside the cluster looked up. A no is counted and told of, as of a question to the name
+    /// server that it would have been.
     pub fn may_ask(&self, from: &Peer<'_>, name: &str) -> bool {
-        self.table.load().may_ask(from, name)
+        let table = self.table.load();
+        let Some(isolation) = table.isolation(Direction::Egress, from).filter(|_| !table.may_ask(from, name)) else {
+            return true;
+        };
+        let by = isolation.by.clone();
+        self.denials.add(Direction::Egress, || {
+            let pod = table.whose(from)?;
+            Some(Denial { pod, direction: Direction::Egress, peer: name.to_owned(), port: PortProtocol::udp(53), by })
+        });
+        false
     }
 
     /// A pod was told these addresses for a name outside the cluster. Rules about names hold for them from now on, so this

@@ -62,7 +62,10 @@ impl Rule {
 impl Parties {
     fn contains(&self, party: Party<'_>) -> bool {
         match self {
-            Self::Pods(identities) => party.pod.is_some_and(|pod| identities.binary_search(&pod.identity).is_ok()),
+            Self::Pods(identities) => {
+                let identity = party.pod.and_then(|pod| pod.identity);
+                identity.is_some_and(|identity| identities.binary_search(&identity).is_ok())
+            }
             Self::Block(net, except) => net.contains(&party.address) && !is_within(except, party.address),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! namespace shop team=a
-//! pod shop/web 10.42.0.2 app=web http:8080         ports that have names; `host` is on the host's network, `ended` has ended
+//! pod shop/web 10.42.0.2 app=web http:8080 @n1     ports that have names; a node; `host` is on its network, `ended` has ended
 //! policy shop/deny [app=web] in: PODS | PODS : PORTS ; out: …
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! `{labels}[labels]` (such pods of such namespaces) and `10.0.0.0/8-10.1.0.0/16` (a block and what it leaves out); ports are
 //! `80`, `80-90`, `http`, `53/UDP`, `*/UDP`.
 
+mod enforcement;
 mod properties;
 mod recipes;
 
@@ -70,6 +71,7 @@ fn pod(text: &str) -> Value {
     for word in text.split_whitespace() {
         match word {
             "host" => value["spec"]["hostNetwork"] = true.into(),
+            word if word.starts_with('@') => value["spec"]["nodeName"] = word[1..].into(),
             "ended" => value["status"]["phase"] = "Succeeded".into(),
             word if word.contains('=') => value["metadata"]["labels"] = labels(word),
             word if word.parse::<IpAddr>().is_ok() => value["status"]["podIP"] = word.into(),
@@ -344,6 +346,18 @@ fn pods_on_the_host_and_pods_that_ended_are_no_pods() {
     check(
         "policy shop/p [] in from [app=web]",
         "192.0.2.9 -> shop/db:80 ! in by p\n 10.42.0.4 -> shop/db:80 ! in by p\n bank/db -> 192.0.2.9:80\n shop/web -> shop/db:80",
+    );
+    check(
+        "policy shop/p [] in from 198.51.100.0/24; out none
+         pod shop/a 10.42.3.1 @n1
+         pod shop/near 192.0.2.1 @n1 host
+         pod shop/far 192.0.2.2 @n2 host
+         pod shop/open 198.51.100.2 @n2 host",
+        "shop/near -> shop/a:80
+         shop/far -> shop/a:80 ! in by p
+         shop/open -> shop/a:80
+         shop/near -> 203.0.113.7:80
+         shop/web -> shop/near:80 ! out by p",
     );
 }
 
