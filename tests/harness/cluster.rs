@@ -25,6 +25,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(40);
 pub struct Plan {
     files: Vec<PathBuf>,
     data: Option<PathBuf>,
+    flags: Vec<String>,
 }
 
 /// A running `coracle up`.
@@ -53,6 +54,12 @@ impl Plan {
         self
     }
 
+    /// Also says this on the command line.
+    pub fn say(mut self, words: &[&str]) -> Self {
+        self.flags.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// Uses a data directory that outlives the cluster.
     pub fn on(mut self, data: &Path) -> Self {
         self.data = Some(data.to_owned());
@@ -77,6 +84,7 @@ impl Plan {
             "127.0.0.1:0",
         ]);
         command.args(["--dns", "127.0.0.1:0", "--node-name", "node-1"]).arg("--data-dir").arg(&data);
+        command.args(&self.flags);
         for file in &self.files {
             command.arg("-f").arg(file);
         }

@@ -1,9 +1,13 @@
 //! The command line: every word a person may type after `coracle`.
 
+mod disk;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use disk::Disk;
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -70,6 +74,8 @@ pub(crate) struct Machine {
     /// Where the cluster's DNS server answers
     #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
     pub(crate) dns: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) disk: Disk,
 }
 
 #[derive(Debug, Args)]

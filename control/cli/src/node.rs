@@ -113,7 +113,12 @@ impl Node {
         let resolver = dns::Resolver::new(dns::Authority::default(), asked(names.local_addr()?), &view.borrow())?;
         let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
         doors.start("DNS server", dns::run(names, resolver, view.clone(), doors.stopping()));
-        let agent = agent::Config { addresses: vec![own_address()], ..agent::Config::new(name, data.path()) };
+        let agent = agent::Config {
+            addresses: vec![own_address()],
+            collection: machine.disk.collection(),
+            rotation: machine.disk.rotation(),
+            ..agent::Config::new(name, data.path())
+        };
         running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
         Ok(Self { addresses, doors, agent: running })
     }

@@ -20,6 +20,34 @@ pub struct Config {
     pub resources: Resources,
     /// How often the node's lease is renewed.
     pub lease_period: Duration,
+    /// When images are let go.
+    pub collection: Collection,
+    /// How much of what containers print is kept.
+    pub rotation: Rotation,
+}
+
+/// When a node lets go of images that nothing on it uses, and of what was compiled from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// How often to look.
+    pub period: Duration,
+    /// From here on, in percent of the disk, images are let go.
+    pub high_percent: u8,
+    /// Down to here.
+    pub low_percent: u8,
+    /// The same percentages also count of so many bytes, for images alone.
+    pub bytes_max: Option<u64>,
+    /// What was used within this time stays: it may be wanted again at once.
+    pub age_min: Duration,
+}
+
+/// How much is kept of the log of a container's run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// A file of this size is put aside, and a new one begun.
+    pub file_bytes_max: u64,
+    /// Files kept, the newest included; never less than two.
+    pub files_max: u32,
 }
 
 /// What a node has to give.
@@ -48,11 +76,37 @@ impl Config {
             addresses: Vec::new(),
             resources: Resources::default(),
             lease_period: LEASE_PERIOD,
+            collection: Collection::default(),
+            rotation: Rotation::default(),
         }
     }
 
     /// The address that stands in `hostIP`.
     pub fn host_address(&self) -> IpAddr {
         self.addresses.first().copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+}
+
+// === impl Collection ===
+
+impl Default for Collection {
+    /// As a kubelet has it.
+    fn default() -> Self {
+        Self {
+            period: Duration::from_mins(5),
+            high_percent: 85,
+            low_percent: 80,
+            bytes_max: None,
+            age_min: Duration::from_mins(2),
+        }
+    }
+}
+
+// === impl Rotation ===
+
+impl Default for Rotation {
+    /// As a kubelet has it.
+    fn default() -> Self {
+        Self { file_bytes_max: 10 << 20, files_max: 5 }
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use api::{Object, kinds};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret, VolumeMount,
 };
 use state::Snapshot;
 
@@ -137,6 +137,22 @@ fn from_source(
         Some(resource) => resource_of(pod, container, resource, around).map(|amount| Some(amount.to_string())),
         None => Ok(None),
     }
+}
+
+/// The part of a volume that a mount shows; variables of the container in a `subPathExpr` are filled in.
+pub(crate) fn sub_path_of(
+    pod: &Pod,
+    container: &Container,
+    mount: &VolumeMount,
+    around: &Surroundings<'_>,
+) -> Result<Option<String>, Blocked> {
+    if let Some(path) = mount.sub_path.as_ref().filter(|path| !path.is_empty()) {
+        return Ok(Some(path.clone()));
+    }
+    let Some(words) = mount.sub_path_expr.as_deref().filter(|words| !words.is_empty()) else { return Ok(None) };
+    let env = environment(pod, container, around)?;
+    let lookup = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    Ok(Some(expand::expand(words, &lookup)))
 }
 
 fn found(

@@ -1,9 +1,11 @@
 //! From the word after `image:` to a file that holds a component.
 //!
 //! A [`Reference`] says where an image is; a [`Registry`] brings its manifest and blobs; [`layout`] says which of them is the
-//! component, or why none is; the [`Cache`] keeps components by their digest, and what a reference last meant.
+//! component, or why none is; the [`Cache`] keeps components by their digest, and what a reference last meant; [`collect`] lets go of
+//! those that nothing uses when room gets scarce.
 
 mod cache;
+pub(crate) mod collect;
 mod credentials;
 mod layout;
 mod pull;
@@ -12,6 +14,7 @@ mod registry;
 mod unpack;
 
 pub use cache::{Cache, Image};
+pub use collect::{Hold, Holds};
 pub use credentials::Credentials;
 pub use layout::NotAComponent;
 pub use pull::{Images, Policy, PullError};

@@ -41,6 +41,6 @@ mod run;
 pub mod volumes;
 mod worker;
 
-pub use config::{Config, Resources};
+pub use config::{Collection, Config, Resources, Rotation};
 pub use desired::{Desired, Uid, Wanted, desired};
 pub use run::{RunError, run};

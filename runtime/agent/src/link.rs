@@ -73,21 +73,22 @@ fn router(context: Arc<Context>) -> Router {
         .with_state(context)
 }
 
-/// A pod of this node, or an answer that says that it is not one.
-fn here(context: &Context, namespace: &str, pod: &str) -> Result<(Uid, Wanted), Response> {
+/// Why not, for the caller.
+type Refusal = (StatusCode, String);
+
+/// A pod of this node, or that it is not one.
+fn here(context: &Context, namespace: &str, pod: &str) -> Result<(Uid, Wanted), Refusal> {
     let desired = desired(&context.view(), &context.config.node_name);
     let mut pods = desired.pods.into_iter();
     let found = pods.find(|(_, wanted)| wanted.key.namespace() == namespace && wanted.key.name() == pod);
-    found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")).into_response())
+    found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")))
 }
 
-/// The address of a pod of this node, or an answer that says why it has none.
-fn at(context: &Context, namespace: &str, pod: &str) -> Result<IpAddr, Response> {
+/// The address of a pod of this node, or why it has none.
+fn at(context: &Context, namespace: &str, pod: &str) -> Result<IpAddr, Refusal> {
     let (_, wanted) = here(context, namespace, pod)?;
     let address = wanted.pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
-    address.ok_or_else(|| {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("pod \"{pod}\" does not have an address yet")).into_response()
-    })
+    address.ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("pod \"{pod}\" does not have an address yet")))
 }
 
 /// The parameters of a kubelet's own log endpoint.
@@ -125,7 +126,7 @@ async fn container_logs(
 ) -> Response {
     let uid = match here(&context, &namespace, &pod) {
         Ok((uid, _)) => uid,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let whose = Whose { namespace: &namespace, pod: &pod, uid: &uid, container: &container };
     match context.logs.read(&whose, query.options(Timestamp::now())) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/<namespace>_<pod>_<uid>/<container>/<run>.log      the newest lines of a run
-//!                                            <run>.log.1    older ones, up to .4
+//!                                            <run>.log.1    older ones, as many as the node keeps
 //! ```
 //! A line is `<time> stdout|stderr F|P <text>`; `P` is a piece of a line that goes on. A guest that prints faster than the
 //! disk takes waits, alone; when the disk takes nothing at all, lines are dropped rather than guests stopped.
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::config::Rotation;
+
 pub use read::{Options, ReadError};
 pub use write::Streams;
 
@@ -27,6 +29,7 @@ pub use write::Streams;
 #[derive(Clone)]
 pub struct Logs {
     root: PathBuf,
+    rotation: Rotation,
     /// The runs that still print, by their newest file.
     live: Arc<Mutex<HashMap<PathBuf, watch::Receiver<Progress>>>>,
 }
@@ -36,6 +39,8 @@ pub struct Logs {
 struct Progress {
     /// How often a new file was begun.
     rotations: u64,
+    /// One is being begun: the names of the files are not to be trusted.
+    is_moving: bool,
     bytes: u64,
 }
 
@@ -52,18 +57,13 @@ pub struct Whose<'a> {
     pub container: &'a str,
 }
 
-/// A file of this size is put aside, and a new one begun.
-const FILE_BYTES_MAX: u64 = 10 << 20;
-
-/// Files kept of one run, the newest included.
-const FILES_MAX: u32 = 5;
-
 // === impl Logs ===
 
 impl Logs {
     /// The logs under this directory.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), live: Arc::default() }
+    pub fn new(root: impl Into<PathBuf>, rotation: Rotation) -> Self {
+        let rotation = Rotation { files_max: rotation.files_max.max(2), ..rotation };
+        Self { root: root.into(), rotation, live: Arc::default() }
     }
 
     /// Removes everything a pod printed.
@@ -93,9 +93,12 @@ fn runs(directory: &Path) -> Vec<u32> {
     runs
 }
 
-/// The files of one run, the newest first.
-fn files(directory: &Path, run: u32) -> Vec<PathBuf> {
+/// The files of one run, the newest first, without end; the older ones may not be there.
+fn files(directory: &Path, run: u32) -> impl Iterator<Item = PathBuf> {
     let newest = directory.join(format!("{run}.log"));
-    let older = (1..FILES_MAX).map(|age| directory.join(format!("{run}.log.{age}")));
-    std::iter::once(newest).chain(older).filter(|path| path.is_file()).collect()
+    let older = (1..).map({
+        let directory = directory.to_owned();
+        move |age: u32| directory.join(format!("{run}.log.{age}"))
+    });
+    std::iter::once(newest).chain(older)
 }

@@ -13,6 +13,7 @@ mod advance;
 mod backoff;
 mod container;
 mod effect;
+mod hook;
 mod inherit;
 mod probe;
 mod status;
@@ -31,6 +32,7 @@ use probe::{ProbeState, Turn};
 
 pub use container::{Ended, Exit, Nature, Role, Why};
 pub use effect::{Blocked, Effect, Happening, NotMounted, NotPulled, Place, Pulled, Severity, Told};
+pub use hook::Hook;
 pub use probe::{Outcome, ProbeKind};
 
 /// A pod on this node.
@@ -171,7 +173,7 @@ impl PodState {
                 self.arrived(|address, _| *address = Step::Failed { retry_at: later(now, RETRY) });
             }
             Happening::Mounted => self.arrived(|_, volumes| *volumes = Step::Done),
-            Happening::NotMounted(why) => self.not_mounted(why, now, effects),
+            Happening::NotMounted(why) => self.not_mounted(&why, now, effects),
             Happening::Pulled(place, pulled) => self.pulled(place, pulled, effects),
             Happening::NotPulled(place, why) => self.not_pulled(place, why, now, effects),
             Happening::Prepared(place, nature) => self.prepared(place, nature),
@@ -184,7 +186,8 @@ impl PodState {
             Happening::Started(place, run) => self.started(place, run, now, effects),
             Happening::NotStarted(place, why) => self.not_started(place, why, now, effects),
             Happening::Exited(place, run, exit) => self.exited(place, run, exit, now, effects),
-            Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, effects),
+            Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, now, effects),
+            Happening::Hooked(place, run, hook, outcome) => self.hooked(place, run, hook, &outcome, now, effects),
         }
     }
 
@@ -194,12 +197,11 @@ impl PodState {
         }
     }
 
-    fn not_mounted(&mut self, why: NotMounted, now: Timestamp, effects: &mut Vec<Effect>) {
-        let NotMounted { volume, message, unsupported } = why;
-        let told = format!("MountVolume.SetUp failed for volume \"{volume}\" : {message}");
-        tell(effects, None, Severity::Warning, "FailedMount", &told);
-        let reason = if unsupported { "CreateContainerConfigError" } else { "ContainerCreating" };
-        self.trouble = Some(Trouble { reason, message: told });
+    fn not_mounted(&mut self, why: &NotMounted, now: Timestamp, effects: &mut Vec<Effect>) {
+        let told = why.told();
+        let reason = if why.unsupported { "CreateContainerConfigError" } else { "ContainerCreating" };
+        self.trouble = Some(Trouble { reason, message: told.message.clone() });
+        effects.push(Effect::Tell(told));
         self.arrived(|_, volumes| *volumes = Step::Failed { retry_at: later(now, RETRY) });
     }
 
@@ -258,8 +260,12 @@ impl PodState {
         state.runs += 1;
         state.probes = ProbeState::of(spec, now);
         state.phase = Phase::Running { began: now };
+        state.awaits_hook = Hook::PostStart.of(spec).is_some();
         tell(effects, Some(place), Severity::Normal, "Created", &format!("Created container: {}", state.name));
         tell(effects, Some(place), Severity::Normal, "Started", &format!("Started container {}", state.name));
+        if state.awaits_hook {
+            effects.push(Effect::Hook(place, run, Hook::PostStart, None));
+        }
     }
 
     fn not_started(&mut self, place: Place, why: Blocked, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -274,7 +280,7 @@ impl PodState {
         let Some(state) = self.containers.get_mut(place) else { return };
         let (began, why) = match state.phase {
             Phase::Running { began } => (began, None),
-            Phase::Stopping { began, why } => (began, Some(why)),
+            Phase::Parting { began, why, .. } | Phase::Stopping { began, why } => (began, Some(why)),
             _ => return,
         };
         if state.run() != run {
@@ -300,11 +306,18 @@ impl PodState {
         }
     }
 
-    fn probed(&mut self, place: Place, run: u32, kind: ProbeKind, outcome: &Outcome, effects: &mut Vec<Effect>) {
+    fn probed(
+        &mut self,
+        place: Place,
+        run: u32,
+        kind: ProbeKind,
+        outcome: &Outcome,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let grace = self.probe_grace(place, kind);
         let Some(state) = self.containers.get_mut(place) else { return };
-        let Phase::Running { began } = state.phase else { return };
-        if state.run() != run {
+        if !matches!(state.phase, Phase::Running { .. }) || state.run() != run {
             return;
         }
         let Some(probe) = state.probes.iter_mut().find(|probe| probe.kind == kind) else { return };
@@ -314,11 +327,9 @@ impl PodState {
             tell(effects, Some(place), Severity::Warning, "Unhealthy", &message);
         }
         if turn == Turn::Failing && kind != ProbeKind::Readiness {
-            state.phase = Phase::Stopping { began, why: Why::Unhealthy };
             let word = kind.title().to_lowercase();
             let message = format!("Container {} failed {word} probe, will be restarted", state.name);
-            tell(effects, Some(place), Severity::Normal, "Killing", &message);
-            effects.push(Effect::Stop(place, run, grace));
+            self.end(place, Why::Unhealthy, &message, grace, now, effects);
         }
     }
 

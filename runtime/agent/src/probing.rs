@@ -1,4 +1,4 @@
-//! Asking a container how it is.
+//! Asking a container how it is, and telling it by its hooks what happens to it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::Workload;
 use http::{HeaderName, HeaderValue, Method, Request, header};
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use network::{Fabric, Fault, full};
 
@@ -27,7 +27,11 @@ pub(crate) async fn ask(
     let seconds = u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1);
     let asking = async {
         if let Some(get) = &probe.http_get {
-            http(get, container, address, fabric).await
+            match http(get, container, address, fabric).await {
+                Err(message) => Outcome::Failed(message),
+                Ok(status) if (200..400).contains(&status) => Outcome::Passed,
+                Ok(status) => Outcome::Failed(format!("HTTP probe failed with statuscode: {status}")),
+            }
         } else if let Some(socket) = &probe.tcp_socket {
             match port(&socket.port, container) {
                 Some(port) => tcp(SocketAddr::new(address, port), fabric).await,
@@ -48,6 +52,38 @@ pub(crate) async fn ask(
     }
 }
 
+/// Carries out a hook, within the time given if one is.
+pub(crate) async fn hook(
+    handler: &LifecycleHandler,
+    container: &Container,
+    address: IpAddr,
+    fabric: &Fabric,
+    within: Option<Duration>,
+    command: impl AsyncFnOnce(Vec<String>) -> Outcome,
+) -> Outcome {
+    let acting = async {
+        if let Some(get) = &handler.http_get {
+            // As with a kubelet, an answer is enough, whatever its status.
+            http(get, container, address, fabric).await.map_or_else(Outcome::Failed, |_| Outcome::Passed)
+        } else if let Some(exec) = &handler.exec {
+            command(exec.command.clone().unwrap_or_default()).await
+        } else if let Some(sleep) = &handler.sleep {
+            tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+            Outcome::Passed
+        } else if handler.tcp_socket.is_some() {
+            // Kubernetes takes it in manifests for the sake of old ones, and fails it when it is due.
+            Outcome::Failed("a hook cannot be a tcpSocket".to_owned())
+        } else {
+            Outcome::Failed("the hook does nothing".to_owned())
+        }
+    };
+    let Some(within) = within else { return acting.await };
+    match tokio::time::timeout(within, acting).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::Failed(format!("not over within the grace period of {}s", within.as_secs())),
+    }
+}
+
 /// Runs the component's command; its exit code is the answer.
 pub(crate) async fn exec(workload: &Workload, spec: host::Spec, outside: std::sync::Arc<dyn host::Outside>) -> Outcome {
     match workload.run(spec, host::Stdin::Empty, outside) {
@@ -62,28 +98,26 @@ pub(crate) async fn exec(workload: &Workload, spec: host::Spec, outside: std::sy
     }
 }
 
-async fn http(get: &HTTPGetAction, container: &Container, address: IpAddr, fabric: &Fabric) -> Outcome {
-    let Some(port) = port(&get.port, container) else {
-        return Outcome::Failed(format!("the container has no port {}", word(&get.port)));
-    };
+/// The status that the container answers with, or why it does not.
+async fn http(get: &HTTPGetAction, container: &Container, address: IpAddr, fabric: &Fabric) -> Result<u16, String> {
+    let port = port(&get.port, container).ok_or_else(|| format!("the container has no port {}", word(&get.port)))?;
     let target = SocketAddr::new(address, port);
     let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let url = format!("http://{target}{path}");
     let request = Request::builder().method(Method::GET).uri(&url).header(header::HOST, target.to_string());
     let Ok(mut request) = request.header(header::USER_AGENT, "kube-probe/1.33").body(network::empty()) else {
-        return Outcome::Failed(format!("{url} is not a URL"));
+        return Err(format!("{url} is not a URL"));
     };
     for wanted in get.http_headers.iter().flatten() {
         match (wanted.name.parse::<HeaderName>(), HeaderValue::from_str(&wanted.value)) {
             (Ok(name), Ok(value)) => request.headers_mut().insert(name, value),
-            _ => return Outcome::Failed(format!("{} is not a header", wanted.name)),
+            _ => return Err(format!("{} is not a header", wanted.name)),
         };
     }
     match fabric.send(&fabric.node(), target, request).await {
-        Err(fault) => Outcome::Failed(format!("Get \"{url}\": {}", refused(target, &fault))),
-        Ok(response) if (200..400).contains(&response.status().as_u16()) => Outcome::Passed,
-        Ok(response) => Outcome::Failed(format!("HTTP probe failed with statuscode: {}", response.status().as_u16())),
+        Err(fault) => Err(format!("Get \"{url}\": {}", refused(target, &fault))),
+        Ok(response) => Ok(response.status().as_u16()),
     }
 }
 
@@ -181,5 +215,34 @@ mod tests {
         check(r#"{"tcpSocket":{"port":"none"}}"#, 200, Err("the container has no port none")).await;
         check(r#"{"exec":{"command":["x"]}}"#, 200, Err("no command")).await;
         check(r#"{"grpc":{"port":8080}}"#, 200, Err("service unhealthy (responded with \"NOT_SERVING\")")).await;
+    }
+
+    async fn check_hook(handler: &str, expected: Result<(), &str>) {
+        let handler: LifecycleHandler = serde_json::from_str(handler).expect("a hook");
+        let fabric = Fabric::new();
+        let address = IpAddr::from([10, 42, 0, 5]);
+        let answer = |_| async { Ok(network::text(http::StatusCode::INTERNAL_SERVER_ERROR, "no")) };
+        let _bound = fabric.bind(SocketAddr::new(address, 8080), network::handler(answer));
+        let command = async |args: Vec<String>| Outcome::Failed(args.join(" "));
+        let within = Some(Duration::from_secs(1));
+        let found = match hook(&handler, &Container::default(), address, &fabric, within, command).await {
+            Outcome::Passed => Ok(()),
+            Outcome::Failed(message) => Err(message),
+        };
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    #[tokio::test]
+    async fn hooks_act_over_the_fabric() {
+        check_hook(r#"{"httpGet":{"port":8080,"path":"/bye"}}"#, Ok(())).await;
+        check_hook(
+            r#"{"httpGet":{"port":81}}"#,
+            Err("Get \"http://10.42.0.5:81/\": dial tcp 10.42.0.5:81: connect: connection refused"),
+        )
+        .await;
+        check_hook(r#"{"exec":{"command":["say","bye"]}}"#, Err("say bye")).await;
+        check_hook(r#"{"sleep":{"seconds":0}}"#, Ok(())).await;
+        check_hook(r#"{"sleep":{"seconds":600}}"#, Err("not over within the grace period of 1s")).await;
+        check_hook(r#"{"tcpSocket":{"port":8080}}"#, Err("a hook cannot be a tcpSocket")).await;
     }
 }

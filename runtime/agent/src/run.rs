@@ -20,10 +20,11 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::context::Context;
 use crate::desired::{Uid, desired};
-use crate::image::{Cache, ClusterRegistry, Images};
+use crate::image::{Cache, ClusterRegistry, Images, collect};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
+use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
 use crate::{link, node};
 
@@ -45,6 +46,8 @@ pub enum RunError {
 struct Employed {
     post: mpsc::UnboundedSender<Mail>,
     told: Revision,
+    /// What its volumes were made from.
+    sources: Sources,
 }
 
 /// Runs the pods of one node until `shutdown`. Then everything stops at once, and nothing is written about it: the pods are
@@ -65,7 +68,7 @@ pub async fn run(
     let context = Arc::new(Context {
         machine: Machine::read(&config.resources),
         images: Images::new(cache, Arc::new(Registry(client.clone()))),
-        logs: Logs::new(config.data_dir.join("logs")),
+        logs: Logs::new(config.data_dir.join("logs"), config.rotation),
         addresses: std::sync::Mutex::default(),
         view: view.clone(),
         config,
@@ -97,6 +100,7 @@ pub async fn run(
         () = working => {}
         () = recording => {}
         () = node::keep(context.clone()) => {}
+        () = collect::keep(context.clone()) => {}
         () = link::serve(context.clone()) => {}
     }
     info!(node = %context.config.node_name, "the agent ends");
@@ -134,6 +138,11 @@ impl Workers {
             }
         }
         for (uid, wanted) in desired.pods {
+            if let Some(employed) = self.employed.get_mut(&uid)
+                && employed.sources.look(world)
+            {
+                let _ = employed.post.send(Mail::VolumesChanged);
+            }
             match self.employed.get_mut(&uid) {
                 Some(employed) if employed.told >= wanted.revision => {}
                 Some(employed) => {
@@ -143,7 +152,11 @@ impl Workers {
                 None if self.finished.contains(&uid) => {}
                 None => {
                     let (post, mail) = mpsc::unbounded_channel();
-                    let employed = Employed { post: post.clone(), told: wanted.revision };
+                    let employed = Employed {
+                        post: post.clone(),
+                        told: wanted.revision,
+                        sources: Sources::of(&wanted.pod, world),
+                    };
                     self.employed.insert(uid.clone(), employed);
                     let context = self.context.clone();
                     self.tasks.spawn(async move {

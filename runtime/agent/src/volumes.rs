@@ -1,17 +1,30 @@
 //! A pod's volumes: directories of the node, made from what the cluster says.
 //!
-//! [`plan`] decides what each volume holds, purely; [`write`] makes it so. Files from config maps, secrets and the downward API lie
-//! in a directory of their own behind the link `..data`, which is swapped whole: a guest sees all of an update or nothing.
+//! [`plan`] decides what each volume holds, purely; [`write()`] makes it so, and makes it so again when a config map, a secret or
+//! the pod's own labels changed ([`sources`] says what to watch). [`mounts`] is what a container sees of them.
+//!
+//! - Files lie in a directory of their own behind the link `..data`, which is swapped whole: a guest sees all of an update or
+//!   nothing of it, and sees it through the directory it was given at its start.
+//! - A `subPath` is fixed when the container starts: it shows a copy of what was there, and no later update.
+//! - An object that says that it is immutable is not looked at again.
+//! - An update that cannot be made (the config map is gone) leaves what was there, and is told as an event.
+
+mod mounts;
+pub(crate) mod sources;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection};
 
 use crate::environment::{Surroundings, config_map, field_of, resource_of, secret};
-use crate::pod::{Blocked, NotMounted, Place, container};
+use crate::pod::{Blocked, NotMounted};
+
+pub use mounts::mounts;
+pub use write::write;
 
 /// A volume and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +64,19 @@ pub struct Placed {
 pub fn plan(pod: &Pod, around: &Surroundings<'_>) -> Result<Vec<Planned>, NotMounted> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.map(|volume| Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)? })).collect()
+}
+
+/// The same for as many volumes as can be made: those that hold files, each with what it holds or why it cannot.
+pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>) -> Vec<Result<Planned, NotMounted>> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let holds_files = |volume: &&Volume| {
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.projected.is_some()
+            || volume.downward_api.is_some()
+    };
+    let planned = |volume: &Volume| Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)? });
+    volumes.filter(holds_files).map(planned).collect()
 }
 
 fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Content, NotMounted> {
@@ -104,7 +130,8 @@ fn kind_of(volume: &Volume) -> String {
     members.map(|(name, _)| name.clone()).find(|name| name != "name").unwrap_or_else(|| "unknown".to_owned())
 }
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
+/// Files by their path in the volume.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn config_files(
     namespace: &str,
@@ -207,116 +234,3 @@ fn inner_path(path: &str) -> Result<PathBuf, Blocked> {
         Err(refused(format!("the path {} is not one inside the volume", path.display())))
     }
 }
-
-/// Makes the volume below `root`, and says where it lies. Nothing happens to what is as planned already.
-pub fn write(root: &Path, planned: &Planned) -> io::Result<Placed> {
-    let path = root.join(&planned.name);
-    match &planned.content {
-        Content::Scratch => {
-            std::fs::create_dir_all(&path)?;
-            Ok(Placed { path, read_only: false })
-        }
-        Content::Files(files) => {
-            std::fs::create_dir_all(&path)?;
-            swap(&path, files)?;
-            Ok(Placed { path, read_only: true })
-        }
-        Content::Host { path: host, create } => {
-            if *create {
-                std::fs::create_dir_all(host)?;
-            }
-            if !host.is_dir() {
-                let message = format!("hostPath type check failed: {} is not a directory", host.display());
-                return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
-            }
-            Ok(Placed { path: host.clone(), read_only: false })
-        }
-    }
-}
-
-const CURRENT: &str = "..data";
-const NEXT: &str = "..data_next";
-
-/// Puts `files` into place at once.
-fn swap(directory: &Path, files: &Files) -> io::Result<()> {
-    let old = std::fs::read_link(directory.join(CURRENT)).ok();
-    let number =
-        old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse().ok()).unwrap_or(0u64);
-    let fresh = PathBuf::from(format!("..{}", number + 1));
-    let _ = std::fs::remove_dir_all(directory.join(&fresh));
-    std::fs::create_dir(directory.join(&fresh))?;
-    for (path, content) in files {
-        let path = directory.join(&fresh).join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, content)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    }
-    let _ = std::fs::remove_file(directory.join(NEXT));
-    symlink(&fresh, directory.join(NEXT))?;
-    std::fs::rename(directory.join(NEXT), directory.join(CURRENT))?;
-    relink(directory, files)?;
-    match old {
-        Some(old) if old != fresh => std::fs::remove_dir_all(directory.join(old)),
-        _ => Ok(()),
-    }
-}
-
-/// Gives each file its name in the volume, and takes the names of those that are gone.
-fn relink(directory: &Path, files: &Files) -> io::Result<()> {
-    let tops = || files.keys().filter_map(|path| path.components().next());
-    for top in tops() {
-        let link = directory.join(top);
-        if link.symlink_metadata().is_err() {
-            symlink(Path::new(CURRENT).join(top), link)?;
-        }
-    }
-    for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let known = tops().any(|top| top.as_os_str() == name) || name.to_string_lossy().starts_with("..");
-        if !known {
-            std::fs::remove_file(directory.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// What a container's guest sees of the pod's volumes.
-pub fn mounts(pod: &Pod, place: Place, placed: &BTreeMap<String, Placed>) -> Result<Vec<host::Mount>, Blocked> {
-    let mounts = container(pod, place).and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default();
-    mounts
-        .iter()
-        .map(|mount| {
-            let volume = placed.get(&mount.name);
-            let volume = volume.ok_or_else(|| refused(format!("volume \"{}\" is not one of the pod's", mount.name)))?;
-            let host = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
-                None => volume.path.clone(),
-                Some(inner) => sub_path(volume, inner, &mount.name)?,
-            };
-            let read_only = volume.read_only || mount.read_only == Some(true);
-            let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
-            Ok(host::Mount { host, guest: mount.mount_path.clone(), mode })
-        })
-        .collect()
-}
-
-fn sub_path(volume: &Placed, inner: &str, name: &str) -> Result<PathBuf, Blocked> {
-    let path = volume.path.join(inner_path(inner)?);
-    if !volume.read_only && path.symlink_metadata().is_err() {
-        std::fs::create_dir_all(&path)
-            .map_err(|error| refused(format!("failed to create subPath {inner}: {error}")))?;
-    }
-    // Guests are given directories, and a link must not lead out of the volume.
-    let real =
-        path.canonicalize().map_err(|error| refused(format!("subPath {inner} of volume \"{name}\": {error}")))?;
-    let root = volume.path.canonicalize().map_err(|error| refused(format!("volume \"{name}\": {error}")))?;
-    if real.is_dir() && real.starts_with(&root) {
-        Ok(real)
-    } else {
-        Err(refused(format!("subPath {inner} of volume \"{name}\" is a file: mount its directory instead")))
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,10 +3,12 @@
 //! Nothing is decided here. Whatever takes time is a task that posts what came of it; the tasks, the runs and the
 //! addresses they hold end with the worker.
 
+mod mount;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +24,11 @@ use tracing::{debug, info};
 
 use crate::context::Context;
 use crate::desired::{Uid, Wanted};
-use crate::image::Credentials;
+use crate::image::{Credentials, Hold};
 use crate::pod::{Effect, Happening, Nature, NotMounted, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
 use crate::recorder::Note;
 use crate::report::{self, Report};
-use crate::volumes::{self, Placed};
+use crate::volumes::Placed;
 use run::Live;
 
 /// What reaches a worker.
@@ -41,6 +43,10 @@ pub(crate) enum Mail {
     Prepared(Place, Workload),
     /// The volumes are there.
     Placed(BTreeMap<String, Placed>),
+    /// What the volumes are made from has changed.
+    VolumesChanged,
+    /// Volumes that could not be brought up to date.
+    NotUpdated(Vec<NotMounted>),
 }
 
 /// One pod of this node at work.
@@ -51,6 +57,8 @@ struct Worker {
     state: PodState,
     slots: Vec<Slot>,
     placed: BTreeMap<String, Placed>,
+    /// One hand at the volumes at a time, so that the last one leaves what is newest.
+    at_volumes: Arc<tokio::sync::Mutex<()>>,
     post: mpsc::UnboundedSender<Mail>,
     /// Ends what is under way when the worker ends.
     tasks: JoinSet<()>,
@@ -64,6 +72,8 @@ struct Worker {
 #[derive(Default)]
 struct Slot {
     component: Option<String>,
+    /// The image is not let go while the container has it.
+    hold: Option<Hold>,
     workload: Option<Workload>,
     live: Option<Live>,
 }
@@ -90,6 +100,7 @@ pub(crate) async fn work(
     let mut worker = Worker {
         slots: Vec::new(),
         placed: BTreeMap::new(),
+        at_volumes: Arc::default(),
         tasks: JoinSet::new(),
         last: status,
         ended: false,
@@ -129,7 +140,12 @@ impl Worker {
                 let status = wanted.pod.status.clone().unwrap_or_default();
                 self.last = merged(&self.last, status.clone());
                 self.seen = (wanted.revision, status);
+                let told = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+                let other = told(self.state.pod()) != told(&wanted.pod);
                 self.happen(Happening::Wanted(wanted.pod));
+                if other {
+                    self.update_volumes();
+                }
             }
             Mail::Removed => self.happen(Happening::Removed),
             Mail::Happened(happening) => self.happen(happening),
@@ -144,6 +160,12 @@ impl Worker {
             Mail::Placed(placed) => {
                 self.placed = placed;
                 self.happen(Happening::Mounted);
+            }
+            Mail::VolumesChanged => self.update_volumes(),
+            Mail::NotUpdated(volumes) => {
+                for why in volumes {
+                    self.tell(why.told(), Timestamp::now());
+                }
             }
         }
     }
@@ -174,6 +196,7 @@ impl Worker {
             Effect::Start(place, run) => self.start(place, run),
             Effect::Stop(place, run, grace) => self.stop(place, run, grace),
             Effect::Probe(place, run, kind) => self.probe(place, run, kind),
+            Effect::Hook(place, run, hook, within) => self.hook(place, run, hook, within),
             Effect::Tell(told) => self.tell(told, now),
             Effect::Release => self.release(),
             Effect::Delete => self.ended = true,
@@ -212,6 +235,11 @@ impl Worker {
         self.state.pod().clone()
     }
 
+    /// Where the files of the pod are kept on this node.
+    fn directory(&self) -> PathBuf {
+        self.context.config.data_dir.join("pods").join(&*self.uid)
+    }
+
     fn is_on_host_network(&self) -> bool {
         self.state.pod().spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
     }
@@ -226,40 +254,6 @@ impl Worker {
         self.spawn(async move {
             let claimed = claim(&context, &key, &uid, preferred).await;
             Mail::Happened(claimed.map_or_else(Happening::NotAddressed, Happening::Addressed))
-        });
-    }
-
-    fn mount(&mut self) {
-        let (context, pod) = (self.context.clone(), self.pod());
-        let root = context.config.data_dir.join("pods").join(&*self.uid).join("volumes");
-        self.spawn(async move {
-            let view = context.view();
-            let around = context.around(&view, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            let plan = match volumes::plan(&pod, &around) {
-                Ok(plan) => plan,
-                Err(why) => return Mail::Happened(Happening::NotMounted(why)),
-            };
-            let writing = tokio::task::spawn_blocking(move || {
-                let mut placed = BTreeMap::new();
-                for volume in plan {
-                    let made = volumes::write(&root, &volume).map_err(|error| NotMounted {
-                        volume: volume.name.clone(),
-                        message: error.to_string(),
-                        unsupported: false,
-                    })?;
-                    placed.insert(volume.name, made);
-                }
-                Ok(placed)
-            });
-            match writing.await {
-                Ok(Ok(placed)) => Mail::Placed(placed),
-                Ok(Err(why)) => Mail::Happened(Happening::NotMounted(why)),
-                Err(error) => Mail::Happened(Happening::NotMounted(NotMounted {
-                    volume: String::new(),
-                    message: error.to_string(),
-                    unsupported: false,
-                })),
-            }
         });
     }
 
@@ -293,13 +287,16 @@ impl Worker {
         let context = self.context.clone();
         let known = context.images.cache().known(&image);
         let component = known.map(|known| known.component);
-        let same = self.slot(place).component == component;
-        self.slot(place).component.clone_from(&component);
+        let digest = component.as_deref().and_then(|component| component.parse::<host::Digest>().ok());
+        let hold = digest.map(|digest| self.context.images.holds().hold(digest));
+        let slot = self.slot(place);
+        let same = slot.component == component;
+        slot.component.clone_from(&component);
+        slot.hold = hold;
         if let (true, Some(workload)) = (same && component.is_some(), self.slot(place).workload.clone()) {
             return self.spawn(async move { Mail::Prepared(place, workload) });
         }
         self.spawn(async move {
-            let digest = component.and_then(|component| component.parse::<host::Digest>().ok());
             let file = digest.and_then(|digest| Some((digest, context.images.cache().component(&digest)?)));
             let Some((digest, file)) = file else {
                 return Mail::Happened(Happening::NotPrepared(
@@ -324,7 +321,7 @@ impl Worker {
         self.tasks.abort_all();
         self.slots.clear();
         self.context.return_addresses(&self.uid);
-        let directory = self.context.config.data_dir.join("pods").join(&*self.uid);
+        let directory = self.directory();
         let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());
         // Outlives the worker on purpose: it only removes what nobody names any more.
         tokio::task::spawn_blocking(move || {

@@ -78,6 +78,21 @@ impl Cache {
         Ok(Checked { path })
     }
 
+    /// The components that are here compiled, with the size and the age of the code.
+    pub(crate) fn list(&self) -> io::Result<Vec<(Digest, u64, std::time::SystemTime)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| name.strip_suffix(".cwasm")?.parse().ok());
+            if let Some(digest) = digest {
+                let metadata = entry.metadata()?;
+                found.push((digest, metadata.len(), metadata.modified()?));
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes what was compiled from `digest`; what is mapped stays usable.
     pub(crate) fn remove(&self, digest: &Digest) -> io::Result<()> {
         for path in [self.check(digest), self.compiled(digest)] {
@@ -187,6 +202,8 @@ mod tests {
         with_kept(b"code", |cache, digest| {
             let found = cache.find(digest).expect("the cache reads").expect("it is there");
             assert_eq!(fs::read(found.path()).expect("it reads"), b"code");
+            let listed = cache.list().expect("it lists");
+            assert!(matches!(listed.as_slice(), [(listed, 4, _)] if listed == digest));
             assert_eq!(fs::read_dir(&cache.dir).expect("it lists").count(), 2, "no drafts are left");
             cache.remove(digest).expect("it is removed");
             assert!(cache.find(digest).expect("the cache reads").is_none());

@@ -82,6 +82,11 @@ impl Host {
         prepare::prepare(self.shared.clone(), digest, source.into()).await
     }
 
+    /// What is kept compiled: of which component, how large it is, and when it was compiled.
+    pub fn compiled(&self) -> io::Result<Vec<(Digest, u64, std::time::SystemTime)>> {
+        self.shared.cache.list()
+    }
+
     /// Forgets what was compiled from a component; workloads made of it go on.
     pub fn forget(&self, digest: Digest) -> io::Result<()> {
         self.shared.cache.remove(&digest)

@@ -9,6 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use host::Digest;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,40 @@ impl Cache {
             std::fs::remove_file(draft?.path())?;
         }
         Ok(Self { root, drafts: AtomicU64::new(0) })
+    }
+
+    /// The components, with their sizes and when each was last used.
+    pub fn components(&self) -> io::Result<Vec<(Digest, u64, SystemTime)>> {
+        let mut components = Vec::new();
+        for entry in std::fs::read_dir(self.root.join("sha256"))? {
+            let entry = entry?;
+            let (Ok(digest), metadata) = (entry.file_name().to_string_lossy().parse(), entry.metadata()?) else {
+                continue;
+            };
+            components.push((digest, metadata.len(), metadata.modified()?));
+        }
+        Ok(components)
+    }
+
+    /// Notes that a component is used now.
+    pub fn touch(&self, digest: &Digest) -> io::Result<()> {
+        std::fs::File::open(self.path(digest))?.set_modified(SystemTime::now())
+    }
+
+    /// Lets go of a component, and of the names that meant it.
+    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
+        match std::fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for entry in std::fs::read_dir(self.root.join("references"))? {
+            let path = entry?.path();
+            let image: Option<Image> = serde_json::from_slice(&std::fs::read(&path)?).ok();
+            if image.is_none_or(|image| image.component.parse() == Ok(*digest)) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The file of a component, if it is here.
@@ -113,7 +148,10 @@ mod tests {
         let kept = cache.keep(&draft, &digest).expect("kept");
         assert_eq!(cache.known("hello:v1"), Some(image));
         assert_eq!(cache.known("hello:v2"), None);
-        std::fs::remove_file(kept).expect("removed");
+        assert!(kept.is_file());
+        cache.remove(&digest).expect("removed");
         assert_eq!(cache.known("hello:v1"), None);
+        assert_eq!(std::fs::read_dir(directory.path().join("references")).expect("a directory").count(), 0);
+        cache.remove(&digest).expect("removed again");
     }
 }

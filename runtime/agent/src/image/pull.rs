@@ -8,6 +8,7 @@ use host::Digest;
 use k8s_openapi::api::core::v1::Container;
 
 use super::cache::{Cache, Image};
+use super::collect::Holds;
 use super::credentials::Credentials;
 use super::layout::{Chosen, Next, NotAComponent, Packaging, choose};
 use super::reference::{InvalidReference, Reference, Version};
@@ -64,6 +65,7 @@ pub enum PullError {
 /// The images of a node.
 pub struct Images {
     cache: Cache,
+    holds: Holds,
     cluster: Arc<dyn ClusterRegistry>,
     /// One fetch at a time for each name; the others then find it here.
     under_way: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -104,12 +106,17 @@ impl PullError {
 impl Images {
     /// The images in `cache`, with `cluster` for names without a registry.
     pub fn new(cache: Cache, cluster: Arc<dyn ClusterRegistry>) -> Self {
-        Self { cache, cluster, under_way: Mutex::default() }
+        Self { cache, holds: Holds::default(), cluster, under_way: Mutex::default() }
     }
 
     /// The components on disk.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Which components containers have.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// Makes sure that a container's image is here. The time says how long it took, if it had to be fetched.
@@ -124,7 +131,10 @@ impl Images {
         let policy = Policy::of(container, &reference);
         let known = || self.cache.known(name);
         match (policy, known()) {
-            (Policy::IfNotPresent | Policy::Never, Some(image)) => return Ok((image, None)),
+            (Policy::IfNotPresent | Policy::Never, Some(image)) => {
+                self.touch(&image);
+                return Ok((image, None));
+            }
             (Policy::Never, None) => return Err(PullError::Never(name.to_owned())),
             _ => {}
         }
@@ -136,9 +146,18 @@ impl Images {
             Some(image) if policy == Policy::IfNotPresent => image,
             _ => self.fetch(name, &reference, credentials).await?,
         };
+        self.touch(&image);
         drop(turn);
         self.leave(name, lane);
         Ok((image, Some(started.elapsed())))
+    }
+
+    /// It was asked for now, and is not to be let go before it is used.
+    fn touch(&self, image: &Image) {
+        let touched = image.component.parse().map(|digest| self.cache.touch(&digest));
+        if let Ok(Err(error)) = touched {
+            tracing::debug!(image = image.reference, %error, "the use of an image could not be noted");
+        }
     }
 
     async fn fetch(&self, name: &str, reference: &Reference, credentials: &Credentials) -> Result<Image, PullError> {

@@ -38,6 +38,11 @@ pub enum RegistryError {
     /// The registry refused.
     #[error("the registry answered {0}")]
     Refused(StatusCode),
+    /// The registry does not let whoever asks.
+    #[error(
+        "pull access denied for {0}: the registry asks who is there, or refuses the credentials of imagePullSecrets"
+    )]
+    Denied(String),
     /// The registry could not be talked to.
     #[error("{0}")]
     Unreachable(String),
@@ -190,6 +195,14 @@ fn outside(registry: &str, repository: &str, version: &Version) -> oci_client::R
 fn told(error: &oci_client::errors::OciDistributionError, reference: &oci_client::Reference) -> RegistryError {
     use oci_client::errors::{OciDistributionError as Error, OciErrorCode as Code};
     match error {
+        Error::AuthenticationFailure(_) | Error::UnauthorizedError { .. } => {
+            RegistryError::Denied(reference.to_string())
+        }
+        Error::RegistryError { envelope, .. }
+            if envelope.errors.iter().any(|error| matches!(error.code, Code::Unauthorized | Code::Denied)) =>
+        {
+            RegistryError::Denied(reference.to_string())
+        }
         Error::ImageManifestNotFoundError(_) => RegistryError::NotFound(reference.to_string()),
         Error::RegistryError { envelope, .. }
             if envelope.errors.iter().any(|error| {

@@ -30,7 +30,7 @@ pub(super) async fn proxy(State(context): State<Arc<Context>>, request: Request)
     };
     let address = match at(&context, &namespace, &pod) {
         Ok(address) => SocketAddr::new(address, port),
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     match onward(request, address, path) {
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),

@@ -1,11 +1,12 @@
 //! Reading a log as `kubectl logs` asks for it.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 use tokio::sync::{mpsc, watch};
 
 use super::line::Line;
@@ -70,11 +71,11 @@ impl Logs {
             (true, _) => return Err(ReadError::NoPrevious { container, pod }),
         };
         let newest = directory.join(format!("{run}.log"));
-        let live = self.live().get(&newest).cloned().filter(|_| options.follow);
+        let live = self.live().get(&newest).cloned();
         let (pieces, receiver) = mpsc::channel(QUEUE_MAX);
         let mut reader = Reader { out: Vec::new(), pieces, options, left: options.limit_bytes, mid_line: false };
         tokio::spawn(async move {
-            if let Err(Stop::Failed(error)) = reader.read(&directory, run, &newest, live).await {
+            if let Err(Stop::Failed(error)) = reader.read(&directory, run, live).await {
                 tracing::debug!(%error, "a log could not be read to its end");
             }
         });
@@ -108,38 +109,38 @@ impl Reader {
         &mut self,
         directory: &Path,
         run: u32,
-        newest: &Path,
         mut live: Option<watch::Receiver<Progress>>,
     ) -> Result<(), Stop> {
-        let mut rotations = live.as_mut().map_or(0, |live| live.borrow_and_update().rotations);
-        let mut files = files(directory, run);
-        let mut skip = match self.options.tail {
-            Some(tail) => tail_of(&mut files, tail).await?,
-            None => 0,
-        };
+        let (files, mut rotations) = open(directory, run, usize::MAX, live.as_ref()).await?;
+        let mut files: Vec<_> = files.into_iter().map(BufReader::new).collect();
+        if let Some(tail) = self.options.tail {
+            skip_to(&mut files, tail).await?;
+        }
         let mut last = None;
-        for path in files.iter().rev() {
-            let mut file = BufReader::new(File::open(path).await?);
-            let mut line = Vec::new();
-            while skip > 0 && file.read_until(b'\n', &mut line).await? > 0 {
-                line.clear();
-                skip -= 1;
-            }
+        for mut file in files.into_iter().rev() {
             self.drain(&mut file).await?;
             last = Some(file);
         }
         self.flush().await?;
-        let Some(live) = &mut live else { return Ok(()) };
+        let Some(live) = live.as_mut().filter(|_| self.options.follow) else { return Ok(()) };
         loop {
-            let now = *live.borrow_and_update();
+            live.mark_unchanged();
             if let Some(file) = &mut last {
                 self.drain(file).await?;
             }
-            if now.rotations != rotations {
-                rotations = now.rotations;
-                let mut file = BufReader::new(File::open(newest).await?);
-                self.drain(&mut file).await?;
-                last = Some(file);
+            let begun = live.borrow().rotations - rotations;
+            if begun > 0 {
+                // All that were begun since, also those that are not the newest any more.
+                let (files, now) = open_since(directory, run, rotations, live).await?;
+                rotations = now;
+                for file in files.into_iter().rev() {
+                    // What was written to the one before until it was put aside.
+                    if let Some(file) = &mut last {
+                        self.drain(file).await?;
+                    }
+                    last = Some(BufReader::new(file));
+                }
+                continue;
             }
             self.flush().await?;
             let changed = tokio::select! {
@@ -201,16 +202,66 @@ impl Reader {
     }
 }
 
-/// Keeps the files (newest first) that hold the last `tail` lines, and says how many lines of the oldest to leave out.
-async fn tail_of(files: &mut Vec<PathBuf>, tail: u64) -> std::io::Result<u64> {
-    let mut lines = 0;
-    for index in 0..files.len() {
-        let content = tokio::fs::read(&files[index]).await?;
-        lines += content.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
-        if lines >= tail {
-            files.truncate(index + 1);
-            return Ok(lines - tail);
+/// Opens up to `most` files of a run, the newest first, and says how many had been begun by then. Where one is begun in
+/// the middle of it the names have moved, and it is done again.
+async fn open(
+    directory: &Path,
+    run: u32,
+    most: usize,
+    live: Option<&watch::Receiver<Progress>>,
+) -> std::io::Result<(Vec<File>, u64)> {
+    let names = || live.map_or((0, false), |live| (live.borrow().rotations, live.borrow().is_moving));
+    loop {
+        let before = names();
+        let mut opened = Vec::new();
+        for path in files(directory, run).take(most) {
+            match File::open(path).await {
+                Ok(file) => opened.push(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if names() == before && !before.1 {
+            return Ok((opened, before.0));
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Opens the files begun since there were `rotations`, as far as they are kept.
+async fn open_since(
+    directory: &Path,
+    run: u32,
+    rotations: u64,
+    live: &watch::Receiver<Progress>,
+) -> std::io::Result<(Vec<File>, u64)> {
+    loop {
+        let now = live.borrow().rotations;
+        let (files, at) =
+            open(directory, run, usize::try_from(now - rotations).unwrap_or(usize::MAX), Some(live)).await?;
+        if at == now {
+            return Ok((files, now));
         }
     }
-    Ok(0)
+}
+
+/// Leaves of the files (newest first) those that hold the last `tail` lines, the oldest of them at the first of these lines.
+async fn skip_to(files: &mut Vec<BufReader<File>>, tail: u64) -> std::io::Result<()> {
+    let mut lines = 0;
+    for index in 0..files.len() {
+        let mut content = Vec::new();
+        files[index].read_to_end(&mut content).await?;
+        lines += content.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
+        files[index].rewind().await?;
+        if lines >= tail {
+            files.truncate(index + 1);
+            let mut line = Vec::new();
+            for _ in tail..lines {
+                line.clear();
+                files[index].read_until(b'\n', &mut line).await?;
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
 }

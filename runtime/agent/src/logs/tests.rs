@@ -9,11 +9,13 @@ use tokio::sync::mpsc::Receiver;
 use super::*;
 
 const WHOSE: Whose<'static> = Whose { namespace: "shop", pod: "web", uid: "u1", container: "app" };
+/// A few lines fill a file.
+const SMALL: Rotation = Rotation { file_bytes_max: 200, files_max: 5 };
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn logs() -> (TempDir, Logs) {
     let directory = tempfile::tempdir().expect("a directory");
-    let logs = Logs::new(directory.path());
+    let logs = Logs::new(directory.path(), Rotation::default());
     (directory, logs)
 }
 
@@ -73,8 +75,9 @@ async fn the_run_before_is_kept_and_older_ones_are_not() {
 
 #[tokio::test]
 async fn a_follower_hears_everything_until_the_run_ends_even_when_files_change() {
-    let (_directory, logs) = logs();
-    let streams = logs.begin_with(&WHOSE, 0, 200).expect("a log");
+    let directory = tempfile::tempdir().expect("a directory");
+    let logs = Logs::new(directory.path(), SMALL);
+    let streams = logs.begin(&WHOSE, 0).expect("a log");
     let mut heard = logs.read(&WHOSE, Options { follow: true, ..Options::default() }).expect("a log");
     let mut text = Vec::new();
     for number in 0..40 {
@@ -90,7 +93,28 @@ async fn a_follower_hears_everything_until_the_run_ends_even_when_files_change()
     assert_eq!(tokio::time::timeout(PATIENCE, heard.recv()).await.expect("the log ends"), None);
     let expected: Vec<String> = (0..40).map(|number| format!("line {number}\n")).collect();
     assert_eq!(String::from_utf8(text).expect("text"), expected.concat());
-    assert_eq!(files(&logs.directory(&WHOSE), 0).len(), FILES_MAX as usize);
+    assert_eq!(files(&logs.directory(&WHOSE), 0).take_while(|file| file.is_file()).count(), SMALL.files_max as usize);
+}
+
+#[tokio::test]
+async fn a_reader_never_hears_a_line_twice_or_out_of_turn() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let logs = Logs::new(directory.path(), Rotation { files_max: 40, ..SMALL });
+    let streams = logs.begin(&WHOSE, 0).expect("a log");
+    // Many readers come while files change; each begins somewhere and then hears everything in its order.
+    let mut readers = Vec::new();
+    for number in 0..200 {
+        streams.stdout.write(Bytes::from(format!("{number}\n"))).expect("somebody reads");
+        readers.push(logs.read(&WHOSE, Options { follow: true, ..Options::default() }).expect("a log"));
+        tokio::task::yield_now().await;
+    }
+    drop((streams.stdout, streams.stderr));
+    streams.written.await.expect("written");
+    for reader in readers {
+        let heard = all(reader).await;
+        let numbers: Vec<u32> = heard.lines().map(|line| line.parse().expect("a number")).collect();
+        assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::line::Framer;
-use super::{FILE_BYTES_MAX, FILES_MAX, Logs, Progress, Whose, files, runs};
+use super::{Logs, Progress, Whose, files, runs};
+use crate::config::Rotation;
 
 /// The two streams of a run, and the task that writes them down; it ends when both are closed.
 pub struct Streams {
@@ -31,7 +32,7 @@ struct Writer {
     file: File,
     progress: watch::Sender<Progress>,
     file_bytes: u64,
-    file_bytes_max: u64,
+    rotation: Rotation,
 }
 
 // === impl Logs ===
@@ -39,14 +40,10 @@ struct Writer {
 impl Logs {
     /// Begins the log of a run. Only the run before it is kept.
     pub fn begin(&self, whose: &Whose<'_>, run: u32) -> io::Result<Streams> {
-        self.begin_with(whose, run, FILE_BYTES_MAX)
-    }
-
-    pub(super) fn begin_with(&self, whose: &Whose<'_>, run: u32, file_bytes_max: u64) -> io::Result<Streams> {
         let directory = self.directory(whose);
         std::fs::create_dir_all(&directory)?;
         for old in runs(&directory).into_iter().filter(|old| old.saturating_add(1) < run) {
-            for file in files(&directory, old) {
+            for file in files(&directory, old).take_while(|file| file.is_file()) {
                 std::fs::remove_file(file)?;
             }
         }
@@ -57,7 +54,7 @@ impl Logs {
         self.live().insert(path.clone(), watched);
         let (stdout, out) = pipe(PIPE_BYTES);
         let (stderr, err) = pipe(PIPE_BYTES);
-        let writer = Writer { path: path.clone(), file, progress, file_bytes, file_bytes_max };
+        let writer = Writer { path: path.clone(), file, progress, file_bytes, rotation: self.rotation };
         let logs = self.clone();
         let written = tokio::spawn(async move {
             writer.run(out, err).await;
@@ -109,7 +106,7 @@ impl Writer {
     }
 
     fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.file_bytes >= self.file_bytes_max {
+        if self.file_bytes >= self.rotation.file_bytes_max {
             self.rotate()?;
         }
         self.file.write_all(lines)?;
@@ -119,11 +116,21 @@ impl Writer {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        self.progress.send_modify(|progress| progress.is_moving = true);
+        let moved = self.move_files();
+        self.progress.send_modify(|progress| {
+            progress.is_moving = false;
+            progress.rotations += u64::from(moved.is_ok());
+        });
+        moved
+    }
+
+    fn move_files(&mut self) -> io::Result<()> {
         let aged = |age: u32| match age {
             0 => self.path.clone(),
             age => self.path.with_extension(format!("log.{age}")),
         };
-        for age in (0..FILES_MAX - 1).rev() {
+        for age in (0..self.rotation.files_max - 1).rev() {
             match std::fs::rename(aged(age), aged(age + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -131,7 +138,6 @@ impl Writer {
         }
         self.file = open(&self.path)?;
         self.file_bytes = 0;
-        self.progress.send_modify(|progress| progress.rotations += 1);
         Ok(())
     }
 }

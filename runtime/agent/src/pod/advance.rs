@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::backoff::later;
 use super::container::{ContainerState, Phase, Role, Telling, Why};
 use super::effect::{Effect, Place, Severity};
+use super::hook::Hook;
 use super::{LINGER, Nature, PodState, Stage, Step, Verdict, container, image_of, tell};
 
 /// Why a pod with `activeDeadlineSeconds` failed, in Kubernetes' words.
@@ -16,6 +17,7 @@ const DEADLINE: Verdict =
 impl PodState {
     /// Goes as far as it can.
     pub(super) fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.part_in_time(now, effects);
         loop {
             let before = self.stage;
             match self.stage {
@@ -42,6 +44,10 @@ impl PodState {
 
     /// When time alone will change something.
     pub fn wake_at(&self) -> Option<Timestamp> {
+        self.wake_stage_at().into_iter().chain(self.part_at()).min()
+    }
+
+    fn wake_stage_at(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::New | Stage::Stopping | Stage::Over | Stage::Gone => None,
             Stage::Leaving { until } => Some(until),
@@ -88,8 +94,7 @@ impl PodState {
 
     fn run_container(&mut self, place: Place, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(image) = container(&self.pod, place).map(image_of) else { return };
-        let may_begin =
-            self.containers[..place].iter().all(|before| before.role == Role::Main || before.lets_next_start());
+        let may_begin = (0..place).all(|before| self.lets_next_start(before));
         let grace = self.grace();
         let state = &mut self.containers[place];
         let changed = state.image != image;
@@ -118,11 +123,9 @@ impl PodState {
                 effects.push(Effect::Start(place, state.runs));
                 state.phase = Phase::Starting;
             }
-            Phase::Running { began } if changed => {
-                state.phase = Phase::Stopping { began: *began, why: Why::Changed };
+            Phase::Running { .. } if changed => {
                 let message = format!("Container {} definition changed, will be restarted", state.name);
-                tell(effects, Some(place), Severity::Normal, "Killing", &message);
-                effects.push(Effect::Stop(place, state.run(), grace));
+                self.end(place, Why::Changed, &message, grace, now, effects);
             }
             Phase::Running { .. } => ask(state, place, now, effects),
             _ => {}
@@ -133,34 +136,37 @@ impl PodState {
     fn leave(&mut self, now: Timestamp) {
         let answers = self.containers.iter().any(|state| state.nature == Nature::Server && state.is_live());
         let linger = if answers { LINGER } else { SignedDuration::ZERO };
-        let linger = linger.saturating_add(self.pre_stop_sleep());
         let left = SignedDuration::try_from(self.grace_left(now)).unwrap_or(SignedDuration::ZERO);
         self.stage = Stage::Leaving { until: later(now, linger.min(left)) };
     }
 
-    /// The longest `preStop.sleep` of the containers that run.
-    fn pre_stop_sleep(&self) -> SignedDuration {
-        let sleeps = (0..self.containers.len()).filter(|place| self.containers[*place].is_live()).filter_map(|place| {
-            let hook = self.container(place)?.lifecycle.as_ref()?.pre_stop.as_ref()?;
-            Some(hook.sleep.as_ref()?.seconds)
-        });
-        SignedDuration::from_secs(sleeps.max().unwrap_or(0).max(0))
+    /// Whether the containers after this one may start, as far as it goes.
+    fn lets_next_start(&self, place: Place) -> bool {
+        let state = &self.containers[place];
+        if state.role != Role::Main {
+            return state.lets_next_start();
+        }
+        // Main containers start side by side, except that each waits for the hooks of those before it. One that cannot
+        // start holds up nobody.
+        let has_hook = container(&self.pod, place).is_some_and(|spec| Hook::PostStart.of(spec).is_some());
+        let is_coming =
+            matches!(state.phase, Phase::Idle | Phase::Pulling | Phase::Preparing | Phase::Prepared | Phase::Starting);
+        !has_hook || !(state.awaits_hook || (is_coming && state.runs == 0))
     }
 
     /// Stops the main containers, then the side-cars.
     fn stop(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let grace = self.grace_left(now);
         let mains_over = self.of_role(Role::Main).all(ContainerState::is_over);
-        for (place, state) in self.containers.iter_mut().enumerate() {
+        for place in 0..self.containers.len() {
+            let state = &mut self.containers[place];
             match state.phase {
                 Phase::Running { .. } if state.role == Role::Sidecar && !mains_over => {}
-                Phase::Running { began } => {
+                Phase::Running { .. } => {
                     let message = format!("Stopping container {}", state.name);
-                    tell(effects, Some(place), Severity::Normal, "Killing", &message);
-                    effects.push(Effect::Stop(place, state.run(), grace));
-                    state.phase = Phase::Stopping { began, why: Why::Pod };
+                    self.end(place, Why::Pod, &message, grace, now, effects);
                 }
-                Phase::Starting | Phase::Stopping { .. } | Phase::Over => {}
+                Phase::Starting | Phase::Parting { .. } | Phase::Stopping { .. } | Phase::Over => {}
                 _ => state.phase = Phase::Over,
             }
         }

@@ -35,6 +35,8 @@ pub(crate) enum Phase {
     Blocked { until: Timestamp, reason: &'static str, message: String },
     /// It runs.
     Running { began: Timestamp },
+    /// It runs, and is to be asked to stop as soon as its `preStop` hook has ended, or when the time is up.
+    Parting { began: Timestamp, why: Why, until: Timestamp },
     /// It runs, and has been asked to stop.
     Stopping { began: Timestamp, why: Why },
     /// It keeps ending; the next run is due.
@@ -63,6 +65,8 @@ pub enum Why {
     Unhealthy,
     /// Its image changed.
     Changed,
+    /// Its `postStart` hook failed.
+    Hook,
 }
 
 /// How a run ended, as its status tells it.
@@ -122,6 +126,8 @@ pub(crate) struct ContainerState {
     pub(crate) ended: Option<Ended>,
     pub(crate) ended_before: Option<Ended>,
     pub(crate) probes: Vec<ProbeState>,
+    /// Its `postStart` hook has not ended.
+    pub(crate) awaits_hook: bool,
     pub(crate) restarts: Backoff,
     pub(crate) pulls: Backoff,
 }
@@ -149,6 +155,7 @@ impl ContainerState {
             ended: None,
             ended_before: None,
             probes: Vec::new(),
+            awaits_hook: false,
             restarts: Backoff::default(),
             pulls: Backoff::default(),
         }
@@ -166,7 +173,7 @@ impl ContainerState {
 
     /// Whether something of it runs.
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Running { .. } | Phase::Stopping { .. })
+        matches!(self.phase, Phase::Running { .. } | Phase::Parting { .. } | Phase::Stopping { .. })
     }
 
     /// Whether it is over for good.
@@ -174,9 +181,9 @@ impl ContainerState {
         self.phase == Phase::Over
     }
 
-    /// Whether it has come up: it runs, and its startup probe, if any, has passed.
+    /// Whether it has come up: it runs, and its `postStart` hook and its startup probe, if any, have passed.
     pub(crate) fn is_started(&self) -> bool {
-        matches!(self.phase, Phase::Running { .. }) && self.passing(ProbeKind::Startup)
+        matches!(self.phase, Phase::Running { .. }) && !self.awaits_hook && self.passing(ProbeKind::Startup)
     }
 
     /// Whether it may be given requests.
@@ -206,6 +213,7 @@ impl ContainerState {
     pub(crate) fn record(&mut self, ended: Ended) {
         self.ended_before = self.ended.replace(ended);
         self.probes.clear();
+        self.awaits_hook = false;
     }
 }
 
@@ -220,7 +228,7 @@ impl Ended {
             (Exit::Trapped(message), _, _) => (ABORTED, "Error", Some(message)),
             (Exit::OutOfMemory, _, _) => (KILLED, "OOMKilled", None),
             (Exit::NotStarted(message), _, _) => (START_ERROR, "StartError", Some(message)),
-            (Exit::Stopped, Some(Why::Unhealthy), _) => (KILLED, "Error", None),
+            (Exit::Stopped, Some(Why::Unhealthy | Why::Hook), _) => (KILLED, "Error", None),
             (Exit::Stopped, _, Nature::Server) => (0, "Completed", None),
             (Exit::Stopped, _, Nature::Command) => (TERMINATED, "Error", None),
         };

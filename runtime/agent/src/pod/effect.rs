@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::container::{Exit, Nature};
+use super::hook::Hook;
 use super::probe::{Outcome, ProbeKind};
 
 /// A container by its place: init containers first, in the order of the spec.
@@ -45,6 +46,8 @@ pub enum Happening {
     Exited(Place, u32, Exit),
     /// A probe of a run has an answer.
     Probed(Place, u32, ProbeKind, Outcome),
+    /// A hook of a run has come to its end.
+    Hooked(Place, u32, Hook, Outcome),
 }
 
 /// An image that is here.
@@ -76,6 +79,14 @@ pub struct NotMounted {
     pub unsupported: bool,
 }
 
+impl NotMounted {
+    /// The event that tells of it.
+    pub(crate) fn told(&self) -> Told {
+        let message = format!("MountVolume.SetUp failed for volume \"{}\" : {}", self.volume, self.message);
+        Told { container: None, severity: Severity::Warning, reason: "FailedMount", message }
+    }
+}
+
 /// Why a run could not be put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
@@ -102,6 +113,8 @@ pub enum Effect {
     Stop(Place, u32, Duration),
     /// Ask a probe of this run; answered by `Probed`.
     Probe(Place, u32, ProbeKind),
+    /// Carry out this hook of this run within the time given, if any; answered by `Hooked`.
+    Hook(Place, u32, Hook, Option<Duration>),
     /// Write an event.
     Tell(Told),
     /// Let go of everything the pod has on this node.

@@ -112,7 +112,7 @@ impl PodState {
             ..State::default()
         };
         match &state.phase {
-            Phase::Running { began } | Phase::Stopping { began, .. } => {
+            Phase::Running { began } | Phase::Parting { began, .. } | Phase::Stopping { began, .. } => {
                 State { running: Some(ContainerStateRunning { started_at: Some(time(*began)) }), ..State::default() }
             }
             Phase::NoImage { telling: Telling::Backoff, reason, message, .. } => {

@@ -68,8 +68,8 @@ impl Story {
                 assert_eq!(self.runs.insert(*place, *run), None, "one run at a time");
                 self.last_run.insert(*place, *run);
             }
-            Effect::Stop(place, run, _) | Effect::Probe(place, run, _) => {
-                assert_eq!(self.runs.get(place), Some(run), "only what runs is stopped or probed");
+            Effect::Stop(place, run, _) | Effect::Probe(place, run, _) | Effect::Hook(place, run, ..) => {
+                assert_eq!(self.runs.get(place), Some(run), "only what runs is stopped, probed or hooked");
             }
             Effect::Tell(told) => self.told.push(format!("{} {}", told.reason, told.message)),
             Effect::Delete => {
@@ -128,6 +128,10 @@ impl Story {
             }
             Effect::Stop(place, run, _) if self.runs.get(&place) == Some(&run) => {
                 return self.exit(place, Exit::Stopped);
+            }
+            Effect::Hook(place, run, hook, _) => {
+                let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
+                Happening::Hooked(place, run, hook, outcome)
             }
             Effect::Probe(place, run, kind) => {
                 let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
@@ -361,6 +365,83 @@ fn an_unhealthy_container_is_restarted_and_an_unready_one_is_not() {
     story.check("Running app=Error(137)/0");
 }
 
+const HOOKED: &str = r#"{"containers":[
+    {"name":"first","image":"hello:v1","lifecycle":{"postStart":{"exec":{"command":["x"]}},"preStop":{"exec":{"command":["y"]}}}},
+    {"name":"second","image":"hello:v1"}]}"#;
+
+impl Story {
+    /// Carries out what is open until a hook is due, and takes that out.
+    fn until_hook(&mut self) -> Effect {
+        while !self.open.is_empty() {
+            let effect = self.open.remove(0);
+            if matches!(effect, Effect::Hook(..)) {
+                return effect;
+            }
+            self.answer(effect, true);
+        }
+        panic!("no hook is due: {}", self.told());
+    }
+}
+
+#[test]
+fn a_container_waits_for_the_post_start_hooks_before_it() {
+    let mut story = Story::new(HOOKED);
+    let hook = story.until_hook();
+    assert_eq!(hook, Effect::Hook(0, 0, Hook::PostStart, None));
+    story.do_all();
+    story.check("Pending first=running/0 second=ContainerCreating/0");
+    story.answer(hook, true);
+    story.do_all();
+    story.check("Running first=ready/0 second=ready/0");
+}
+
+#[test]
+fn a_container_whose_post_start_hook_fails_is_restarted() {
+    let mut story = Story::new(HOOKED);
+    let hook = story.until_hook();
+    story.answer(hook, false);
+    assert!(story.told().ends_with("FailedPostStartHook PostStartHook failed: no\nKilling FailedPostStartHook"));
+    let hook = story.until_hook();
+    assert_eq!(hook, Effect::Hook(0, 0, Hook::PreStop, Some(Duration::from_secs(30))), "it is ended as any other");
+    story.answer(hook, true);
+    let stop = story.open.pop().expect("a stop");
+    story.answer(stop, true);
+    story.check("Pending first=Error(137)/0 second=ContainerCreating/0");
+}
+
+#[test]
+fn the_grace_counts_the_pre_stop_hook() {
+    let mut story = Story::new(HOOKED);
+    story.do_all();
+    story.delete();
+    story.pass(1);
+    let hook = story.until_hook();
+    assert_eq!(hook, Effect::Hook(0, 0, Hook::PreStop, Some(Duration::from_secs(29))));
+    story.do_all();
+    story.check("Running first=running/0 second=Completed(0)/0");
+    story.pass(20);
+    story.answer(hook, false);
+    assert!(story.told().ends_with("FailedPreStopHook PreStopHook failed: no"), "{}", story.told());
+    assert_eq!(story.open, [Effect::Stop(0, 0, Duration::from_secs(9))]);
+    story.do_all();
+    assert!(story.deleted);
+}
+
+#[test]
+fn a_pre_stop_hook_that_does_not_end_is_cut_off() {
+    let mut story = Story::new(HOOKED);
+    story.do_all();
+    story.delete();
+    story.pass(1);
+    let hook = story.until_hook();
+    story.do_all();
+    story.pass(29);
+    assert_eq!(story.open, [Effect::Stop(0, 0, Duration::from_secs(2))]);
+    story.answer(hook, true);
+    story.do_all();
+    assert!(story.deleted, "{:?}", story.state);
+}
+
 #[test]
 fn a_new_image_restarts_the_container() {
     let mut story = Story::new(SERVER);
@@ -449,7 +530,8 @@ fn specs() -> impl Strategy<Value = String> {
     let probe =
         r#","livenessProbe":{"tcpSocket":{"port":80}},"readinessProbe":{"tcpSocket":{"port":80},"periodSeconds":1}"#;
     let startup = r#","startupProbe":{"tcpSocket":{"port":80},"failureThreshold":2}"#;
-    let main = prop_oneof![Just(""), Just(probe), Just(startup)];
+    let hooks = r#","lifecycle":{"postStart":{"sleep":{"seconds":1}},"preStop":{"sleep":{"seconds":1}}}"#;
+    let main = prop_oneof![Just(""), Just(probe), Just(startup), Just(hooks)];
     let init = prop_oneof![Just(""), Just(r#","restartPolicy":"Always""#)];
     let policy = prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")];
     (main, init, policy).prop_map(|(main, init, policy)| {

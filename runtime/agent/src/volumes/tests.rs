@@ -1,6 +1,7 @@
 //! Volumes on a real disk.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use state::Snapshot;
 
@@ -95,16 +96,84 @@ fn an_update_is_swapped_in_whole() {
 }
 
 #[test]
+fn what_is_as_planned_is_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let planned = planned(r#"{"name":"v","configMap":{"name":"cfg"}}"#, &view("fast")).expect("a plan");
+    let current = || std::fs::read_link(directory.path().join("v/..data")).expect("a link");
+    write(directory.path(), &planned).expect("written");
+    let first = current();
+    write(directory.path(), &planned).expect("written");
+    assert_eq!(current(), first);
+}
+
+/// Mounts of the container `c`, as `guest:mode` and the files below it.
+fn seen(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result<String, String> {
+    let pod = pod(&format!(
+        r#"{{"containers":[{{"name":"c","env":[{{"name":"WHO","value":"me"}}],"volumeMounts":[{mounts}]}}]}}"#
+    ));
+    let view = view("fast");
+    let found = super::mounts(&pod, 0, placed, fixed, &around(&view)).map_err(|why| why.message)?;
+    let told = |mount: &host::Mount| format!("{}:{:?} {}", mount.guest, mount.mode, listing(&mount.host));
+    Ok(found.iter().map(told).collect::<Vec<_>>().join("; "))
+}
+
+#[test]
 fn guests_see_volumes_where_they_are_mounted() {
-    let pod = pod(
-        r#"{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/etc/app"},{"name":"s","mountPath":"/data","readOnly":true}]}]}"#,
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixed = directory.path().join("fixed");
+    let volume = planned(
+        r#"{"name":"v","configMap":{"name":"cfg","items":[{"key":"mode","path":"a/b"},{"key":"z","path":"z"}]}}"#,
+        &view("fast"),
     );
-    let placed = BTreeMap::from([
-        ("v".to_owned(), Placed { path: "/v".into(), read_only: true }),
-        ("s".to_owned(), Placed { path: "/s".into(), read_only: false }),
-    ]);
-    let mounts = mounts(&pod, 0, &placed).expect("mounts");
-    let told: Vec<String> =
-        mounts.iter().map(|mount| format!("{}:{}:{:?}", mount.host.display(), mount.guest, mount.mode)).collect();
-    assert_eq!(told, ["/v:/etc/app:ReadOnly", "/s:/data:ReadOnly"]);
+    let config = write(directory.path(), &volume.expect("a plan")).expect("written");
+    let scratch = Planned { name: "s".into(), content: Content::Scratch };
+    let scratch = write(directory.path(), &scratch).expect("written");
+    std::fs::write(scratch.path.join("file"), "mine").expect("written");
+    let placed = BTreeMap::from([("v".to_owned(), config.clone()), ("s".to_owned(), scratch.clone())]);
+    let check = |mounts: &str, expected: &str| {
+        let found = seen(mounts, &placed, &fixed).unwrap_or_else(|refused| refused);
+        assert_eq!(found, expected, "{mounts}");
+    };
+    check(r#"{"name":"v","mountPath":"/etc/app"}"#, "/etc/app:ReadOnly a=/ z=1");
+    check(r#"{"name":"s","mountPath":"/data","readOnly":true}"#, "/data:ReadOnly file=mine");
+    check(r#"{"name":"v","mountPath":"/etc/a","subPath":"a"}"#, "/etc/a:ReadOnly b=fast");
+    check(
+        r#"{"name":"v","mountPath":"/etc/app/mode","subPath":"a/b"},{"name":"v","mountPath":"/etc/app/z.conf","subPath":"z"}"#,
+        "/etc/app:ReadOnly mode=fast z.conf=1",
+    );
+    check(r#"{"name":"s","mountPath":"/data/mine","subPath":"file"}"#, "/data:ReadWrite mine=mine");
+    check(r#"{"name":"s","mountPath":"/own","subPathExpr":"of/$(WHO)"}"#, "/own:ReadWrite ");
+    assert!(scratch.path.join("of/me").is_dir());
+    check(r#"{"name":"v","mountPath":"/x","subPath":"../.."}"#, "the path ../.. is not one inside the volume");
+    check(
+        r#"{"name":"s","mountPath":"/etc/app"},{"name":"v","mountPath":"/etc/app/z","subPath":"z"}"#,
+        "a file cannot be mounted into /etc/app, where a volume is mounted already",
+    );
+    check(r#"{"name":"none","mountPath":"/x"}"#, "volume \"none\" is not one of the pod's");
+}
+
+#[test]
+fn a_sub_path_does_not_change_under_a_running_container() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixed = directory.path().join("fixed");
+    let volume = r#"{"name":"v","configMap":{"name":"cfg"}}"#;
+    let placed = write(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
+    let placed = BTreeMap::from([("v".to_owned(), placed)]);
+    let mount = r#"{"name":"v","mountPath":"/etc/mode","subPath":"mode"}"#;
+    assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=fast");
+    write(directory.path(), &planned(volume, &view("slow")).expect("a plan")).expect("written");
+    assert_eq!(listing(&fixed.join("0")), "mode=fast");
+    assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=slow", "the next run sees it");
+}
+
+#[test]
+fn an_update_changes_what_it_can() {
+    let pod = pod(r#"{"containers":[],"volumes":[{"name":"s","emptyDir":{}},{"name":"a","configMap":{"name":"cfg"}},
+            {"name":"b","configMap":{"name":"gone"}}]}"#);
+    let view = view("slow");
+    let told: Vec<String> = updates(&pod, &around(&view))
+        .into_iter()
+        .map(|update| update.map_or_else(|why| format!("{}: {}", why.volume, why.message), |planned| planned.name))
+        .collect();
+    assert_eq!(told, ["a", "b: configmap \"gone\" not found"]);
 }

@@ -14,7 +14,7 @@ use super::{Mail, Worker};
 use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
-use crate::pod::{Blocked, Exit, Happening, Outcome, Place, ProbeKind};
+use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
 use crate::{probing, quantity, volumes};
 
 /// A run in progress.
@@ -60,7 +60,8 @@ impl Worker {
         let container = container.ok_or_else(|| failed("the container is not in the pod's spec".to_owned()))?;
         let view = self.context.view();
         let program = program(&pod, place, &self.context.around(&view, address))?;
-        let mounts = volumes::mounts(&pod, place, &self.placed)?;
+        let fixed = self.directory().join("fixed").join(&container.name);
+        let mounts = volumes::mounts(&pod, place, &self.placed, &fixed, &self.context.around(&view, address))?;
         let workload = self.slot(place).workload.clone();
         let workload = workload.ok_or_else(|| failed("the component is not prepared".to_owned()))?;
         let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
@@ -174,6 +175,28 @@ impl Worker {
             };
             let outcome: Outcome = probing::ask(&probe, &container, address, &fabric, command).await;
             Mail::Happened(Happening::Probed(place, run, kind, outcome))
+        });
+    }
+}
+
+impl Worker {
+    pub(super) fn hook(&mut self, place: Place, run: u32, hook: Hook, within: Option<Duration>) {
+        let (Some(container), Some(address)) = (self.state.container(place).cloned(), self.state.address()) else {
+            return;
+        };
+        let Some(handler) = hook.of(&container).cloned() else { return };
+        let slot = self.slot(place);
+        let Some(live) = slot.live.as_ref().filter(|live| live.run == run) else { return };
+        let (spec, outside) = (live.spec.clone(), live.outside.clone());
+        let Some(workload) = slot.workload.clone() else { return };
+        let fabric = self.context.fabric.clone();
+        self.spawn(async move {
+            let command = async move |args| {
+                let quiet = silent(Spec { args, ..spec });
+                probing::exec(&workload, quiet, outside).await
+            };
+            let outcome = probing::hook(&handler, &container, address, &fabric, within, command).await;
+            Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
     }
 }

@@ -1,0 +1,154 @@
+//! What a container sees of its pod's volumes: directories, by their places in the guest.
+//!
+//! A guest is given directories, never single files. So a file that is mounted by `subPath` comes in a directory made for the
+//! place it is mounted at, with nothing else in it; several files mounted side by side share one. The file is a copy where
+//! guests may only read, and the very same file where they may write.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Pod, VolumeMount};
+
+use super::{Placed, inner_path, refused};
+use crate::environment::{Surroundings, sub_path_of};
+use crate::pod::{Blocked, Place, container};
+
+/// What a container's guest sees of the pod's volumes. What a `subPath` shows is put into `fixed`, a directory of this
+/// container alone, which is made anew.
+pub fn mounts(
+    pod: &Pod,
+    place: Place,
+    placed: &BTreeMap<String, Placed>,
+    fixed: &Path,
+    around: &Surroundings<'_>,
+) -> Result<Vec<host::Mount>, Blocked> {
+    let Some(container) = container(pod, place) else { return Ok(Vec::new()) };
+    let wanted = container.volume_mounts.as_deref().unwrap_or_default();
+    let mut fixed = Fixed { root: fixed.to_owned(), turn: 0, files: BTreeMap::new() };
+    fixed.clear().map_err(|error| refused(format!("failed to prepare for subPath mounts: {error}")))?;
+    let mut mounts = Vec::new();
+    for mount in wanted {
+        let volume = placed.get(&mount.name);
+        let volume = volume.ok_or_else(|| refused(format!("volume \"{}\" is not one of the pod's", mount.name)))?;
+        let read_only = volume.read_only || mount.read_only == Some(true);
+        let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
+        let host = match sub_path_of(pod, container, mount, around)? {
+            None => volume.path.clone(),
+            Some(inner) => match fixed.show(volume, &inner, mount)? {
+                Shown::Directory(path) => path,
+                Shown::Beside => continue,
+            },
+        };
+        mounts.push(host::Mount { host, guest: mount.mount_path.clone(), mode });
+    }
+    for (guest, (host, mode)) in fixed.files {
+        if mounts.iter().any(|mount| same_place(&mount.guest, &guest)) {
+            return Err(refused(format!("a file cannot be mounted into {guest}, where a volume is mounted already")));
+        }
+        mounts.push(host::Mount { host, guest, mode });
+    }
+    Ok(mounts)
+}
+
+/// The subPaths of one container.
+struct Fixed {
+    root: PathBuf,
+    turn: u32,
+    /// The directories made for single files, by the place that guests see them at.
+    files: BTreeMap<String, (PathBuf, host::Mode)>,
+}
+
+/// How a subPath is shown.
+enum Shown {
+    /// As this directory.
+    Directory(PathBuf),
+    /// As a file in a directory that other files may share.
+    Beside,
+}
+
+// === impl Fixed ===
+
+impl Fixed {
+    fn clear(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn show(&mut self, volume: &Placed, inner: &str, mount: &VolumeMount) -> Result<Shown, Blocked> {
+        let failed = |error: io::Error| refused(format!("subPath {inner} of volume \"{}\": {error}", mount.name));
+        let path = volume.path.join(inner_path(inner)?);
+        if !volume.read_only && path.symlink_metadata().is_err() {
+            std::fs::create_dir_all(&path).map_err(failed)?;
+        }
+        let real = path.canonicalize().map_err(failed)?;
+        let root = volume.path.canonicalize().map_err(failed)?;
+        if !real.starts_with(&root) {
+            return Err(refused(format!("subPath {inner} of volume \"{}\" leads out of it", mount.name)));
+        }
+        match (real.is_dir(), volume.read_only) {
+            (true, false) => Ok(Shown::Directory(real)),
+            (true, true) => {
+                let to = self.fresh().map_err(failed)?;
+                copy(&real, &to).map_err(failed)?;
+                Ok(Shown::Directory(to))
+            }
+            (false, _) => self.show_file(&real, volume, mount).map_err(failed),
+        }
+    }
+
+    fn show_file(&mut self, file: &Path, volume: &Placed, mount: &VolumeMount) -> io::Result<Shown> {
+        let place = Path::new(&mount.mount_path);
+        let (Some(directory), Some(name)) = (place.parent().and_then(Path::to_str), place.file_name()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file cannot be mounted there"));
+        };
+        let read_only = volume.read_only || mount.read_only == Some(true);
+        let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
+        let to = match self.files.get_mut(directory) {
+            Some((to, shared)) => {
+                if mode == host::Mode::ReadWrite {
+                    *shared = mode;
+                }
+                to.clone()
+            }
+            None => {
+                let to = self.fresh()?;
+                self.files.insert(directory.to_owned(), (to.clone(), mode));
+                to
+            }
+        };
+        if volume.read_only {
+            std::fs::copy(file, to.join(name))?;
+        } else {
+            std::fs::hard_link(file, to.join(name))?;
+        }
+        Ok(Shown::Beside)
+    }
+
+    fn fresh(&mut self) -> io::Result<PathBuf> {
+        let path = self.root.join(self.turn.to_string());
+        self.turn += 1;
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+}
+
+fn same_place(one: &str, other: &str) -> bool {
+    Path::new(one).components().eq(Path::new(other).components())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

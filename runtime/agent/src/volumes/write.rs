@@ -1,0 +1,101 @@
+//! Making volumes on the disk.
+
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{Content, Files, Placed, Planned};
+
+/// Makes the volume below `root`, and says where it lies. Nothing happens to what is as planned already.
+pub fn write(root: &Path, planned: &Planned) -> io::Result<Placed> {
+    let path = root.join(&planned.name);
+    match &planned.content {
+        Content::Scratch => {
+            std::fs::create_dir_all(&path)?;
+            Ok(Placed { path, read_only: false })
+        }
+        Content::Files(files) => {
+            std::fs::create_dir_all(&path)?;
+            swap(&path, files)?;
+            Ok(Placed { path, read_only: true })
+        }
+        Content::Host { path: host, create } => {
+            if *create {
+                std::fs::create_dir_all(host)?;
+            }
+            if !host.is_dir() {
+                let message = format!("hostPath type check failed: {} is not a directory", host.display());
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
+            }
+            Ok(Placed { path: host.clone(), read_only: false })
+        }
+    }
+}
+
+const CURRENT: &str = "..data";
+const NEXT: &str = "..data_next";
+
+/// Puts `files` into place at once.
+fn swap(directory: &Path, files: &Files) -> io::Result<()> {
+    let old = std::fs::read_link(directory.join(CURRENT)).ok();
+    if old.as_deref().is_some_and(|old| is_as(&directory.join(old), files)) {
+        return relink(directory, files);
+    }
+    let number =
+        old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse().ok()).unwrap_or(0u64);
+    let fresh = PathBuf::from(format!("..{}", number + 1));
+    let _ = std::fs::remove_dir_all(directory.join(&fresh));
+    std::fs::create_dir(directory.join(&fresh))?;
+    for (path, content) in files {
+        let path = directory.join(&fresh).join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, content)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    }
+    let _ = std::fs::remove_file(directory.join(NEXT));
+    symlink(&fresh, directory.join(NEXT))?;
+    std::fs::rename(directory.join(NEXT), directory.join(CURRENT))?;
+    relink(directory, files)?;
+    match old {
+        Some(old) if old != fresh => std::fs::remove_dir_all(directory.join(old)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives each file its name in the volume, and takes the names of those that are gone.
+fn relink(directory: &Path, files: &Files) -> io::Result<()> {
+    let tops = || files.keys().filter_map(|path| path.components().next());
+    for top in tops() {
+        let link = directory.join(top);
+        if link.symlink_metadata().is_err() {
+            symlink(Path::new(CURRENT).join(top), link)?;
+        }
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let known = tops().any(|top| top.as_os_str() == name) || name.to_string_lossy().starts_with("..");
+        if !known {
+            std::fs::remove_file(directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory holds these files and no others.
+fn is_as(directory: &Path, files: &Files) -> bool {
+    let same = |(path, content): (&PathBuf, &Vec<u8>)| {
+        std::fs::read(directory.join(path)).is_ok_and(|found| found == *content)
+    };
+    count(directory).is_ok_and(|found| found == files.len()) && files.iter().all(same)
+}
+
+fn count(directory: &Path) -> io::Result<usize> {
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
+    }
+    Ok(files)
+}

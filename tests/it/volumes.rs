@@ -1,0 +1,111 @@
+//! Volumes that change while the pod runs, and those that must not.
+
+use harness::{Cluster, eventually, get};
+use serde_json::Value;
+
+use crate::{manifest, with};
+
+const CONFIG: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: config}
+data: {mode: MODE, other: MODE}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: secret}
+stringData: {token: MODE}
+";
+
+const POD: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: fixed}
+immutable: true
+data: {mode: fixed}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: reader, labels: {app: reader, mode: MODE}}
+spec:
+  containers:
+  - name: main
+    image: EXAMPLES/probe/probe.wasm
+    ports: [{containerPort: 8080}]
+    volumeMounts:
+    - {name: config, mountPath: /config}
+    - {name: config, mountPath: /one/mode.conf, subPath: mode}
+    - {name: all, mountPath: /all}
+  volumes:
+  - {name: config, configMap: {name: config}}
+  - name: all
+    projected:
+      sources:
+      - secret: {name: secret}
+      - configMap: {name: fixed}
+      - configMap: {name: later, optional: true}
+      - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reader}
+spec: {selector: {app: reader}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: reader}
+spec: {rules: [{host: reader.localhost, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: reader, port: {number: 80}}}}]}}]}
+";
+
+fn apply(cluster: &Cluster, text: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
+}
+
+/// Waits until the pod reads this in the file.
+fn reads(cluster: &Cluster, path: &str, expected: &str) {
+    eventually(30, || {
+        let answer = get(cluster.ingress(), "reader.localhost", &format!("/read?path={path}"));
+        let answer = answer.map_err(|error| error.to_string())?;
+        let found = format!("{} {}", answer.status, answer.body.trim());
+        if found == format!("200 {expected}") { Ok(()) } else { Err(format!("{path}: {found}")) }
+    });
+}
+
+#[test]
+fn a_running_pod_sees_new_configuration() {
+    let cluster = with(&[]);
+    apply(&cluster, &CONFIG.replace("MODE", "slow"));
+    apply(&cluster, &POD.replace("MODE", "slow"));
+    for (path, expected) in [
+        ("/config/mode", "slow"),
+        ("/one/mode.conf", "slow"),
+        ("/all/token", "slow"),
+        ("/all/labels", "app=\"reader\"\nmode=\"slow\""),
+    ] {
+        reads(&cluster, path, expected);
+    }
+    apply(&cluster, &CONFIG.replace("MODE", "fast"));
+    apply(&cluster, &POD.replace("MODE", "fast"));
+    apply(&cluster, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: later}\ndata: {late: come}\n");
+    for (path, expected) in [
+        ("/config/mode", "fast"),
+        ("/config/other", "fast"),
+        ("/all/token", "fast"),
+        ("/all/labels", "app=\"reader\"\nmode=\"fast\""),
+        ("/all/late", "come"),
+        ("/all/mode", "fixed"),
+    ] {
+        reads(&cluster, path, expected);
+    }
+    // A subPath is as it was, and nothing was restarted for all this.
+    reads(&cluster, "/one/mode.conf", "slow");
+    let pod: Value =
+        serde_json::from_str(&cluster.coracle(&["get", "pod", "reader", "-o", "json"]).ok()).expect("JSON");
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    // What is gone stays with those who have it.
+    cluster.coracle(&["delete", "configmap/config"]).ok();
+    eventually(30, || {
+        let told = cluster.coracle(&["describe", "pod/reader"]).ok();
+        if told.contains("FailedMount") && told.contains("configmap \"config\" not found") { Ok(()) } else { Err(told) }
+    });
+    reads(&cluster, "/config/mode", "fast");
+}
