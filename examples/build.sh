@@ -31,6 +31,10 @@ web      lib  counter/web.wasm
 counter  lib  counter/counter.wasm
 ticker   bin  ticker/ticker.wasm
 hello3   lib  hello3/hello3.wasm
+kv       bin  kv/kv.wasm
+echo     bin  echo/echo.wasm
+dial     bin  dial/dial.wasm
+dial3    lib  dial3/dial3.wasm
 '
 
 # The crate's folder: its sources.

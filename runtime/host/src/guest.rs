@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::ledger::Account;
 use crate::outside::{Hooks, Outside};
+use crate::sockets::{Sockets, SocketsView};
 use crate::spec::{Mode, Spec};
 use crate::stdio::{Output, Stdin};
 use crate::ticker::{Ticker, Ticking};
@@ -20,6 +21,7 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
+    sockets: Sockets,
     account: Account,
     _ticking: Ticking,
 }
@@ -28,9 +30,12 @@ pub(crate) struct Guest {
 #[derive(Clone)]
 pub(crate) struct MemoryRefusal(Arc<AtomicBool>);
 
-/// Streams, requests, headers, files a guest may hold at once: they live in the host's memory, which its limit does
-/// not count.
+/// Streams, requests, headers, files a guest may hold at once, its sockets not counted: they live in the host's memory,
+/// which its limit does not count.
 const HANDLES_MAX: usize = 10_000;
+
+/// A socket, its two streams, and what waits for each of them.
+const HANDLES_PER_SOCKET: usize = 6;
 
 // === impl Guest ===
 
@@ -44,12 +49,13 @@ impl Guest {
         outside: Arc<dyn Outside>,
     ) -> wasmtime::Result<Store<Guest>> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(HANDLES_MAX + spec.sockets_max.saturating_mul(HANDLES_PER_SOCKET));
         let guest = Guest {
             table,
             wasi: wasi(spec, stdin)?,
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(outside),
+            sockets: Sockets::new(spec),
             account: Account::open(spec.ledger.clone()),
             _ticking: ticker.enter(),
         };
@@ -59,6 +65,16 @@ impl Guest {
         store.epoch_deadline_async_yield_and_update(ticks);
         store.set_epoch_deadline(ticks);
         Ok(store)
+    }
+
+    /// Everything the instance holds handles on.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// What its sockets are made with, and where they are kept.
+    pub(crate) fn sockets(&mut self) -> SocketsView<'_> {
+        SocketsView::new(&self.sockets, &mut self.table)
     }
 
     pub(crate) fn memory_refusal(&self) -> MemoryRefusal {
@@ -71,10 +87,7 @@ fn wasi(spec: &Spec, stdin: Stdin) -> wasmtime::Result<WasiCtx> {
     wasi.args(&spec.args)
         .envs(&spec.env)
         .stdout(Output::new(spec.stdout.clone()))
-        .stderr(Output::new(spec.stderr.clone()))
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
+        .stderr(Output::new(spec.stderr.clone()));
     stdin.connect(&mut wasi);
     if let Some(dir) = &spec.working_dir {
         wasi.initial_cwd(dir);

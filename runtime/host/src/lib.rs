@@ -2,8 +2,8 @@
 //!
 //! The host has never heard of a Pod. It takes a component and its digest, compiles it once, maps the compiled code on
 //! every later start, and runs instances of it under a [`Spec`]: arguments, environment, mounts, where output goes, and
-//! what it may use ([`Ledger`]). A guest reaches the outside only through the [`Outside`] it was given; there are no
-//! sockets behind `wasi:sockets`, and no names behind its look-up.
+//! what it may use ([`Ledger`]). A guest reaches the outside only through the [`Outside`] it was given, for
+//! HTTP, and the [`Network`] of its Spec, for sockets and names; no socket of the node is behind either.
 //!
 //! ```text
 //! Host::prepare(digest, source) ──► Workload ──┬─ serve(spec, outside) ─► Server::handle(request) ─► response | Fault
@@ -37,6 +37,7 @@ mod outside;
 mod prepare;
 mod server;
 mod sink;
+mod sockets;
 mod spec;
 mod stdio;
 mod ticker;

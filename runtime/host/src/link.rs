@@ -2,22 +2,72 @@
 //!
 //! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether
 //! they use it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
-//! have no network behind them: every bind, connect and look-up is refused.
+//! are our own, over the guest's [`Network`](crate::Network); those of wasmtime-wasi, which are the node's, are left out.
 
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use crate::guest::Guest;
+use crate::sockets;
+
+/// The part of a [`Guest`] that streams and pollables need.
+struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
 
 /// Everything there is to import, for every workload of an engine.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    add_p2(&mut linker)?;
+    add_p3(&mut linker)?;
+    sockets::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+/// WASI 0.2 without its sockets.
+fn add_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
+
+    io::error::add_to_linker::<_, HasTable>(linker, Guest::table)?;
+    io::poll::add_to_linker::<_, HasTable>(linker, Guest::table)?;
+    io::streams::add_to_linker::<_, HasTable>(linker, Guest::table)?;
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    random::random::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
+    random::insecure::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::stdin::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::stdout::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::stderr::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, Guest::cli)
+}
+
+/// WASI 0.3 without its sockets.
+fn add_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p3::{cli, clocks, filesystem, random};
+
+    cli::add_to_linker(linker)?;
+    clocks::add_to_linker(linker)?;
+    filesystem::add_to_linker(linker)?;
+    random::add_to_linker(linker)
 }
 
 /// The imports of a component that nothing provides, by name.

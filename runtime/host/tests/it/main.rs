@@ -3,6 +3,8 @@
 mod command;
 mod faults;
 mod guests;
+mod loopback;
 mod outside;
 mod prepare;
 mod server;
+mod sockets;
