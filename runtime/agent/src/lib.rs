@@ -22,6 +22,7 @@ pub mod address;
 mod body;
 mod config;
 mod context;
+mod denials;
 mod desired;
 pub mod environment;
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) struct Note {
     /// Such as `spec.containers{app}`.
     pub(crate) field: Option<String>,
     pub(crate) told: Told,
+    /// How often it happened since it was last noted.
+    pub(crate) times: u32,
     pub(crate) at: Timestamp,
 }
 
@@ -85,7 +87,7 @@ async fn write(
 ) -> Result<(), client::ClientError> {
     let sameness = note.sameness();
     if let Some(known) = known.get_mut(&sameness) {
-        known.count += 1;
+        known.count = known.count.saturating_add(note.times);
         known.seen = Instant::now();
         let patch = json!({"count": known.count, "lastTimestamp": format!("{:.0}", note.at)});
         match client.patch(&known.key, PatchType::Merge, &patch).await {
@@ -97,7 +99,7 @@ async fn write(
     let object = Object::from_value(kinds::EVENT, &event);
     let object = object.map_err(|error| client::ClientError::Request(error.to_string()))?;
     client.create(&object).await?;
-    known.insert(sameness, Known { key: object.key().clone(), count: 1, seen: Instant::now() });
+    known.insert(sameness, Known { key: object.key().clone(), count: note.times, seen: Instant::now() });
     Ok(())
 }
 
@@ -126,7 +128,7 @@ impl Note {
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": format!("{}.{:x}", pod.name(), unique(self.at)), "namespace": pod.namespace()},
             "involvedObject": involved, "type": severity, "reason": self.told.reason, "message": self.told.message,
-            "count": 1, "firstTimestamp": at, "lastTimestamp": at,
+            "count": self.times, "firstTimestamp": at, "lastTimestamp": at,
             "source": {"component": "kubelet", "host": node},
             "reportingComponent": "kubelet", "reportingInstance": node,
         })
@@ -153,6 +155,7 @@ mod tests {
             uid: "u1".into(),
             field: Some("spec.containers{app}".into()),
             told: Told { container: Some(0), severity: Severity::Warning, reason: "BackOff", message: "no".into() },
+            times: 1,
             at: Timestamp::UNIX_EPOCH,
         };
         let event = note.event("n1");

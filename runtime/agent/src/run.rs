@@ -13,7 +13,7 @@ use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use network::{Body, Fabric, Outbound};
 use state::Snapshot;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -26,7 +26,7 @@ use crate::machine::Machine;
 use crate::recorder::Recorder;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
-use crate::{link, node};
+use crate::{denials, link, node};
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,7 @@ pub async fn run(
     let cache =
         Cache::open(&images).map_err(|source| RunError::Images { dir: images.display().to_string(), source })?;
     let (recorder, recording) = Recorder::new(client.clone(), config.node_name.clone());
+    let denied = fabric.policy().map(|policy| policy.denials().listen());
     let context = Arc::new(Context {
         machine: Machine::read(&config.resources),
         images: Images::new(cache, Arc::new(Registry(client.clone()))),
@@ -99,12 +100,21 @@ pub async fn run(
         () = shutdown => {}
         () = working => {}
         () = recording => {}
+        () = tell_denials(denied, context.recorder.clone()) => {}
         () = node::keep(context.clone()) => {}
         () = collect::keep(context.clone()) => {}
         () = link::serve(context.clone()) => {}
     }
     info!(node = %context.config.node_name, "the agent ends");
     Ok(())
+}
+
+/// Tells what policies deny, where there are any to obey.
+async fn tell_denials(denied: Option<broadcast::Receiver<network::policy::Denial>>, recorder: Recorder) {
+    match denied {
+        Some(denied) => denials::tell(denied, recorder).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Workers {

@@ -212,7 +212,7 @@ impl Worker {
             let list = if self.state.role(place)? == Role::Main { "containers" } else { "initContainers" };
             Some(format!("spec.{list}{{{}}}", self.state.container(place)?.name))
         });
-        Note { pod: self.key.clone(), uid: self.uid.to_string(), field, told, at }
+        Note { pod: self.key.clone(), uid: self.uid.to_string(), field, told, times: 1, at }
     }
 
     /// Does something that takes time, and posts what came of it.
