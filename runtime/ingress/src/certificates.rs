@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use api::Object;
+use api::{Key, Object};
 use k8s_openapi::api::core::v1::Secret;
 use network::Latest;
 use rustls::crypto::ring;
@@ -21,8 +21,16 @@ use crate::{Error, RouteTable};
 /// Certificates by host.
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
-    exact: HashMap<String, Arc<CertifiedKey>>,
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    exact: HashMap<String, Owned>,
+    /// By what follows the star and its dot.
+    wildcard: HashMap<String, Owned>,
+}
+
+/// A certificate and the secret it comes from.
+#[derive(Debug)]
+struct Owned {
+    from: Key,
+    shown: Arc<CertifiedKey>,
 }
 
 /// Shows certificates from the latest table, and to hosts without one a certificate that nobody has signed.
@@ -33,7 +41,7 @@ pub(crate) struct Shown {
 
 /// Why a secret is not a certificate.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(crate) enum Unusable {
     #[error("there is no such secret")]
     Missing,
     #[error("the secret cannot be read")]
@@ -53,26 +61,37 @@ enum Unusable {
 // === impl Certificates ===
 
 impl Certificates {
-    /// Takes the certificate of `secret` for `hosts`, unless an older Ingress has brought one for them.
-    pub(crate) fn add(&mut self, secret: Option<&Object>, ingress: &Object, hosts: &[&str]) {
-        let key = match read(secret) {
-            Ok(key) => Arc::new(key),
-            Err(why) => {
-                tracing::warn!(ingress = %ingress.key(), error = &why as &dyn std::error::Error, "no certificate");
-                return;
-            }
-        };
+    /// Takes the certificate of the secret `from` for those of `hosts` that have none; who are left have an older one.
+    pub(crate) fn add<'a>(
+        &mut self,
+        from: &Key,
+        secret: Option<&Object>,
+        hosts: &[&'a str],
+    ) -> Result<Vec<(&'a str, Key)>, Unusable> {
+        let shown = Arc::new(read(secret)?);
+        let mut left = Vec::new();
         for host in hosts {
-            let host = host.to_ascii_lowercase();
-            match host.strip_prefix("*.") {
-                Some(suffix) => self.wildcard.entry(suffix.to_owned()).or_insert_with(|| key.clone()),
-                None => self.exact.entry(host).or_insert_with(|| key.clone()),
+            let lower = host.to_ascii_lowercase();
+            let (names, name) = match lower.strip_prefix("*.") {
+                Some(suffix) => (&mut self.wildcard, suffix.to_owned()),
+                None => (&mut self.exact, lower),
             };
+            let owned = names.entry(name).or_insert_with(|| Owned { from: from.clone(), shown: shown.clone() });
+            if owned.from != *from {
+                left.push((*host, owned.from.clone()));
+            }
         }
+        Ok(left)
+    }
+
+    /// Whether somebody vouches for `host`.
+    pub(crate) fn has(&self, host: &str) -> bool {
+        self.of(host).is_some()
     }
 
     fn of(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
-        self.exact.get(host).or_else(|| self.wildcard.get(host.split_once('.')?.1))
+        let owned = self.exact.get(host).or_else(|| self.wildcard.get(host.split_once('.')?.1));
+        owned.map(|owned| &owned.shown)
     }
 }
 

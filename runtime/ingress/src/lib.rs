@@ -6,55 +6,68 @@
 //! the work done for it.
 //!
 //! What an operator should know: only Ingresses of the class `coracle` are served, and those without a class while it is
-//! the default or nobody else is; rules of a host are asked by longest path, older Ingresses first; a host without a
-//! certificate gets one that nobody has signed. Upgrades (WebSocket) are not passed on: they belong to pods with sockets.
+//! the default or nobody else is. Of a host's rules the longest path wins; what two Ingresses ask for alike belongs to the
+//! older one, and [`notices`] tells the other. A host without a certificate gets one that nobody has signed; a host with one
+//! is sent from `http` to `https`. What an Ingress may ask for itself is in [`terms`], what is limited in [`Limits`], the
+//! access log in [`access`].
+//!
+//! Nothing here is a template, and nothing is read twice: HTTP/1.1 passes a gate that lets nothing through of which there
+//! are two readings, and behind it a request is a value, never text again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use ipnet::IpNet;
 use network::{Fabric, Services, published};
 use state::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub mod access;
+mod body;
 mod certificates;
 mod class;
+mod connection;
 mod headers;
+mod limits;
+mod notices;
 mod proxy;
+mod proxy_protocol;
 pub mod routes;
 mod server;
+mod silence;
 mod status;
+mod strict;
+pub mod terms;
+mod upgrade;
+mod wire;
 
+pub use access::AccessLog;
 pub use class::{CLASS, CONTROLLER};
+pub use limits::Limits;
+pub use notices::{Notice, notices};
 pub use routes::{Backend, RouteTable};
 pub use status::status;
 
-/// Where to listen, and what clients may ask of the edge.
+/// Where to listen, whom to believe, and what clients may ask of the edge.
 #[derive(Debug, Default)]
 pub struct Config {
     /// For HTTP in the clear.
     pub http: Option<TcpListener>,
     /// For HTTP over TLS.
     pub https: Option<TcpListener>,
+    /// Proxies in front of the edge: their word is taken for who the client is and what it spoke, in `X-Forwarded-*`,
+    /// `Forwarded` and the PROXY protocol.
+    pub trusted: Vec<IpNet>,
+    /// Whether the connections of trusted proxies begin with a PROXY header, of version 1 or 2.
+    pub proxy_protocol: bool,
+    /// Whether components are told by `Forwarded` (RFC 7239) too, not by `X-Forwarded-*` alone.
+    pub forwarded: bool,
+    /// Where each request leaves a line.
+    pub access_log: Option<AccessLog>,
     /// What clients may ask.
     pub limits: Limits,
-}
-
-/// What clients may ask of the edge.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// How long the head of an answer may take; after it a body may stream for as long as it likes.
-    pub response_timeout: Duration,
-    /// How long a request's head may take to arrive, also the first of a connection, and how long a kept connection
-    /// may wait for its next.
-    pub head_timeout: Duration,
-    /// How large a request's head may be, in bytes.
-    pub head_bytes_max: usize,
-    /// How many connections each listener holds; more wait in the kernel.
-    pub connections_max: usize,
-    /// How long requests under way may take to end at shutdown.
-    pub drain: Duration,
 }
 
 /// Why the edge did not start.
@@ -66,6 +79,9 @@ pub enum Error {
     /// TLS could not be set up.
     #[error("tls could not be set up")]
     Tls(#[source] rustls::Error),
+    /// The access log could not be opened.
+    #[error("the access log could not be opened")]
+    AccessLog(#[source] std::io::Error),
 }
 
 /// Serves until `shutdown`, then lets requests under way end.
@@ -81,30 +97,41 @@ pub async fn run(
         Some(_) => Some(server::acceptor(routes.clone())?),
         None => None,
     };
-    let edge = Arc::new(proxy::Edge { routes, services, fabric, response_timeout: config.limits.response_timeout });
+    let (recorder, scribe) = match &config.access_log {
+        Some(log) => access::open(log).await.map(|(recorder, scribe)| (Some(recorder), Some(scribe))),
+        None => Ok((None, None)),
+    }
+    .map_err(Error::AccessLog)?;
+    let port = |listener: &TcpListener| listener.local_addr().as_ref().map(SocketAddr::port).ok();
+    let edge = Arc::new(proxy::Edge {
+        routes,
+        services,
+        fabric,
+        limits: config.limits,
+        trusted: config.trusted,
+        forwarded: config.forwarded,
+        recorder,
+        https_port: config.https.as_ref().and_then(port),
+    });
     let stop = CancellationToken::new();
-    let http = server::listen(config.http, None, &edge, &config.limits, &stop);
-    let https = server::listen(config.https, tls, &edge, &config.limits, &stop);
+    let serving = async {
+        // Moved in, so that the last recorder is gone, and the scribe done, once the listeners are.
+        let edge = edge;
+        let http = server::listen(config.http, None, config.proxy_protocol, &edge, &stop);
+        let https = server::listen(config.https, tls, config.proxy_protocol, &edge, &stop);
+        tokio::join!(http, https);
+    };
+    let writing = async {
+        if let Some(scribe) = scribe {
+            scribe.run().await;
+        }
+    };
     let told = async {
         shutdown.await;
         stop.cancel();
     };
-    tokio::join!(http, https, told);
+    tokio::join!(serving, writing, told);
     Ok(())
-}
-
-// === impl Limits ===
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            response_timeout: Duration::from_mins(1),
-            head_timeout: Duration::from_secs(30),
-            head_bytes_max: 64 * 1024,
-            connections_max: 10_000,
-            drain: Duration::from_secs(10),
-        }
-    }
 }
 
 #[cfg(test)]

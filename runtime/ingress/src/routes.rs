@@ -13,6 +13,8 @@ use network::ServiceTable;
 use state::Snapshot;
 
 use crate::certificates::Certificates;
+use crate::notices::Notice;
+use crate::terms::Terms;
 
 mod build;
 mod path;
@@ -32,6 +34,7 @@ pub struct RouteTable {
     any: HostRules,
     default: Option<Arc<Backend>>,
     pub(crate) certificates: Certificates,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// Who answers.
@@ -41,8 +44,19 @@ pub struct Backend {
     pub namespace: String,
     /// The Ingress whose rule this is.
     pub ingress: String,
-    /// The service; none where the rule names another kind of resource, which nothing here can serve.
-    pub service: Option<ServicePort>,
+    /// What the rule leads to.
+    pub target: Target,
+    /// What the Ingress asks of the edge.
+    pub terms: Arc<Terms>,
+}
+
+/// What a rule leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A service.
+    Service(ServicePort),
+    /// A resource of another kind, such as `StorageBucket/icons`, which nothing here can serve.
+    Resource(String),
 }
 
 /// A service and one of its ports, as an Ingress names them.
@@ -97,17 +111,20 @@ impl HostRules {
 // === impl Backend ===
 
 impl Backend {
-    /// The service, if the cluster has it.
-    pub(crate) fn service<'a>(&self, table: &'a ServiceTable) -> Option<&'a Arc<network::Service>> {
-        table.service(&self.namespace, &self.service.as_ref()?.name)
+    /// The service's name and port, and the service, if the cluster has it.
+    pub(crate) fn service<'a>(&self, table: &'a ServiceTable) -> Option<(&ServicePort, &'a Arc<network::Service>)> {
+        match &self.target {
+            Target::Service(named) => Some((named, table.service(&self.namespace, &named.name)?)),
+            Target::Resource(_) => None,
+        }
     }
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.service {
-            Some(service) => write!(f, "{}/{}:{}", self.namespace, service.name, service.port),
-            None => write!(f, "{}/{} without a service", self.namespace, self.ingress),
+        match &self.target {
+            Target::Service(service) => write!(f, "{}/{}:{}", self.namespace, service.name, service.port),
+            Target::Resource(resource) => write!(f, "{}/{resource}", self.namespace),
         }
     }
 }

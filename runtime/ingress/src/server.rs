@@ -1,27 +1,33 @@
 //! Connections: accepted, served, drained.
 
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::rt::{Read, Write};
+use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use network::Latest;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Shown;
+use crate::connection::Connection;
 use crate::headers::Origin;
 use crate::proxy::Edge;
+use crate::proxy_protocol;
+use crate::wire::{Rewound, Wire};
 use crate::{Error, Limits, RouteTable};
 
 /// Requests under way in one HTTP/2 connection: what browsers and gRPC clients expect at least.
@@ -38,7 +44,7 @@ struct Door {
     edge: Arc<Edge>,
     tls: Option<TlsAcceptor>,
     builder: auto::Builder<TokioExecutor>,
-    head_timeout: Duration,
+    proxy_protocol: bool,
     stop: CancellationToken,
     port: u16,
 }
@@ -58,17 +64,18 @@ pub(crate) fn acceptor(routes: Latest<RouteTable>) -> Result<TlsAcceptor, Error>
 pub(crate) async fn listen(
     listener: Option<TcpListener>,
     tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
     edge: &Arc<Edge>,
-    limits: &Limits,
     stop: &CancellationToken,
 ) {
     let Some(listener) = listener else { return };
+    let limits = edge.limits.clone();
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let builder = builder(limits);
-    let (edge, stop) = (edge.clone(), stop.clone());
-    let door = Arc::new(Door { edge, tls, builder, head_timeout: limits.head_timeout, stop, port });
+    let (edge, stop, builder) = (edge.clone(), stop.clone(), builder(&limits));
+    let door = Arc::new(Door { edge, tls, builder, proxy_protocol, stop, port });
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
+    let mut by_client: HashMap<IpAddr, usize> = HashMap::new();
     loop {
         let accepted = async {
             let place = places.clone().acquire_owned().await;
@@ -76,15 +83,28 @@ pub(crate) async fn listen(
         };
         let (stream, place) = tokio::select! {
             accepted = accepted => accepted,
-            _ = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next() => {
+                if let Ok(client) = ended {
+                    leave(&mut by_client, client);
+                }
+                continue;
+            }
             () = door.stop.cancelled() => break,
         };
         match stream {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let client = peer.ip().to_canonical();
+                let here = by_client.entry(client).or_default();
+                if *here >= limits.connections_per_client_max && !door.is_trusted(client) {
+                    tracing::debug!(%client, connections = *here, "one client has too many connections");
+                    continue;
+                }
+                *here += 1;
                 let door = door.clone();
                 connections.spawn(async move {
-                    door.serve(stream).await;
+                    door.serve(stream, peer).await;
                     drop(place);
+                    client
                 });
             }
             Err(error) => {
@@ -97,6 +117,15 @@ pub(crate) async fn listen(
     let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(limits.drain, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut at shutdown");
+    }
+}
+
+fn leave(by_client: &mut HashMap<IpAddr, usize>, client: IpAddr) {
+    if let Some(here) = by_client.get_mut(&client) {
+        *here -= 1;
+        if *here == 0 {
+            by_client.remove(&client);
+        }
     }
 }
 
@@ -120,50 +149,95 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 // === impl Door ===
 
 impl Door {
-    async fn serve(&self, stream: TcpStream) {
-        let Ok(peer) = stream.peer_addr() else { return };
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.edge.trusted.iter().any(|net| net.contains(&peer))
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
-        let origin = |scheme| Origin { peer: peer.ip().to_canonical(), port: self.port, scheme };
-        match &self.tls {
-            None => self.converse(TokioIo::new(stream), origin("http")).await,
-            Some(tls) => match timeout(self.head_timeout, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.converse(TokioIo::new(stream), origin("https")).await,
-                Ok(Err(error)) => {
-                    tracing::debug!(%peer, error = &error as &dyn std::error::Error, "no handshake");
-                }
-                Err(_) => tracing::debug!(%peer, "no handshake in time"),
-            },
+        match self.introduced(stream, peer).await {
+            Ok((stream, origin)) => self.secured(stream, origin).await,
+            Err(error) => tracing::debug!(%peer, error = &error as &dyn std::error::Error, "not introduced"),
         }
     }
 
-    async fn converse<I: Read + Write + Unpin + Send + 'static>(&self, io: I, origin: Origin) {
-        let has_asked = AtomicBool::new(false);
-        let answer = service_fn(|request| {
-            has_asked.store(true, Ordering::Relaxed);
-            self.edge.clone().answer(origin, request)
-        });
-        let mut connection = pin!(self.builder.serve_connection(io, answer));
+    /// Who a connection comes from: the other side, or whom a balancer speaks for.
+    async fn introduced(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<(Rewound<TcpStream>, Origin)> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let peer = peer.ip().to_canonical();
+        let origin = |peer, port| Origin { peer, is_trusted: self.is_trusted(peer), port, scheme };
+        if !self.proxy_protocol || !self.is_trusted(peer) {
+            return Ok((Rewound::new(Bytes::new(), stream), origin(peer, self.port)));
+        }
+        let told = timeout(self.edge.limits.head_timeout, proxy_protocol::read(&mut stream)).await;
+        let (addresses, read) =
+            told.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        let origin = match addresses {
+            Some(told) => origin(told.source.ip(), told.destination.port()),
+            None => origin(peer, self.port),
+        };
+        Ok((Rewound::new(read, stream), origin))
+    }
+
+    async fn secured(&self, stream: Rewound<TcpStream>, origin: Origin) {
+        let limits = &self.edge.limits;
+        let Some(tls) = &self.tls else {
+            return self.converse(Wire::guarded(stream, limits.idle_timeout), origin).await;
+        };
+        match timeout(limits.head_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let wire = if is_http2 { Wire::open } else { Wire::guarded };
+                self.converse(wire(stream, limits.idle_timeout), origin).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %origin.peer, error = &error as &dyn std::error::Error, "no handshake");
+            }
+            Err(_) => tracing::debug!(peer = %origin.peer, "no handshake in time"),
+        }
+    }
+
+    async fn converse<I>(&self, io: Wire<I>, origin: Origin)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::new(Connection::new(origin));
+        let answer = service_fn(|request| self.edge.clone().answer(shared.clone(), request));
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(io), answer));
+        let limits = &self.edge.limits;
         // Which protocol a client speaks is read from its first bytes, for which the protocols' own timers do not wait.
-        let mut silence = pin!(sleep(self.head_timeout));
-        let (mut is_watched, mut is_draining) = (true, false);
+        let mut silence = pin!(sleep(limits.head_timeout));
+        let (mut begun, mut is_draining) = (0, false);
         loop {
             tokio::select! {
                 end = connection.as_mut() => {
                     if let Err(error) = end {
                         tracing::debug!(peer = %origin.peer, error = &*error as &dyn std::error::Error, "connection ended");
                     }
-                    return;
+                    break;
                 }
-                () = silence.as_mut(), if is_watched => {
-                    is_watched = false;
-                    if !has_asked.load(Ordering::Relaxed) {
+                () = silence.as_mut() => {
+                    if shared.begun() == 0 {
                         return;
                     }
+                    // A client of HTTP/2 may keep a connection open for ever without asking for anything.
+                    if shared.begun() == begun && !shared.is_busy() && !is_draining {
+                        is_draining = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    begun = shared.begun();
+                    silence.set(sleep_until(Instant::now() + limits.idle_timeout));
                 }
                 () = self.stop.cancelled(), if !is_draining => {
                     is_draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
+            }
+        }
+        if let Some(after) = shared.after() {
+            tokio::select! {
+                () = after => {}
+                () = self.stop.cancelled() => {}
             }
         }
     }

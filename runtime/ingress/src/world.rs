@@ -3,6 +3,8 @@
 //! ```text
 //! class nginx other default                     a class of `ours` or of an `other` controller, perhaps the default one
 //! ingress shop/front class=nginx foo.com/api>web:80 foo.com/exact!>web:http />any:80 >default:80
+//! ingress icons tls=secret hsts=max-age=1 foo.com/>StorageBucket/icons
+//! at 7                                          what comes next is of that minute
 //! ```
 
 use api::{Object, Revision, kinds};
@@ -12,7 +14,15 @@ use state::Snapshot;
 /// The world a text describes.
 pub(crate) fn world(text: &str) -> Snapshot {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    Snapshot::load(Revision(1), lines.enumerate().map(|(minute, line)| object(minute, line)))
+    let mut at = None;
+    let mut objects = Vec::new();
+    for (minute, line) in lines.enumerate() {
+        match line.strip_prefix("at ") {
+            Some(said) => at = said.parse().ok(),
+            None => objects.push(object(at.take().unwrap_or(minute), line)),
+        }
+    }
+    Snapshot::load(Revision(1), objects)
 }
 
 fn object(minute: usize, line: &str) -> Object {
@@ -42,6 +52,10 @@ fn ingress(minute: usize, name: &str, rest: &[&str]) -> Value {
             spec["ingressClassName"] = class.into();
         } else if let Some(class) = word.strip_prefix("annotation=") {
             annotations["kubernetes.io/ingress.class"] = class.into();
+        } else if let Some(secret) = word.strip_prefix("tls=") {
+            spec["tls"] = json!([{"secretName": secret}]);
+        } else if let Some(hsts) = word.strip_prefix("hsts=") {
+            annotations["coracle.dev/hsts"] = hsts.into();
         } else {
             let (place, to) = word.split_once('>').expect("host/path>service:port");
             match place.split_once('/') {
@@ -68,6 +82,9 @@ fn rule(host: &str, path: &str, to: &str) -> Value {
 }
 
 fn backend(to: &str) -> Value {
+    if let Some((kind, name)) = to.split_once('/') {
+        return json!({"resource": {"kind": kind, "name": name}});
+    }
     let (service, port) = to.split_once(':').expect("service:port");
     let port = port.parse::<u16>().map_or_else(|_| json!({"name": port}), |number| json!({"number": number}));
     json!({"service": {"name": service, "port": port}})

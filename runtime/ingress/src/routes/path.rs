@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 /// A path as a rule has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PathRule {
     /// This path and no other.
     Exact(String),
@@ -22,6 +22,15 @@ impl PathRule {
         match kind {
             "Exact" => Self::Exact(path.to_owned()),
             _ => Self::Prefix(path.trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// A rule as its author would name it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Exact(path) => format!("{path} (Exact)"),
+            Self::Prefix(path) if path.is_empty() => "/ (Prefix)".to_owned(),
+            Self::Prefix(path) => format!("{path} (Prefix)"),
         }
     }
 

@@ -111,3 +111,53 @@ fn a_status_is_written_where_it_differs() {
     assert_eq!(told, [format!("Ingress.networking.k8s.io/shop/front {expected}")]);
     assert_eq!(crate::status(&view, &[]), []);
 }
+
+/// What is said about the Ingresses of a world.
+fn told(text: &str) -> Vec<String> {
+    let notices = crate::notices(&world(text)).into_iter();
+    notices.map(|notice| format!("{} {}: {}", notice.ingress.name(), notice.reason, notice.message)).collect()
+}
+
+#[test]
+fn the_younger_of_two_is_told_what_it_does_not_get() {
+    let text = "ingress shop/old A.example/foo>web:80 *.b.example/!>web:80 >last:80
+        ingress new a.example/foo/>web:80 a.example/bar>web:80 *.b.example/!>web:80
+        ingress rest >web:80";
+    let expected = [
+        "new Conflict: a.example/foo (Prefix) belongs to the older ingress shop/old",
+        "new Conflict: *.b.example/ (Exact) belongs to the older ingress shop/old",
+        "rest Conflict: the default backend belongs to the older ingress shop/old",
+    ];
+    assert_eq!(told(text), expected);
+    check(text, "a.example/foo", "shop/web:80");
+    check(text, "a.example/bar", "default/web:80");
+}
+
+#[test]
+fn of_the_same_age_the_name_decides() {
+    let text = "at 7\ningress b a.example/>young:80\nat 7\ningress a a.example/>old:80";
+    check(text, "a.example/", "default/old:80");
+    assert_eq!(told(text), ["b Conflict: a.example/ (Prefix) belongs to the older ingress default/a"]);
+}
+
+#[test]
+fn what_is_not_a_service_is_told() {
+    let text = "ingress front a.example/>StorageBucket/icons";
+    check(text, "a.example/", "default/StorageBucket/icons");
+    let words = "StorageBucket/icons is not a Service, and nothing here can serve it; its paths answer 503";
+    assert_eq!(told(text), [format!("front UnsupportedBackend: {words}")]);
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_told() {
+    assert_eq!(
+        told("ingress front tls=shop a.example/>web:80"),
+        ["front NoCertificate: secret shop: there is no such secret"]
+    );
+}
+
+#[test]
+fn an_annotation_that_cannot_be_read_is_told() {
+    let words = "metadata.annotations[coracle.dev/hsts]: \"x\" is not directives such as max-age=31536000; includeSubDomains; it is ignored";
+    assert_eq!(told("ingress front hsts=x a.example/>web:80"), [format!("front InvalidAnnotation: {words}")]);
+}
