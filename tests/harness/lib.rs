@@ -1,13 +1,17 @@
 //! Clusters for tests: the real program in a process of its own, on free ports and a temporary folder, gone with the value.
 
 mod cluster;
+mod fleet;
 mod kubectl;
 mod load;
+mod namespaces;
 mod peers;
 mod web;
 
 pub use cluster::{Cluster, Plan, eventually};
+pub use fleet::{Fleet, Server};
 pub use kubectl::{Output, kubectl_is_there};
 pub use load::{Load, Report};
+pub use namespaces::{Namespaces, namespaces_are_possible};
 pub use peers::peer_is_there;
 pub use web::{Answer, get, get_with};

@@ -2,6 +2,7 @@
 
 mod commands;
 mod first_light;
+mod fleet;
 mod foreign;
 mod kubectl;
 mod lifecycle;

@@ -44,7 +44,8 @@ fn an_agent_joins_and_runs_pods() {
     let token = coracle(&["token", "--data-dir", &text(&server)]).ok();
     let url = format!("https://{api}");
     let free = "127.0.0.1:0";
-    let common = ["--ingress-http", free, "--ingress-https", free, "--dns", free, "--node-name", "edge-1"];
+    let common =
+        ["--listen", free, "--ingress-http", free, "--ingress-https", free, "--dns", free, "--node-name", "edge-1"];
     let refused = Output::of(
         {
             let mut command = Command::new(PROGRAM);

@@ -51,7 +51,7 @@ pub use identity::{MASTERS, NODE_USER, NODES};
 pub use join::{Join, Sign};
 pub use link::PROTOCOL as LINK_PROTOCOL;
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
-pub use serve::Tls;
+pub use serve::{Protocol, Speak, Tls};
 
 use link::Links;
 use openapi::OpenApi;
@@ -78,6 +78,8 @@ pub struct Config {
     pub registry_dir: PathBuf,
     /// How machines join; none if they cannot.
     pub join: Option<Join>,
+    /// What nodes may speak on the same port beside HTTP.
+    pub protocols: Vec<Protocol>,
 }
 
 /// Why the API server does not serve.
@@ -147,7 +149,8 @@ pub async fn run(
         tasks: TaskTracker::new(),
     });
     door.tasks.spawn(sow(door.clone()));
-    let served = serve::serve(config.tls, listener, routes::router(door.clone()), door.closing.clone());
+    let served =
+        serve::serve(config.tls, listener, routes::router(door.clone()), config.protocols, door.closing.clone());
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,

@@ -7,15 +7,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -33,6 +36,27 @@ pub struct Tls {
     pub key: PrivateKeyDer<'static>,
     /// Whose signature on a client's certificate is believed.
     pub clients: Vec<CertificateDer<'static>>,
+}
+
+/// Something else than HTTP that nodes, and nobody but nodes, may speak on the same port; chosen by ALPN.
+#[derive(Clone)]
+pub struct Protocol {
+    /// What it is called in ALPN.
+    pub name: &'static [u8],
+    /// What is shown to those who want to speak it, where that is not the server's certificate.
+    pub certificate: Option<Arc<CertifiedKey>>,
+    /// Speaks it with the node named, until it ends.
+    pub speak: Speak,
+}
+
+/// Speaks a protocol with the node named, until it ends.
+pub type Speak = Arc<dyn Fn(TlsStream<TcpStream>, String) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Shows the certificate that goes with what is to be spoken.
+#[derive(Debug)]
+struct Shown {
+    server: Arc<CertifiedKey>,
+    by_protocol: Vec<(&'static [u8], Arc<CertifiedKey>)>,
 }
 
 /// A peer that has not shaken hands by then is not going to.
@@ -55,7 +79,7 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 // === impl Tls ===
 
 impl Tls {
-    fn server_config(self) -> Result<ServerConfig, ServeError> {
+    fn server_config(self, protocols: &[Protocol]) -> Result<ServerConfig, ServeError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.clients {
             roots.add(certificate).map_err(ServeError::tls)?;
@@ -66,14 +90,27 @@ impl Tls {
             .allow_unauthenticated()
             .build()
             .map_err(ServeError::tls)?;
+        let server = CertifiedKey::from_der(self.chain, self.key, &provider).map_err(ServeError::tls)?;
+        let with_own = |protocol: &Protocol| Some((protocol.name, protocol.certificate.clone()?));
+        let shown = Shown { server: Arc::new(server), by_protocol: protocols.iter().filter_map(with_own).collect() };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(ServeError::tls)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain, self.key)
-            .map_err(ServeError::tls)?;
+            .with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols.extend(protocols.iter().map(|protocol| protocol.name.to_vec()));
         Ok(config)
+    }
+}
+
+// === impl Shown ===
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut wanted = hello.alpn().into_iter().flatten();
+        let own = wanted.find_map(|wanted| self.by_protocol.iter().find(|(name, _)| *name == wanted));
+        Some(own.map_or(&self.server, |(_, certificate)| certificate).clone())
     }
 }
 
@@ -82,9 +119,11 @@ pub(crate) async fn serve(
     tls: Tls,
     listener: TcpListener,
     router: Router,
+    protocols: Vec<Protocol>,
     closing: CancellationToken,
 ) -> Result<(), ServeError> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
+    let acceptor = TlsAcceptor::from(Arc::new(tls.server_config(&protocols)?));
+    let protocols: Arc<[Protocol]> = protocols.into();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -93,7 +132,8 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(acceptor.clone(), stream, router.clone(), closing.clone()));
+                let (acceptor, protocols) = (acceptor.clone(), protocols.clone());
+                connections.spawn(connection(acceptor, stream, router.clone(), protocols, closing.clone()));
             }
             Err(error) => {
                 warn!(%error, "cannot accept");
@@ -109,7 +149,13 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, closing: CancellationToken) {
+async fn connection(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    router: Router,
+    protocols: Arc<[Protocol]>,
+    closing: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set nodelay");
     }
@@ -130,6 +176,15 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, cl
             None => return debug!("a client certificate names nobody"),
         },
     };
+    let agreed = stream.get_ref().1.alpn_protocol();
+    if let Some(protocol) = protocols.iter().find(|protocol| Some(protocol.name) == agreed) {
+        let Some(node) = identity.node() else {
+            return debug!(user = identity.user, "what only nodes speak was asked by somebody else");
+        };
+        let speaking = (protocol.speak)(stream, node.to_owned());
+        closing.run_until_cancelled(speaking).await;
+        return;
+    }
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(identity.clone());

@@ -109,6 +109,9 @@ pub(crate) struct Server {
 pub(crate) struct Agent {
     #[command(flatten)]
     pub(crate) machine: Machine,
+    /// Where other nodes reach this one
+    #[arg(long, env = "CORACLE_LISTEN", default_value = "0.0.0.0:6443", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
     /// The server's URL
     #[arg(long, env = "CORACLE_SERVER", value_name = "URL")]
     pub(crate) server: String,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use client::{Client, Identity, Kubeconfig, Target};
 use jiff::Timestamp;
+use network::tunnel::{Hub, Relay};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use store::Store;
@@ -19,6 +20,7 @@ use crate::node;
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
+use crate::tunnel::{self, Door};
 
 /// How long the API may take to say that it is ready.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +33,8 @@ pub(crate) struct Control {
     pub(crate) authority: Arc<Authority>,
     /// The kubeconfig of the cluster's administrator.
     pub(crate) kubeconfig: Kubeconfig,
+    /// The way of the node in this process to other nodes, until it is taken.
+    door: Option<Door>,
     parts: Running,
 }
 
@@ -40,19 +44,22 @@ pub(crate) struct Options<'a> {
     pub(crate) listen: SocketAddr,
     /// Further names that the API's certificate is valid for.
     pub(crate) names: &'a [String],
+    /// The name of the node that is to run in this process.
+    pub(crate) node: Option<&'a str>,
 }
 
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let progress = Progress::new();
     let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
     let step = progress.step("control plane");
-    let mut control = Control::start(Options { data: &data, listen: args.listen, names: &args.names }).await?;
+    let name = if args.no_node { None } else { Some(node::name(args.machine.node_name.as_deref())?) };
+    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref() };
+    let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
     let mut node = None;
-    if !args.no_node {
+    if let Some(name) = name {
         let step = progress.step("node");
-        let name = node::name(args.machine.node_name.as_deref())?;
         let client = control.node_client(&name)?;
         let options = node::Options {
             data: &data,
@@ -60,6 +67,7 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
             machine: &args.machine,
             defaults: &node::MACHINE,
             api: control.address,
+            door: control.door()?,
         };
         let started = node::Node::start(options, control.store.view(), client).await?;
         addresses = node::Addresses { api: addresses.api, ..started.addresses.clone() };
@@ -115,6 +123,12 @@ impl Control {
 
         let store =
             Store::open(store::Config::new(options.data.join("store"))).await.context("the store cannot be opened")?;
+        let hub = Hub::new();
+        let door = options.node.map(|node| {
+            let credential = node_credential(&authority, node)?;
+            tunnel::door(&credential, authority.certificate(), store.view(), Relay::Here(hub.clone()), address, None)
+        });
+        let door = door.transpose()?;
         let mut parts = Running::new();
         let token = join::secret(options.data)?;
         let signer = authority.clone();
@@ -130,12 +144,13 @@ impl Control {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
                 }),
             }),
+            protocols: tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel)),
         };
         parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let managed = manager::run(manager::Config::seeded(seed), store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
-        let control = Self { address, store, authority, kubeconfig, parts };
+        let control = Self { address, store, authority, kubeconfig, door, parts };
         control.ready().await?;
         Ok(control)
     }
@@ -150,9 +165,14 @@ impl Control {
         Ok(Client::new(self.kubeconfig.target(std::path::Path::new("/"))?))
     }
 
+    /// The way of the node in this process to other nodes.
+    pub(crate) fn door(&mut self) -> anyhow::Result<Door> {
+        self.door.take().context("this process runs no node")
+    }
+
     /// A client with the rights of a node.
     pub(crate) fn node_client(&self, node: &str) -> anyhow::Result<Client> {
-        let credential = self.authority.client(&format!("system:node:{node}"), &["system:nodes"], Timestamp::now())?;
+        let credential = node_credential(&self.authority, node)?;
         let identity = Identity::Certificate { certificate: credential.certificate, key: credential.key };
         let target =
             Target::new(&format!("https://{}", self.reachable()), self.authority.certificate().to_owned(), identity)?;
@@ -180,6 +200,10 @@ impl Control {
         };
         tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
     }
+}
+
+fn node_credential(authority: &Authority, node: &str) -> anyhow::Result<Credential> {
+    authority.client(&format!("system:node:{node}"), &["system:nodes"], Timestamp::now())
 }
 
 fn tls(authority: &Authority, serving: &Credential) -> anyhow::Result<apiserver::Tls> {

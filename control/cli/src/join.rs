@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use api::kinds;
 use client::{Client, Identity, Target, Watched};
+use network::tunnel::Relay;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -18,9 +19,10 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::node::{self, Node};
-use crate::pki::{self, Authority};
+use crate::pki::{self, Authority, Credential};
 use crate::progress::Progress;
 use crate::running::{Running, asked_to_end};
+use crate::tunnel;
 
 /// Every kind that a node reads.
 const KINDS: [api::GroupKind; 11] = [
@@ -63,7 +65,9 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
     let name = node::name(args.machine.node_name.as_deref())?;
     let step = progress.step("join");
-    let client = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
+    let Admitted { credential, authority } = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
+    let identity = Identity::Certificate { certificate: credential.certificate.clone(), key: credential.key.clone() };
+    let client = Client::new(Target::new(&args.server, authority.clone(), identity)?);
     step.done(&args.server);
 
     let step = progress.step("node");
@@ -78,7 +82,12 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     view.changed().await.context("the mirror ended")?;
     let api = tokio::net::lookup_host(client.server()).await.ok().and_then(|mut found| found.next());
     let api = api.with_context(|| format!("{} has no address", client.server()))?;
-    let options = node::Options { data: &data, name: &name, machine: &args.machine, defaults: &node::MACHINE, api };
+    let listener = node::listen("listen", args.listen).await?;
+    let dialled = listener.local_addr()?;
+    let relay = Relay::Server(client.server());
+    let door = tunnel::door(&credential, &authority, view.clone(), relay, dialled, Some(listener))?;
+    let options =
+        node::Options { data: &data, name: &name, machine: &args.machine, defaults: &node::MACHINE, api, door };
     let mut node = Node::start(options, view, client).await?;
     node.addresses.write(&data)?;
     step.done(&name);
@@ -90,8 +99,15 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     ended.and(node.stop().await).and(mirror.stop().await)
 }
 
-/// A client with this node's certificate: the one kept, or one got for the token.
-async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str) -> anyhow::Result<Client> {
+/// What a machine has that is let in.
+struct Admitted {
+    credential: Credential,
+    /// The cluster's authority, PEM.
+    authority: String,
+}
+
+/// This node's certificate: the one kept, or one got for the token.
+async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str) -> anyhow::Result<Admitted> {
     let [ca, certificate, key] = ["node-ca.crt", "node.crt", "node.key"].map(|file| data.join(file));
     let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
     if !certificate.exists() {
@@ -104,8 +120,8 @@ async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str)
         data_dir::write(&ca, &joined.ca)?;
         data_dir::write(&certificate, &joined.certificate)?;
     }
-    let identity = Identity::Certificate { certificate: read(&certificate)?, key: read(&key)? };
-    Ok(Client::new(Target::new(server, read(&ca)?, identity)?))
+    let credential = Credential { certificate: read(&certificate)?, key: read(&key)? };
+    Ok(Admitted { credential, authority: read(&ca)? })
 }
 
 #[derive(Deserialize)]

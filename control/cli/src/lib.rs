@@ -19,6 +19,7 @@ mod pki;
 mod progress;
 mod push;
 mod running;
+mod tunnel;
 mod up;
 mod verbs;
 mod wait;

@@ -1,6 +1,6 @@
 //! A node in this process: agent, pod network, ingress and DNS, all looking at one view of the world.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, bail};
 use client::Client;
@@ -13,6 +13,7 @@ use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::ingress_status;
 use crate::running::Running;
+use crate::tunnel::Door;
 
 /// Where the parts of a node listen when nobody says.
 pub(crate) struct Defaults {
@@ -46,6 +47,8 @@ pub(crate) struct Addresses {
     pub(crate) ingress_http: Option<SocketAddr>,
     pub(crate) ingress_https: Option<SocketAddr>,
     pub(crate) dns: Option<SocketAddr>,
+    /// Where other nodes dial this one.
+    pub(crate) tunnel: Option<SocketAddr>,
 }
 
 /// How a node is set up.
@@ -56,6 +59,8 @@ pub(crate) struct Options<'a> {
     pub(crate) defaults: &'a Defaults,
     /// Where the API answers; pods cannot reach it by that address.
     pub(crate) api: SocketAddr,
+    /// The way to other nodes.
+    pub(crate) door: Door,
 }
 
 /// The node of this process.
@@ -64,6 +69,8 @@ pub(crate) struct Node {
     /// What lets requests in; it ends first, so that those under way are answered.
     doors: Running,
     agent: Running,
+    /// The tunnels to other nodes; they end last, so that pods that are stopping reach others.
+    tunnels: Running,
 }
 
 impl Addresses {
@@ -80,7 +87,7 @@ impl Node {
         view: watch::Receiver<Snapshot>,
         client: Client,
     ) -> anyhow::Result<Self> {
-        let Options { data, name, machine, defaults, api } = options;
+        let Options { data, name, machine, defaults, api, door } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
         let names = names("dns", machine.dns.unwrap_or(defaults.dns), dns::View::Pods).await?;
@@ -89,17 +96,23 @@ impl Node {
             ingress_http: Some(http.local_addr()?),
             ingress_https: Some(https.local_addr()?),
             dns: Some(names.local_addr()?),
+            tunnel: Some(door.address),
         };
         let mut doors = Running::new();
         let mut running = Running::new();
+        let mut tunnels = Running::new();
 
         let services = network::services(view.clone());
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
-        let egress = network::EgressPolicy { denied_sockets: vec![api], ..network::EgressPolicy::default() };
+        let egress =
+            network::EgressPolicy { denied_sockets: vec![api, door.address], ..network::EgressPolicy::default() };
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
+
+        let (node_address, dialled) = (node_address(door.address, api), door.address);
+        door.open(&fabric, &mut tunnels);
 
         let mut hosting = host::Config::new(data.join("cache"));
         hosting.compiler = std::env::current_exe().ok();
@@ -114,13 +127,14 @@ impl Node {
         let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
         doors.start("DNS server", dns::run(names, resolver, view.clone(), doors.stopping()));
         let agent = agent::Config {
-            addresses: vec![own_address()],
+            addresses: vec![node_address],
+            tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
             collection: machine.disk.collection(),
             rotation: machine.disk.rotation(),
             ..agent::Config::new(name, data.path())
         };
         running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
-        Ok(Self { addresses, doors, agent: running })
+        Ok(Self { addresses, doors, agent: running, tunnels })
     }
 
     /// Returns when a part has ended although nobody asked it to.
@@ -128,17 +142,19 @@ impl Node {
         tokio::select! {
             error = self.doors.failed() => error,
             error = self.agent.failed() => error,
+            error = self.tunnels.failed() => error,
         }
     }
 
     /// Drains and stops the node.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let drained = self.doors.stop().await;
-        self.agent.stop().await.and(drained)
+        let stopped = self.agent.stop().await;
+        self.tunnels.stop().await.and(stopped).and(drained)
     }
 }
 
-async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
 }
@@ -181,13 +197,30 @@ pub(crate) fn name(given: Option<&str>) -> anyhow::Result<String> {
 
 /// The address that others see of this machine, or the loopback where there is no network.
 pub(crate) fn own_address() -> IpAddr {
-    // Connecting a datagram socket sends nothing; it only asks the routing table. The address is one for documentation.
-    let asked = || -> std::io::Result<IpAddr> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        Ok(socket.local_addr()?.ip())
-    };
-    asked().unwrap_or(LOOPBACK)
+    // The address is one for documentation.
+    own_address_towards(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9))).unwrap_or(LOOPBACK)
+}
+
+/// The address from which this machine would speak to another.
+fn own_address_towards(other: SocketAddr) -> std::io::Result<IpAddr> {
+    // Connecting a datagram socket sends nothing; it only asks the routing table.
+    let any: IpAddr = if other.is_ipv4() { EVERYWHERE } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(other)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// The node's own address: where it is dialled, if that is one address that others see too; else what the server sees of it,
+/// or, where that is on the same machine, what others would see.
+fn node_address(dialled: SocketAddr, api: SocketAddr) -> IpAddr {
+    let is_seen = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback();
+    let towards = || own_address_towards(api).ok().filter(is_seen);
+    Some(dialled.ip()).filter(is_seen).or_else(towards).unwrap_or_else(own_address)
+}
+
+/// The address at which a listener is dialled.
+fn dialled_at(listener: SocketAddr, node: IpAddr) -> IpAddr {
+    if listener.ip().is_unspecified() { node } else { listener.ip() }
 }
 
 #[cfg(test)]

@@ -29,19 +29,21 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let manifests = if args.files.is_empty() { Vec::new() } else { manifests::read(&args.files)? };
     let progress = Progress::new();
     let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
+    let name = node::name(args.machine.node_name.as_deref())?;
 
     let step = progress.step("control plane");
-    let mut control = Control::start(Options { data: &data, listen: args.listen, names: &[] }).await?;
+    let mut control =
+        Control::start(Options { data: &data, listen: args.listen, names: &[], node: Some(&name) }).await?;
     step.done(&format!("https://{}", control.reachable()));
 
     let step = progress.step("node");
-    let name = node::name(args.machine.node_name.as_deref())?;
     let options = node::Options {
         data: &data,
         name: &name,
         machine: &args.machine,
         defaults: &node::LAPTOP,
         api: control.address,
+        door: control.door()?,
     };
     let mut node = node::Node::start(options, control.store.view(), control.node_client(&name)?).await?;
     let addresses = node::Addresses { api: Some(control.address), ..node.addresses.clone() };

@@ -1,7 +1,7 @@
 //! What an agent is told at its start.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The node's own addresses; the first is `hostIP`.
     pub addresses: Vec<IpAddr>,
+    /// Where other nodes dial this one; none where they cannot.
+    pub tunnel: Option<SocketAddr>,
     /// What pods may use; what is left out is read from the machine.
     pub resources: Resources,
     /// How often the node's lease is renewed.
@@ -74,6 +76,7 @@ impl Config {
             data_dir: data_dir.into(),
             labels: BTreeMap::new(),
             addresses: Vec::new(),
+            tunnel: None,
             resources: Resources::default(),
             lease_period: LEASE_PERIOD,
             collection: Collection::default(),

@@ -13,6 +13,9 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::machine::Machine;
 
+/// Where other nodes dial this one, if that is not its first address.
+const TUNNEL: &str = network::tunnel::routes::ANNOTATION;
+
 /// Where nodes keep their leases.
 const LEASES: &str = "kube-node-lease";
 
@@ -55,11 +58,14 @@ pub(crate) async fn keep(context: Arc<Context>) {
 async fn register(context: &Context) -> Result<(), ClientError> {
     let Context { config, client, .. } = context;
     let key = key(config);
-    let labels = labels(config);
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node_name, "labels": labels}, "spec": {}});
+    let (labels, annotations) = (labels(config), annotations(config));
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "spec": {},
+        "metadata": {"name": config.node_name, "labels": labels, "annotations": annotations.clone().unwrap_or(json!({}))},
+    });
     match client.create(&object(kinds::NODE, &node)?).await {
         Err(error) if error.is_conflict() => {
-            client.patch(&key, PatchType::Merge, &json!({"metadata": {"labels": labels}})).await?;
+            client.patch(&key, PatchType::Merge, &json!({"metadata": {"labels": labels, "annotations": annotations.unwrap_or(json!({TUNNEL: null}))}})).await?;
         }
         created => {
             created?;
@@ -130,6 +136,12 @@ fn labels(config: &Config) -> Value {
     labels
 }
 
+/// Where the node is dialled, if that is not one of its addresses.
+fn annotations(config: &Config) -> Option<Value> {
+    let elsewhere = config.tunnel.filter(|tunnel| config.addresses.first() != Some(&tunnel.ip()))?;
+    Some(json!({TUNNEL: elsewhere.to_string()}))
+}
+
 /// The status of a node that is well.
 fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timestamp) -> Value {
     let known = known.and_then(|node| node.status.as_ref()?.conditions.as_deref()).unwrap_or_default();
@@ -152,6 +164,7 @@ fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timesta
     let version = concat!("v1.33.0+coracle-", env!("CARGO_PKG_VERSION"));
     json!({
         "addresses": addresses.chain([name]).collect::<Vec<_>>(),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": config.tunnel.map_or(0, |tunnel| tunnel.port())}},
         "capacity": machine.quantities(), "allocatable": machine.quantities(), "conditions": conditions,
         "nodeInfo": {
             "machineID": machine.id, "systemUUID": machine.id, "bootID": machine.boot_id,

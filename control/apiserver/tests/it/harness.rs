@@ -139,6 +139,7 @@ impl Door {
                 ca: authority.pem.clone(),
                 sign: Arc::new(|csr, node| Ok(format!("{node} asked {csr}"))),
             }),
+            protocols: Vec::new(),
         };
         let shutdown = CancellationToken::new();
         let served = {

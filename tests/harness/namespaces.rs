@@ -1,0 +1,110 @@
+//! Machines on a network of their own: network namespaces with a cable each to one bridge, which is in a namespace too.
+//!
+//! The network of the machine that runs the tests is not touched, so any addresses do; everything goes with the value.
+
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::Output;
+use crate::peers::peer_is_there;
+
+/// Machines on a network of their own.
+#[derive(Debug)]
+pub struct Namespaces {
+    prefix: String,
+    machines: usize,
+}
+
+/// Whether namespaces can be made here. Where `CORACLE_REQUIRE_PEERS` is set they have to be.
+pub fn namespaces_are_possible() -> bool {
+    if !peer_is_there("ip") {
+        return false;
+    }
+    let required = std::env::var_os("CORACLE_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
+    match Namespaces::new(1) {
+        Ok(_) => true,
+        Err(why) => {
+            assert!(!required, "network namespaces are required here: {why}");
+            eprintln!("network namespaces cannot be made here, the story is left out: {why}");
+            false
+        }
+    }
+}
+
+// === impl Namespaces ===
+
+impl Namespaces {
+    /// So many machines, all on one bridge.
+    pub fn new(machines: usize) -> Result<Self, String> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let prefix = format!("cor{}x{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let this = Self { prefix, machines };
+        let bridge = this.bridge();
+        ip(&["netns", "add", &bridge])?;
+        ip(&["-n", &bridge, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", &bridge, "link", "set", "br0", "up"])?;
+        for machine in 0..machines {
+            let (name, port) = (this.name(machine), port(machine));
+            ip(&["netns", "add", &name])?;
+            ip(&["-n", &name, "link", "set", "lo", "up"])?;
+            ip(&["-n", &bridge, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
+            ip(&["-n", &bridge, "link", "set", &port, "master", "br0", "up"])?;
+            ip(&["-n", &name, "address", "add", &format!("{}/24", Self::address(machine)), "dev", "eth0"])?;
+            ip(&["-n", &name, "link", "set", "eth0", "up"])?;
+        }
+        Ok(this)
+    }
+
+    /// The address of a machine.
+    pub fn address(machine: usize) -> String {
+        format!("192.0.2.{}", machine + 1)
+    }
+
+    /// A command that runs on a machine.
+    pub fn command(&self, machine: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(machine), program]);
+        command
+    }
+
+    /// Pulls a machine's cable.
+    pub fn cut(&self, machine: usize) {
+        self.set(machine, "down");
+    }
+
+    /// Plugs a machine's cable in again.
+    pub fn join(&self, machine: usize) {
+        self.set(machine, "up");
+    }
+
+    fn set(&self, machine: usize, state: &str) {
+        ip(&["-n", &self.bridge(), "link", "set", &port(machine), state]).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn bridge(&self) -> String {
+        format!("{}net", self.prefix)
+    }
+
+    fn name(&self, machine: usize) -> String {
+        format!("{}m{machine}", self.prefix)
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in (0..self.machines).map(|machine| self.name(machine)).chain([self.bridge()]) {
+            let _ = ip(&["netns", "delete", &name]);
+        }
+    }
+}
+
+fn port(machine: usize) -> String {
+    format!("port{machine}")
+}
+
+fn ip(words: &[&str]) -> Result<(), String> {
+    let mut command = Command::new("ip");
+    command.args(words);
+    let output = Output::of(command, None);
+    if output.code == 0 { Ok(()) } else { Err(format!("{}: {}", output.command, output.stderr.trim())) }
+}

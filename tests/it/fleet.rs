@@ -1,0 +1,156 @@
+//! Pods of different nodes reach each other, services and the edges of all nodes; what is cut off comes back.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use harness::{Fleet, Server, eventually, namespaces_are_possible, peer_is_there};
+
+use crate::{PROGRAM, manifest};
+
+/// A pod on each node, a service and a host for each pod, and a service for all of them.
+fn pods(nodes: impl Iterator<Item = usize>) -> String {
+    let mut text = String::from(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: all}\nspec: {selector: {app: probe}, ports: [{port: 80}]}\n",
+    );
+    for node in nodes {
+        let _ = write!(
+            text,
+            "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: on-{node}, labels: {{app: probe, on: \"{node}\"}}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: node-{node}}}
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: probe
+    image: EXAMPLES/probe/probe.wasm
+    ports: [{{containerPort: 80}}]
+    env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: at-{node}}}
+spec: {{selector: {{on: \"{node}\"}}, ports: [{{port: 80}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: at-{node}}}
+spec:
+  rules:
+  - host: at-{node}.localhost
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: at-{node}, port: {{number: 80}}}}}}}}]}}
+"
+        );
+    }
+    text
+}
+
+/// Applies the pods and waits until all are ready.
+fn populate(fleet: &Fleet, nodes: std::ops::RangeInclusive<usize>) -> Vec<String> {
+    let file = manifest(fleet.folder(), &pods(nodes.clone()));
+    fleet.coracle(&["apply", "-f", &file]).ok();
+    nodes
+        .map(|node| {
+            let pod = format!("pod/on-{node}");
+            fleet.coracle(&["wait", "--for=condition=Ready", &pod, "--timeout", "120s"]).ok();
+            let yaml = fleet.coracle(&["get", &pod, "-o", "json"]).ok();
+            let pod: serde_json::Value = serde_json::from_str(&yaml).expect("an object");
+            pod["status"]["podIP"].as_str().expect("an address").to_owned()
+        })
+        .collect()
+}
+
+/// The answer to `path` of the pod `at` a node, by the ingress of another.
+#[track_caller]
+fn expect(fleet: &Fleet, seconds: u64, ingress: usize, at: usize, path: &str, words: &str) {
+    eventually(seconds, || match fleet.get(ingress, ingress, &format!("at-{at}.localhost"), path) {
+        Ok((200, body)) if body.contains(words) => Ok(()),
+        other => Err(format!("ingress of node {ingress}, pod of node {at}, {path}: {other:?}")),
+    });
+}
+
+#[test]
+fn pods_of_three_nodes_are_one_network() {
+    let fleet = Fleet::on_loopback(PROGRAM, Server::IsNode, 2);
+    let addresses = populate(&fleet, 0..=2);
+    for ingress in 0..=2 {
+        for at in 0..=2 {
+            expect(&fleet, 20, ingress, at, "/", &format!("on-{at}"));
+        }
+    }
+    for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)] {
+        let words = format!("on-{to}");
+        expect(&fleet, 20, from, from, &format!("/call?url=http://{}/", addresses[to]), &words);
+        expect(&fleet, 20, from, from, &format!("/call?url=http://at-{to}/"), &words);
+    }
+    // A service of all: each pod gets its turn but the one that asks, which is the busiest of them just then.
+    for at in [0, 2] {
+        expect(&fleet, 30, 1, 1, "/call?url=http://all.default.svc.cluster.local/", &format!("on-{at}"));
+    }
+    // A pod that nobody has is nobody's answer, on whichever node it would be.
+    let (status, body) = fleet.get(1, 1, "at-1.localhost", "/call?url=http://10.42.0.250/").expect("an answer");
+    assert!(status != 200 || !body.contains("on-"), "{status} {body}");
+}
+
+#[test]
+fn a_node_that_cannot_be_dialled_is_reached_through_the_server() {
+    if !namespaces_are_possible() || !peer_is_there("curl") {
+        return;
+    }
+    let fleet = Fleet::in_namespaces(PROGRAM, Server::Alone, 2);
+    // Both see the server, and not each other.
+    for (machine, other) in [(1, 2), (2, 1)] {
+        let address = harness::Namespaces::address(other);
+        let mut command = fleet.namespaces().command(machine, "ip");
+        command.args(["route", "add", "blackhole", &address]);
+        harness::Output::of(command, None).ok();
+    }
+    let addresses = populate(&fleet, 1..=2);
+    for (from, to) in [(1, 2), (2, 1)] {
+        let words = format!("on-{to}");
+        expect(&fleet, 20, from, to, "/", &words);
+        expect(&fleet, 20, from, from, &format!("/call?url=http://{}/", addresses[to - 1]), &words);
+    }
+}
+
+#[test]
+fn a_node_that_is_cut_off_loses_nothing_of_its_own_and_is_back_within_seconds() {
+    if !namespaces_are_possible() || !peer_is_there("curl") {
+        return;
+    }
+    let fleet = Fleet::in_namespaces(PROGRAM, Server::Alone, 3);
+    let addresses = populate(&fleet, 1..=3);
+    for ingress in 1..=3 {
+        for at in 1..=3 {
+            expect(&fleet, 20, ingress, at, "/", &format!("on-{at}"));
+        }
+    }
+    expect(&fleet, 20, 1, 1, &format!("/call?url=http://{}/", addresses[2]), "on-3");
+    expect(&fleet, 20, 2, 2, "/call?url=http://at-3/", "on-3");
+
+    fleet.namespaces().cut(3);
+    // Its pods are lost to others, who are told so; theirs are not.
+    eventually(20, || match fleet.get(1, 1, "at-3.localhost", "/") {
+        Ok((status, _)) if status >= 500 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    for (ingress, at) in [(1, 2), (2, 1)] {
+        let began = Instant::now();
+        expect(&fleet, 0, ingress, at, "/", &format!("on-{at}"));
+        assert!(began.elapsed() < Duration::from_secs(5), "a lost node slows nobody down");
+    }
+    for _ in 0..10 {
+        expect(&fleet, 0, 1, 1, "/call?url=http://all/", "on-");
+    }
+    // To itself it has everything that is on it.
+    expect(&fleet, 0, 3, 3, "/", "on-3");
+    expect(&fleet, 0, 3, 3, &format!("/call?url=http://{}/", addresses[2]), "on-3");
+    expect(&fleet, 0, 3, 3, "/call?url=http://at-3/", "on-3");
+
+    fleet.namespaces().join(3);
+    expect(&fleet, 15, 1, 3, "/", "on-3");
+    expect(&fleet, 15, 3, 1, "/", "on-1");
+    expect(&fleet, 15, 2, 2, "/call?url=http://at-3/", "on-3");
+    expect(&fleet, 15, 3, 3, &format!("/call?url=http://{}/", addresses[1]), "on-2");
+}
