@@ -125,7 +125,7 @@ impl Node {
         doors.start("ingress status", telling);
         let resolver = dns::Resolver::new(dns::Authority::default(), asked(names.local_addr()?), &view.borrow())?;
         let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
-        doors.start("DNS server", dns::run(names, resolver, view.clone(), doors.stopping()));
+        doors.start("DNS server", dns::run(names, resolver.clone(), view.clone(), doors.stopping()));
         let agent = agent::Config {
             addresses: vec![node_address],
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
@@ -133,7 +133,8 @@ impl Node {
             rotation: machine.disk.rotation(),
             ..agent::Config::new(name, data.path())
         };
-        running.start("agent", agent::run(agent, view, client, host, fabric, outbound, running.stopping()));
+        let engines = agent::Engines { host, fabric, outbound, resolver };
+        running.start("agent", agent::run(agent, view, client, engines, running.stopping()));
         Ok(Self { addresses, doors, agent: running, tunnels })
     }
 

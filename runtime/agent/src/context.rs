@@ -1,12 +1,12 @@
 //! What everything on a node shares.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use client::Client;
 use host::Host;
-use network::{Fabric, Outbound};
+use network::{Attachment, Fabric, Outbound};
 use state::Snapshot;
 use tokio::sync::watch;
 
@@ -27,10 +27,13 @@ pub(crate) struct Context {
     pub(crate) host: Host,
     pub(crate) fabric: Fabric,
     pub(crate) outbound: Outbound,
+    pub(crate) resolver: dns::Resolver,
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) recorder: Recorder,
     pub(crate) addresses: Mutex<Addresses>,
+    /// The pods' places on the network; each is its worker's.
+    pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,
 }
 
 /// The addresses that pods of this node are about to have, or have.
@@ -73,6 +76,18 @@ impl Context {
         addresses.taken.insert(picked, uid.clone());
         addresses.last = Some(picked);
         Ok(picked)
+    }
+
+    /// A pod's place on the network, while it has one.
+    pub(crate) fn attachment(&self, uid: &Uid) -> Option<Arc<Attachment>> {
+        self.attachments.lock().unwrap_or_else(PoisonError::into_inner).get(uid)?.upgrade()
+    }
+
+    /// Notes a pod's place on the network, and forgets those that are gone.
+    pub(crate) fn note_attachment(&self, uid: &Uid, attachment: &Arc<Attachment>) {
+        let mut attachments = self.attachments.lock().unwrap_or_else(PoisonError::into_inner);
+        attachments.retain(|_, known| known.strong_count() > 0);
+        attachments.insert(uid.clone(), Arc::downgrade(attachment));
     }
 
     /// Forgets the addresses that a pod had or tried for.

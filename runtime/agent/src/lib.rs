@@ -12,11 +12,13 @@
 //! What holds:
 //! - A pod's address is in its status before anybody answers there; the store lets nobody else have it.
 //! - An idle server holds no instance and no timer: its handler waits in the fabric.
+//! - A pod has one place on the network, made when its first container starts, and all its containers share it.
 //! - Nothing is written to the cluster that it does not say already, and what it says wrongly is put right.
 //! - When the agent is restarted its pods begin again, counted as a restart, with the address they had.
 //!
 //! A server that meets its memory limit is ended as `OOMKilled` and restarted, as a process would be; a trap costs one request.
-//! A command cannot be asked to stop, because WASI has no signals: it is ended when its pod goes.
+//! A command cannot be asked to stop, because WASI has no signals: nobody new is let in, and it is ended once those inside have
+//! left, or when its grace is over.
 
 pub mod address;
 mod body;
@@ -39,9 +41,10 @@ mod quantity;
 mod recorder;
 mod report;
 mod run;
+mod sockets;
 pub mod volumes;
 mod worker;
 
 pub use config::{Collection, Config, Resources, Rotation};
 pub use desired::{Desired, Uid, Wanted, desired};
-pub use run::{RunError, run};
+pub use run::{Engines, RunError, run};

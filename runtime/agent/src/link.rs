@@ -4,8 +4,10 @@
 //! | path | what it is |
 //! |---|---|
 //! | `GET /containerLogs/{namespace}/{pod}/{container}` | a container's log, as a kubelet serves it |
+//! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it |
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod |
 
+mod forward;
 mod proxy;
 
 use std::net::IpAddr;
@@ -16,7 +18,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -69,6 +71,7 @@ pub(crate) async fn serve(context: Arc<Context>) {
 fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/portForward/{namespace}/{pod}", post(forward::forward))
         .route("/proxy/{*target}", any(proxy::proxy))
         .with_state(context)
 }

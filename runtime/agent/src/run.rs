@@ -42,6 +42,18 @@ pub enum RunError {
     },
 }
 
+/// What a node works with.
+pub struct Engines {
+    /// Runs components.
+    pub host: Host,
+    /// Carries what pods say to each other.
+    pub fabric: Fabric,
+    /// Carries the requests of pods.
+    pub outbound: Outbound,
+    /// Looks up names.
+    pub resolver: dns::Resolver,
+}
+
 /// A worker as the loop sees it.
 struct Employed {
     post: mpsc::UnboundedSender<Mail>,
@@ -56,11 +68,10 @@ pub async fn run(
     config: Config,
     mut view: watch::Receiver<Snapshot>,
     client: Client,
-    host: Host,
-    fabric: Fabric,
-    outbound: Outbound,
+    engines: Engines,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let Engines { host, fabric, outbound, resolver } = engines;
     let images = config.data_dir.join("images");
     let cache =
         Cache::open(&images).map_err(|source| RunError::Images { dir: images.display().to_string(), source })?;
@@ -71,12 +82,14 @@ pub async fn run(
         images: Images::new(cache, Arc::new(Registry(client.clone()))),
         logs: Logs::new(config.data_dir.join("logs"), config.rotation),
         addresses: std::sync::Mutex::default(),
+        attachments: std::sync::Mutex::default(),
         view: view.clone(),
         config,
         client,
         host,
         fabric,
         outbound,
+        resolver,
         recorder,
     });
     let working = async {

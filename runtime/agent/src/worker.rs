@@ -17,6 +17,7 @@ use client::PatchType;
 use host::Workload;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use network::{Attachment, Citizen};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -57,6 +58,8 @@ struct Worker {
     state: PodState,
     slots: Vec<Slot>,
     placed: BTreeMap<String, Placed>,
+    /// The pod's place on the network, once something of it has run.
+    attachment: Option<Arc<Attachment>>,
     /// One hand at the volumes at a time, so that the last one leaves what is newest.
     at_volumes: Arc<tokio::sync::Mutex<()>>,
     post: mpsc::UnboundedSender<Mail>,
@@ -100,6 +103,7 @@ pub(crate) async fn work(
     let mut worker = Worker {
         slots: Vec::new(),
         placed: BTreeMap::new(),
+        attachment: None,
         at_volumes: Arc::default(),
         tasks: JoinSet::new(),
         last: status,
@@ -244,6 +248,22 @@ impl Worker {
         self.state.pod().spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
     }
 
+    /// The pod's place on the network, which its containers share.
+    fn attach(&mut self, address: IpAddr) -> Arc<Attachment> {
+        let (context, key, uid, host_network) = (&self.context, &self.key, &self.uid, self.is_on_host_network());
+        let attach = || {
+            let attachment = Arc::new(context.fabric.attach(Citizen {
+                namespace: key.namespace().into(),
+                name: key.name().into(),
+                addresses: vec![address],
+                host_network,
+            }));
+            context.note_attachment(uid, &attachment);
+            attachment
+        };
+        self.attachment.get_or_insert_with(attach).clone()
+    }
+
     fn claim_address(&mut self) {
         if self.is_on_host_network() {
             let address = self.context.config.host_address();
@@ -320,6 +340,7 @@ impl Worker {
     fn release(&mut self) {
         self.tasks.abort_all();
         self.slots.clear();
+        self.attachment = None;
         self.context.return_addresses(&self.uid);
         let directory = self.directory();
         let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());

@@ -134,7 +134,11 @@ impl PodState {
 
     /// Deleted: first nobody new is sent here, then what is here ends.
     fn leave(&mut self, now: Timestamp) {
-        let answers = self.containers.iter().any(|state| state.nature == Nature::Server && state.is_live());
+        let listens = |place: Place| {
+            let ports = container(&self.pod, place).and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+            self.containers[place].nature == Nature::Server || !ports.is_empty()
+        };
+        let answers = (0..self.containers.len()).any(|place| self.containers[place].is_live() && listens(place));
         let linger = if answers { LINGER } else { SignedDuration::ZERO };
         let left = SignedDuration::try_from(self.grace_left(now)).unwrap_or(SignedDuration::ZERO);
         self.stage = Stage::Leaving { until: later(now, linger.min(left)) };

@@ -15,6 +15,7 @@ use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
 use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
+use crate::sockets::{Doors, Names, PodNetwork};
 use crate::{probing, quantity, volumes};
 
 /// A run in progress.
@@ -27,7 +28,7 @@ pub(super) struct Live {
 
 enum Engine {
     Server { server: Server, closing: Arc<AtomicBool>, bindings: Vec<Binding> },
-    Command { command: Command, _waiting: AbortOnDropHandle<()> },
+    Command { command: Command, doors: Arc<Doors>, _waiting: AbortOnDropHandle<()> },
 }
 
 /// Where a server without declared ports answers.
@@ -69,7 +70,10 @@ impl Worker {
         let streams =
             self.context.logs.begin(&whose, run).map_err(|error| failed(format!("failed to open the log: {error}")))?;
         let Streams { stdout, stderr, written } = streams;
+        let doors = Doors::new();
+        let names = Names::of(self.context.resolver.clone(), &pod, address);
         let spec = Spec {
+            network: Arc::new(PodNetwork::new(self.attach(address), self.context.fabric.clone(), doors.clone(), names)),
             args: program.args,
             env: program.env,
             working_dir: container.working_dir.clone().filter(|directory| !directory.is_empty()),
@@ -98,7 +102,7 @@ impl Worker {
                     let _ = tokio::time::timeout(LAST_WORDS, written).await;
                     let _ = post.send(Mail::Happened(Happening::Exited(place, run, exit)));
                 });
-                Engine::Command { command, _waiting: AbortOnDropHandle::new(waiting) }
+                Engine::Command { command, doors, _waiting: AbortOnDropHandle::new(waiting) }
             }
         };
         // A command's log ends when its run does: only servers keep the sinks for their probes and faults.
@@ -144,7 +148,14 @@ impl Worker {
             // The run has ended by itself; its end is in the post.
             None => {}
             // WASI has no signals: a command cannot be asked, only ended. Its waiter tells.
-            Some(Engine::Command { command, .. }) => command.stop(),
+            Some(Engine::Command { command, doors, .. }) => {
+                let (command, doors) = (command.clone(), doors.clone());
+                doors.close();
+                self.tasks.spawn(async move {
+                    let _ = tokio::time::timeout(grace, doors.empty()).await;
+                    command.stop();
+                });
+            }
             Some(Engine::Server { server, closing, bindings }) => {
                 closing.store(true, Ordering::Release);
                 bindings.clear();
