@@ -71,9 +71,8 @@ pub(crate) struct Machine {
     /// Where the ingress answers HTTPS
     #[arg(long, env = "CORACLE_INGRESS_HTTPS", value_name = "ADDRESS")]
     pub(crate) ingress_https: Option<SocketAddr>,
-    /// Where the cluster's DNS server answers
-    #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
-    pub(crate) dns: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) names: crate::names::Flags,
     #[command(flatten)]
     pub(crate) disk: Disk,
 }
