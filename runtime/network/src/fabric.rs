@@ -487,7 +487,7 @@ impl Fabric {
 
     /// Whether an address is one of the cluster's, and so never to be looked for outside.
     fn is_inside(&self, ip: IpAddr) -> bool {
-        self.shared.config.cluster.iter().any(|net| net.contains(&ip))
+        self.shared.config.is_inside(ip)
     }
 
     /// Takes a port of a pod, unless a handler answers there.

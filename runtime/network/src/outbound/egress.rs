@@ -70,6 +70,8 @@ struct Connecting {
     /// a machine that has none can do without until then.
     tls: Arc<OnceCell<TlsConnector>>,
     timeout: Duration,
+    /// Knows the addresses that no name outside stands for, whatever it resolves to.
+    config: Config,
     /// Whose connections these are, if NetworkPolicies are to be asked about each.
     asked: Option<(Policy, Origin)>,
 }
@@ -158,7 +160,8 @@ fn client(
     tls: &Arc<OnceCell<TlsConnector>>,
     asked: Option<(Policy, Origin)>,
 ) -> Client<Connector, Body> {
-    let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout, asked };
+    let connecting =
+        Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout, config: config.clone(), asked };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -237,7 +240,9 @@ impl Connecting {
         };
         let Some(first) = found.first().map(SocketAddr::ip) else { return Err(NoHost(host.to_owned()).into()) };
         let is_permitted = |address: &SocketAddr| {
-            self.policy.as_ref().is_none_or(|policy| policy.allows(*address)) && self.is_let_out(host, *address)
+            self.policy.as_ref().is_none_or(|policy| policy.allows(*address))
+                && !self.config.is_inside(address.ip())
+                && self.is_let_out(host, *address)
         };
         let permitted: Vec<SocketAddr> = found.into_iter().filter(is_permitted).collect();
         if permitted.is_empty() {

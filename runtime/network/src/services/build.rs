@@ -141,9 +141,9 @@ fn members(slices: &[Arc<EndpointSlice>], admit: Admit, loads: &mut Loads<'_>) -
     found.into_keys().map(|(address, hostname)| Member { address, hostname, load: loads.of(address) }).collect()
 }
 
-/// The addresses of an endpoint; names (`addressType: FQDN`) are none.
+/// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.
 fn addresses(endpoint: &discovery::Endpoint) -> impl Iterator<Item = IpAddr> {
-    endpoint.addresses.iter().filter_map(|address| address.parse().ok())
+    endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
 }
 
 /// Endpoints as they are found, each once, though slices may name one twice.
