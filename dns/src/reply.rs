@@ -119,8 +119,7 @@ impl Reply {
     /// The reply with the name in the letters the asker used: some compare them to tell a forged answer.
     fn asked_as(mut self, name: &Name) -> Self {
         for record in &mut self.answers {
-            // A wildcard is not told: its records are those of the name that was asked for.
-            if record.name == *name || record.name.is_wildcard() {
+            if record.name == *name {
                 record.name = name.clone();
             }
         }

@@ -2,7 +2,7 @@
 
 mod disk;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,8 +71,15 @@ pub(crate) struct Machine {
     /// Where the ingress answers HTTPS
     #[arg(long, env = "CORACLE_INGRESS_HTTPS", value_name = "ADDRESS")]
     pub(crate) ingress_https: Option<SocketAddr>,
-    #[command(flatten)]
-    pub(crate) names: crate::names::Flags,
+    /// The address at which node ports and load balancers answer [default: the ingress's]
+    #[arg(long, env = "CORACLE_NODE_PORTS", value_name = "IP")]
+    pub(crate) node_ports: Option<IpAddr>,
+    /// Whether a service at 10.43.x.y answers programs on this machine at 127.43.x.y [default: true for `up`]
+    #[arg(long, env = "CORACLE_MIRROR_SERVICES", value_name = "BOOL")]
+    pub(crate) mirror_services: Option<bool>,
+    /// Where the cluster's DNS server answers
+    #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
+    pub(crate) dns: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) disk: Disk,
 }

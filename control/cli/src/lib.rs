@@ -14,7 +14,6 @@ mod get;
 mod ingress_status;
 mod join;
 mod manifests;
-mod names;
 mod node;
 mod pki;
 mod progress;

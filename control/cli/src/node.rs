@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::ingress_status;
-use crate::names::Names;
 use crate::running::Running;
 use crate::tunnel::Door;
 
@@ -21,6 +20,8 @@ pub(crate) struct Defaults {
     ingress_http: SocketAddr,
     ingress_https: SocketAddr,
     dns: SocketAddr,
+    /// Whether the services answer on the loopback, too.
+    mirror: bool,
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -31,6 +32,7 @@ pub(crate) const LAPTOP: Defaults = Defaults {
     ingress_http: SocketAddr::new(LOOPBACK, 8080),
     ingress_https: SocketAddr::new(LOOPBACK, 8443),
     dns: SocketAddr::new(LOOPBACK, 1053),
+    mirror: true,
 };
 
 /// For `server` and `agent`: the usual ports.
@@ -38,6 +40,7 @@ pub(crate) const MACHINE: Defaults = Defaults {
     ingress_http: SocketAddr::new(EVERYWHERE, 80),
     ingress_https: SocketAddr::new(EVERYWHERE, 443),
     dns: SocketAddr::new(EVERYWHERE, 53),
+    mirror: false,
 };
 
 /// Where everything listens: what `addresses.json` holds.
@@ -50,8 +53,6 @@ pub(crate) struct Addresses {
     pub(crate) dns: Option<SocketAddr>,
     /// Where other nodes dial this one.
     pub(crate) tunnel: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dns_mirror: Option<SocketAddr>,
 }
 
 /// How a node is set up.
@@ -93,24 +94,22 @@ impl Node {
         let Options { data, name, machine, defaults, api, door } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
-        let names = Names::listen(&machine.names, defaults.dns, own_address(), &view).await?;
+        let names = names("dns", machine.dns.unwrap_or(defaults.dns), dns::View::Pods).await?;
         let addresses = Addresses {
             api: None,
             ingress_http: Some(http.local_addr()?),
             ingress_https: Some(https.local_addr()?),
-            dns: Some(names.address),
-            dns_mirror: names.mirror,
+            dns: Some(names.local_addr()?),
             tunnel: Some(door.address),
         };
         let mut doors = Running::new();
         let mut running = Running::new();
         let mut tunnels = Running::new();
 
-        let services = network::services(view.clone());
+        let services = network::services_on(view.clone(), name);
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
-        let own_ports = vec![http.local_addr()?.port(), https.local_addr()?.port()];
-        let denied_sockets = vec![api, door.address];
-        let egress = network::EgressPolicy { denied_sockets, own_ports, ..network::EgressPolicy::default() };
+        let egress =
+            network::EgressPolicy { denied_sockets: vec![api, door.address], ..network::EgressPolicy::default() };
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
@@ -125,11 +124,19 @@ impl Node {
 
         let edge = http.local_addr()?.ip();
         let ingress = ingress::Config { http: Some(http), https: Some(https), ..ingress::Config::default() };
+        let ports = network::ports::Config {
+            mirror: machine.mirror_services.unwrap_or(defaults.mirror),
+            ..network::ports::Config::new(name, vec![machine.node_ports.unwrap_or(edge)])
+        };
+        let listening =
+            network::ports::run(ports, view.clone(), services.clone(), fabric.clone(), doors.stopping());
+        doors.start("node ports", listening);
         doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
         let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
         doors.start("ingress status", telling);
-        let resolver = names.resolver.clone();
-        names.start(&view, &mut doors);
+        let resolver = dns::Resolver::new(dns::Authority::default(), asked(names.local_addr()?), &view.borrow())?;
+        let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
+        doors.start("DNS server", dns::run(names, resolver.clone(), view.clone(), doors.stopping()));
         let agent = agent::Config {
             addresses: vec![node_address],
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
@@ -161,6 +168,22 @@ impl Node {
 
 pub(crate) async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
+}
+
+/// Whom the machine itself asks for names, but for this program.
+fn asked(own: SocketAddr) -> dns::Machine {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    dns::Machine::read(&text, &[own])
+}
+
+/// Where questions for names come in.
+async fn names(flag: &str, address: SocketAddr, view: dns::View) -> anyhow::Result<dns::Listener> {
+    // Bound to all addresses, an answer might leave from another than was asked; and some machines have a resolver of
+    // their own on the loopback.
+    let is_open = address.ip().is_unspecified();
+    let address = if is_open { SocketAddr::new(own_address(), address.port()) } else { address };
+    let listener = dns::Listener::bind(address, view).await;
     listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
 }
 

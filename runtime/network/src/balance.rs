@@ -1,15 +1,17 @@
 //! Which endpoint gets the next request: of two drawn at random, the one with fewer requests under way.
 //!
-//! A request counts until its response body has ended, so a slow stream weighs as long as it streams. A request that no
-//! handler began with goes to another endpoint; one that was begun with is never sent twice.
+//! A request counts until its response body has ended, so a slow stream weighs as long as it streams, and a connection until
+//! it is closed. What no endpoint began with goes to another one; a request that was begun with is never sent twice. An
+//! endpoint that fails again and again is left out for a while, unless all are.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -17,9 +19,15 @@ use http_body_util::BodyExt;
 
 use crate::{Body, BoxError, Endpoint, Fault, Handler, Request, Response, call};
 
+mod affinity;
+mod health;
+
+pub use affinity::Clients;
+pub use health::Health;
+
 /// How many endpoints a request is offered to. Two cover an endpoint that has just gone, the third a roll-out; more would
 /// only make everybody wait when everything is down.
-pub(crate) const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: usize = 3;
 
 /// How many requests are under way to one address, over all ports and services.
 #[derive(Debug, Default)]
@@ -34,11 +42,75 @@ struct Counted {
     _in_flight: InFlight,
 }
 
+/// The endpoints that are tried for one request or connection, one after the other.
+#[derive(Debug)]
+pub struct Tries<'a> {
+    endpoints: &'a [Endpoint],
+    session: Option<Session<'a>>,
+    tried: Vec<SocketAddr>,
+}
+
+/// A client that keeps its endpoint, where its service wants that.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// The clients of the service.
+    pub clients: &'a Clients,
+    /// How long a silent client keeps its endpoint.
+    pub timeout: Duration,
+    /// The client.
+    pub client: IpAddr,
+    /// The port of the service.
+    pub port: u16,
+}
+
+// === impl Tries ===
+
+impl<'a> Tries<'a> {
+    /// Begins to try `endpoints`.
+    pub fn new(endpoints: &'a [Endpoint], session: Option<Session<'a>>) -> Self {
+        Self { endpoints, session, tried: Vec::new() }
+    }
+
+    /// The next endpoint to try; `None` says that enough were.
+    pub fn next_endpoint(&mut self) -> Option<&'a Endpoint> {
+        if self.tried.len() >= ATTEMPTS_MAX {
+            return None;
+        }
+        let endpoint = self.kept().or_else(|| pick(self.endpoints, &self.tried, draw()))?;
+        self.tried.push(endpoint.address);
+        Some(endpoint)
+    }
+
+    /// The endpoint took it.
+    pub fn succeeded(&self, endpoint: &Endpoint) {
+        endpoint.health.succeeded();
+        if let Some(session) = &self.session {
+            session.clients.keep(session.client, session.port, endpoint.address, Instant::now());
+        }
+    }
+
+    /// The endpoint did not take it, or failed with it.
+    pub fn failed(&self, endpoint: &Endpoint) {
+        endpoint.health.failed(Instant::now());
+    }
+
+    /// The endpoint that the client has had before, at the first try.
+    fn kept(&self) -> Option<&'a Endpoint> {
+        let session = self.session.as_ref().filter(|_| self.tried.is_empty())?;
+        let now = Instant::now();
+        let kept = session.clients.kept(session.client, session.port, session.timeout, now)?;
+        self.endpoints.iter().find(|one| one.address == kept && !one.health.is_out(now))
+    }
+}
+
 /// The endpoint that gets a request: the less busy of two that `dice` picks, none of `tried`.
 pub fn pick<'a>(endpoints: &'a [Endpoint], tried: &[SocketAddr], dice: u64) -> Option<&'a Endpoint> {
+    let now = Instant::now();
     let untried = |from: usize| {
-        let from_there_on = endpoints[from..].iter().chain(&endpoints[..from]);
-        from_there_on.into_iter().find(|endpoint| !tried.contains(&endpoint.address))
+        let from_there_on = || endpoints[from..].iter().chain(&endpoints[..from]);
+        let untried = |endpoint: &&Endpoint| !tried.contains(&endpoint.address);
+        let fit = from_there_on().filter(untried).find(|endpoint| !endpoint.health.is_out(now));
+        fit.or_else(|| from_there_on().find(untried))
     };
     match endpoints {
         [] => None,
@@ -56,17 +128,17 @@ pub fn pick<'a>(endpoints: &'a [Endpoint], tried: &[SocketAddr], dice: u64) -> O
 /// Has `request` answered by one of `endpoints`; `dial` says who answers at an address. `None`: there is no endpoint.
 pub async fn send(
     endpoints: &[Endpoint],
+    session: Option<Session<'_>>,
     dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
     mut request: Request,
 ) -> Option<Result<Response, Fault>> {
-    let mut tried = Vec::new();
+    let mut tries = Tries::new(endpoints, session);
     let mut fault = None;
-    while tried.len() < ATTEMPTS_MAX {
-        let Some(endpoint) = pick(endpoints, &tried, draw()) else { break };
-        tried.push(endpoint.address);
+    while let Some(endpoint) = tries.next_endpoint() {
         let handler = match dial(endpoint.address) {
             Ok(handler) => handler,
             Err(unreachable @ Fault::Unreachable(_)) => {
+                tries.failed(endpoint);
                 fault = Some(unreachable);
                 continue;
             }
@@ -75,11 +147,21 @@ pub async fn send(
         let in_flight = endpoint.load.enter();
         match call(handler, request).await {
             Err(Fault::Refused(refused)) => {
+                tries.failed(endpoint);
                 fault = Some(Fault::Unreachable(endpoint.address));
                 tracing::debug!(endpoint = %endpoint.address, reason = refused.reason(), "refused");
                 request = refused.into_request();
             }
-            answer => return Some(answer.map(|response| in_flight.until_the_end_of(response))),
+            Ok(response) => {
+                tries.succeeded(endpoint);
+                return Some(Ok(in_flight.until_the_end_of(response)));
+            }
+            Err(fault) => {
+                if fault.is_the_endpoints() {
+                    tries.failed(endpoint);
+                }
+                return Some(Err(fault));
+            }
         }
     }
     fault.map(Err)

@@ -17,30 +17,28 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use state::Protocol;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::policy::{Direction, Peer, Policy, PortProtocol};
-use crate::services::PortRef;
-use crate::stream::carry;
+use crate::policy::Policy;
 use crate::{
-    BindError, Config, Fault, Handler, Latest, Origin, Reach, Refused, Remote, Request, Response, Service,
-    ServiceTable, Services, Stream, balance, call, handler,
+    BindError, Config, Fault, Handler, Latest, Origin, Reach, Refused, Remote, Request, Response, ServiceTable,
+    Services, Stream, call, handler,
 };
 use attachment::Pod;
-use space::{Arriving, Behind, Claim};
+use space::{Behind, Claim};
 
 mod attachment;
 mod bridge;
 mod datagrams;
 mod mailbox;
+mod reach;
 mod space;
 
 pub use attachment::{Attachment, Citizen, Listener, Socket};
 pub use datagrams::Datagrams;
+use reach::Ends;
 
 /// The address of the node's own end of every connection, while nobody has said a better one.
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -81,14 +79,6 @@ type Handlers = imbl::HashMap<SocketAddr, Arc<Bound>>;
 
 type Pods = imbl::HashMap<IpAddr, Arc<Pod>>;
 
-/// The ends of a connection that are asked whether it may be. What is on another node is asked there.
-#[derive(Clone, Copy)]
-enum Ends {
-    Both,
-    Source,
-    Target,
-}
-
 struct Bound {
     /// Tells one binding of an address from the next.
     turn: u64,
@@ -106,15 +96,16 @@ impl Fabric {
 
     /// A fabric on which nobody answers, in a cluster with `services`. Real sockets are those of the runtime it is made on.
     pub fn over(services: Services, config: Config) -> Self {
+        let gateway = Arc::new(Pod::gateway(GATEWAY));
         let shared = Shared {
             handlers: ArcSwap::default(),
-            pods: ArcSwap::default(),
+            pods: ArcSwap::from_pointee(Pods::unit(GATEWAY, gateway.clone())),
             turns: AtomicU64::default(),
             services,
             config,
             remote: OnceLock::new(),
             policy: OnceLock::new(),
-            gateway: ArcSwap::from_pointee(Pod::gateway(GATEWAY)),
+            gateway: ArcSwap::new(gateway),
             home: Handle::try_current().ok(),
             pool: bridge::Pool::default(),
         };
@@ -142,6 +133,9 @@ impl Fabric {
 
     /// From here on the node's own end of connections and datagrams has `address`: one of its pods' network that no pod has.
     pub fn stand_at(&self, address: IpAddr) {
+        if self.shared.gateway.load().addresses == [address] {
+            return;
+        }
         let before = self.shared.gateway.swap(Arc::new(Pod::gateway(address)));
         let now = self.shared.gateway.load_full();
         self.shared.pods.rcu(|pods| pods.without(&before.address(address)).update(address, now.clone()));
@@ -169,8 +163,7 @@ impl Fabric {
             Err(Fault::Unreachable(_)) => {}
             found => return found,
         }
-        let remote = self.shared.remote.get().filter(|remote| remote.reaches(address.ip()));
-        let remote = remote.ok_or(Fault::Unreachable(address))?.clone();
+        let remote = self.remote(address.ip()).ok_or(Fault::Unreachable(address))?.clone();
         self.permit(origin, address, Protocol::Tcp, Ends::Source)?;
         let (fabric, origin) = (self.clone(), origin.clone());
         Ok(handler(move |request| {
@@ -256,7 +249,8 @@ impl Fabric {
         let (fabric, origin) = (self.clone(), origin.clone());
         Box::pin(async move {
             let source = fabric.source(&origin, to);
-            fabric.open_here(&origin, source, to, Ends::Target).await.unwrap_or(Err(Refused::Nobody(to)))
+            let opened = fabric.open_here(&origin, Ends::Target, source, to).await.unwrap_or(Err(Refused::Nobody(to)));
+            Ok(fabric.stream_of(opened?, source, to))
         })
     }
 
@@ -280,158 +274,11 @@ impl Fabric {
             let own = SocketAddr::new(pod.address(to.ip()), to.port());
             let bound = fabric.shared.handlers.load().get(&own).cloned();
             match (bound, pod.reach) {
-                (Some(bound), _) => Ok(fabric.serve(&bound, source, to)),
+                (Some(bound), _) => Ok(fabric.served(&bound, source, to)),
                 (None, Reach::Node) => fabric.leave(to).await,
                 (None, Reach::Pod) => Err(Refused::Nobody(to)),
             }
         })
-    }
-
-    /// Connects to wherever `to` is.
-    async fn reach(
-        &self,
-        origin: &Origin,
-        reach: Reach,
-        source: SocketAddr,
-        to: SocketAddr,
-    ) -> Result<Stream, Refused> {
-        let to = canonical(to);
-        let service = self.shared.services.load().at(to.ip()).cloned();
-        match service {
-            Some(service) => self.through(&service, origin, source, to).await,
-            None => self.open(origin, reach, source, to).await,
-        }
-    }
-
-    /// Connects to one of the endpoints of a service.
-    async fn through(
-        &self,
-        service: &Service,
-        origin: &Origin,
-        source: SocketAddr,
-        to: SocketAddr,
-    ) -> Result<Stream, Refused> {
-        let port = service.port(PortRef::Number(to.port()));
-        let port = port.map_err(|_| Refused::NoPort { service: service.to_string(), port: to.port() })?;
-        let mut refused = Refused::NoEndpoint { service: format!("{service}:{}", port.number) };
-        let mut tried = Vec::new();
-        while tried.len() < balance::ATTEMPTS_MAX {
-            let Some(endpoint) = balance::pick(&port.endpoints, &tried, balance::draw()) else { break };
-            tried.push(endpoint.address);
-            let in_flight = endpoint.load.enter();
-            // Endpoints written by hand may lie outside; they are reached as pods reach what is outside.
-            match self.open(origin, Reach::Pod, source, endpoint.address).await {
-                Ok(stream) => return Ok(stream.seen_as(to).holding(in_flight)),
-                Err(error) if error.is_worth_another_try() => refused = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(refused)
-    }
-
-    /// Connects to an address that is nobody's but the one who has it.
-    async fn open(&self, origin: &Origin, reach: Reach, source: SocketAddr, to: SocketAddr) -> Result<Stream, Refused> {
-        if let Some(opened) = self.open_here(origin, source, to, Ends::Both).await {
-            return opened;
-        }
-        if let Some(remote) = self.shared.remote.get().filter(|remote| remote.reaches(to.ip())) {
-            self.permit(origin, to, Protocol::Tcp, Ends::Source)?;
-            let opened = self.home(remote.stream(origin.clone(), to)).await;
-            return opened.unwrap_or(Err(Refused::Unreachable(to)));
-        }
-        if self.is_inside(to.ip()) {
-            return Err(Refused::Unreachable(to));
-        }
-        self.permit(origin, to, Protocol::Tcp, Ends::Source)?;
-        if reach == Reach::Pod && !self.shared.config.egress.allows(to) {
-            return Err(Refused::Denied { from: origin.to_string(), to });
-        }
-        self.leave(to).await
-    }
-
-    /// Connects to an address of this node's pods; `None`: it is not one.
-    async fn open_here(
-        &self,
-        origin: &Origin,
-        source: SocketAddr,
-        to: SocketAddr,
-        ends: Ends,
-    ) -> Option<Result<Stream, Refused>> {
-        if let Some(listener) = self.listener(to) {
-            return Some(match self.permit(origin, to, Protocol::Tcp, ends) {
-                Ok(()) => self.enter(listener, source, to).await,
-                Err(refused) => Err(refused),
-            });
-        }
-        let bound = self.shared.handlers.load().get(&to).cloned();
-        if let Some(bound) = bound {
-            return Some(self.permit(origin, to, Protocol::Tcp, ends).map(|()| self.serve(&bound, source, to)));
-        }
-        let is_ours = self.shared.pods.load().contains_key(&to.ip());
-        is_ours.then_some(Err(Refused::Nobody(to)))
-    }
-
-    fn listener(&self, to: SocketAddr) -> Option<tokio::sync::mpsc::Sender<Arriving>> {
-        let found = self.shared.pods.load().get(&to.ip())?.space.find(Protocol::Tcp, to);
-        match found? {
-            Behind::Listener(listener) => Some(listener),
-            Behind::Taken | Behind::Mailbox(_) => None,
-        }
-    }
-
-    /// A connection to who listens, waiting where the row before the listener is full.
-    async fn enter(
-        &self,
-        listener: tokio::sync::mpsc::Sender<Arriving>,
-        source: SocketAddr,
-        to: SocketAddr,
-    ) -> Result<Stream, Refused> {
-        use tokio::sync::mpsc::error::TrySendError;
-        let (near, far) = Stream::pair(source, to);
-        let waiting = match listener.try_send(Arriving::new(far)) {
-            Ok(()) => return Ok(near),
-            Err(TrySendError::Closed(_)) => return Err(Refused::Nobody(to)),
-            Err(TrySendError::Full(arriving)) => arriving,
-        };
-        let limit = self.shared.config.connect_timeout;
-        let sent = self.home(async move { timeout(limit, listener.send(waiting)).await }).await;
-        match sent {
-            Some(Ok(Ok(()))) => Ok(near),
-            Some(Err(_)) => Err(Refused::TimedOut { to, limit }),
-            Some(Ok(Err(_))) | None => Err(Refused::Nobody(to)),
-        }
-    }
-
-    /// A connection to who answers requests.
-    fn serve(&self, bound: &Bound, source: SocketAddr, to: SocketAddr) -> Stream {
-        let (near, far) = Stream::pair(source, to);
-        self.start(bridge::serve(bound.handler.clone(), far, bound.closing.clone()));
-        near
-    }
-
-    /// A connection to the world outside.
-    async fn leave(&self, to: SocketAddr) -> Result<Stream, Refused> {
-        let limit = self.shared.config.connect_timeout;
-        let connected = self.home(async move { timeout(limit, TcpStream::connect(to)).await }).await;
-        match connected {
-            Some(Ok(Ok(real))) => self.carried(real).map_err(|source| Refused::failed(to, source)),
-            Some(Ok(Err(source))) => Err(Refused::failed(to, source)),
-            Some(Err(_)) => Err(Refused::TimedOut { to, limit }),
-            None => Err(Refused::Unreachable(to)),
-        }
-    }
-
-    /// A real connection as a stream.
-    fn carried(&self, real: TcpStream) -> std::io::Result<Stream> {
-        real.set_nodelay(true)?;
-        let (local, remote) = (real.local_addr()?, real.peer_addr()?);
-        let (near, far) = Stream::pair(local, remote);
-        self.start(async move {
-            if let Err(error) = carry(far, real).await {
-                tracing::debug!(%remote, error = &error as &dyn std::error::Error, "a connection broke off");
-            }
-        });
-        Ok(near)
     }
 
     // --- Datagrams. ---
@@ -446,48 +293,18 @@ impl Fabric {
         }
     }
 
-    /// A socket for datagrams of the node's own, at its end of the pod network.
-    pub fn datagrams(&self) -> Result<Datagrams, BindError> {
-        let gateway = self.shared.gateway.load_full();
-        let local = SocketAddr::new(gateway.address(GATEWAY), 0);
-        Datagrams::bind(self, &gateway, local)
+    /// A socket for datagrams on behalf of `origin`, at the node's own end of the pod network.
+    pub fn datagrams(&self, origin: &Origin) -> Result<Datagrams, BindError> {
+        let pod = Arc::new(self.shared.gateway.load().on_behalf_of(origin.clone()));
+        let local = SocketAddr::new(pod.address(GATEWAY), 0);
+        Datagrams::bind(self, &pod, local)
     }
 
     // --- What all of them need. ---
 
-    /// Whether `origin` may reach `to`, as far as these ends are concerned: asked at every dial.
-    fn permit(&self, origin: &Origin, to: SocketAddr, protocol: Protocol, ends: Ends) -> Result<(), Refused> {
-        self.permit_unless(origin, to, protocol, ends, |_| false)
-    }
-
-    /// Whether `origin` may reach `to`, which is not in the cluster.
-    pub(crate) fn permit_outside(&self, origin: &Origin, to: SocketAddr) -> Result<(), Refused> {
-        self.permit(origin, to, Protocol::Tcp, Ends::Source)
-    }
-
-    /// As [`permit`](Self::permit), but an end's no does not count where that end is excused.
-    fn permit_unless(
-        &self,
-        origin: &Origin,
-        to: SocketAddr,
-        protocol: Protocol,
-        ends: Ends,
-        is_excused: impl Fn(Direction) -> bool,
-    ) -> Result<(), Refused> {
-        let Some(policy) = self.shared.policy.get().filter(|policy| !policy.is_open()) else { return Ok(()) };
-        let port = PortProtocol { number: to.port(), protocol };
-        let here = self.shared.pods.load().get(&to.ip()).cloned();
-        let (from, at) = (origin.peer(), here.as_ref().map_or(Peer::Address(to.ip()), |pod| pod.origin.peer()));
-        for direction in ends.directions() {
-            let checked = policy.check_unless(*direction, &from, &at, port, || is_excused(*direction));
-            checked.map_err(|_| Refused::Denied { from: origin.to_string(), to })?;
-        }
-        Ok(())
-    }
-
-    /// Whether an address is one of the cluster's, and so never to be looked for outside.
-    fn is_inside(&self, ip: IpAddr) -> bool {
-        self.shared.config.is_inside(ip)
+    /// The way to another node that has pods with such addresses.
+    fn remote(&self, ip: IpAddr) -> Option<&Arc<dyn Remote>> {
+        self.shared.remote.get().filter(|remote| remote.reaches(ip))
     }
 
     /// Takes a port of a pod, unless a handler answers there.
@@ -499,15 +316,6 @@ impl Fabric {
         let handlers = self.shared.handlers.load_full();
         let is_answered = |port| pod.addresses.iter().any(|own| handlers.contains_key(&SocketAddr::new(*own, port)));
         pod.space.take(protocol, local, |port| protocol != Protocol::Tcp || !is_answered(port), behind)
-    }
-
-    /// Where a connection of `origin` to `to` comes from.
-    fn source(&self, origin: &Origin, to: SocketAddr) -> SocketAddr {
-        match origin {
-            Origin::Outside(address) => *address,
-            Origin::Pod { address, .. } => SocketAddr::new(*address, space::any(|_| true).unwrap_or_default()),
-            Origin::Ingress | Origin::Node(_) => self.shared.gateway.load().source(None, to),
-        }
     }
 
     /// Has `work` done where real sockets and timers live, and called off when nobody waits for it any more.
@@ -541,18 +349,6 @@ impl Default for Fabric {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-// === impl Ends ===
-
-impl Ends {
-    fn directions(self) -> &'static [Direction] {
-        match self {
-            Self::Both => &[Direction::Egress, Direction::Ingress],
-            Self::Source => &[Direction::Egress],
-            Self::Target => &[Direction::Ingress],
-        }
-    }
 }
 
 // === impl Binding ===

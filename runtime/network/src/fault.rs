@@ -70,6 +70,14 @@ impl Fault {
         Self::Refused(Box::new(GivenBack { reason, request: Mutex::new(request) }))
     }
 
+    /// Whether it tells something of the endpoint that was asked, rather than of the request or of policy.
+    pub(crate) fn is_the_endpoints(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Refused(_) | Self::Trapped(_) | Self::Connection(_) | Self::TimedOut(_)
+        )
+    }
+
     /// What an HTTP client is told.
     pub fn status(&self) -> StatusCode {
         match self {

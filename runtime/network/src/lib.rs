@@ -18,6 +18,7 @@ pub mod names;
 mod origin;
 mod outbound;
 pub mod policy;
+pub mod ports;
 mod refused;
 mod remote;
 mod services;
@@ -29,11 +30,16 @@ mod world;
 pub use fabric::{Attachment, Binding, Citizen, Datagrams, Fabric, Listener, Socket};
 pub use fault::{Fault, GivenBack};
 pub use latest::{Latest, published};
-pub use message::{Body, BoxError, Handler, Hops, Request, Response, call, empty, full, handler, text};
+pub use message::{
+    Body, BoxError, Client, Handler, Hops, PriorKnowledge, Request, Response, call, empty, full, handler, text,
+};
 pub use origin::Origin;
 pub use outbound::{Config, EgressPolicy, From, Outbound, Reach};
 pub use policy::{Policy, PolicyTable};
 pub use refused::{BindError, Refused};
 pub use remote::Remote;
-pub use services::{Endpoint, Member, Port, PortRef, Service, ServiceKind, ServiceTable, Services, services};
+pub use services::{
+    Affinity, Endpoint, Member, Port, PortRef, Service, ServiceKind, ServiceTable, Services, Traffic, services,
+    services_on,
+};
 pub use stream::{Reader, Stream, Writer, carry};

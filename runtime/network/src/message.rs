@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -30,6 +31,14 @@ pub type Handler = tower::util::BoxCloneSyncService<Request, Response, Fault>;
 /// carries the number over; [`Outbound`](crate::Outbound) counts and refuses what runs in circles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hops(pub u8);
+
+/// Who a request comes from in the first place, as an extension of the request: whom a service's `sessionAffinity` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(pub IpAddr);
+
+/// The endpoint of a request speaks HTTP/2 without being asked for it, as an extension of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriorKnowledge;
 
 /// A handler made of a function.
 pub fn handler<F, Answer>(answer: F) -> Handler

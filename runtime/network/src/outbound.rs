@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::names::{self, Meaning};
 use crate::services::PortRef;
-use crate::{Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, Services, call};
+use crate::{Client, Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, Services, call};
 
 mod egress;
 mod guard;
@@ -101,6 +101,7 @@ impl Outbound {
             return Err(Fault::TooManyHops(config.hops_max));
         }
         request.extensions_mut().insert(Hops(hops + 1));
+        request.extensions_mut().insert(Client(from.address));
         let target = Target::complete(&mut request)?;
         let limit = config.response_timeout;
         timeout(limit, self.shared.send(&from, target, request)).await.unwrap_or(Err(Fault::TimedOut(limit)))
@@ -163,7 +164,7 @@ impl Shared {
 
     /// Who answers at an address: a pod of this node, or for an address outside the cluster the way out.
     fn dial(&self, from: &From, address: SocketAddr) -> Result<Handler, Fault> {
-        let is_outside = || !self.config.is_inside(address.ip());
+        let is_outside = || !self.config.cluster.iter().any(|net| net.contains(&address.ip()));
         match self.fabric.dial(&from.origin(), address) {
             Err(Fault::Unreachable(_)) if is_outside() => {
                 self.fabric.permit_outside(&from.origin(), address)?;
@@ -260,13 +261,6 @@ impl From {
 }
 
 // === impl Config ===
-
-impl Config {
-    /// Whether an address is one of the cluster's, in whatever clothes, and so never to be looked for outside.
-    pub(crate) fn is_inside(&self, ip: IpAddr) -> bool {
-        self.cluster.iter().any(|net| net.contains(&plain(ip)))
-    }
-}
 
 impl Default for Config {
     fn default() -> Self {

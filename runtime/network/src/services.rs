@@ -1,22 +1,26 @@
 //! Which addresses stand behind a service.
 //!
-//! A pure function of the Services and EndpointSlices of a snapshot, but for one thing that is carried from table to table:
-//! how many requests are under way to each address. Ports are numbers by the time they are here: the slices have resolved
-//! `targetPort`, whether a number or a name.
+//! A pure function of the Services and EndpointSlices of a snapshot, but for what is carried from table to table: how many
+//! requests are under way to each address, how endpoints fared, and which clients keep theirs. Ports are numbers by the time
+//! they are here: the slices have resolved `targetPort`, whether a number or a name. A service whose objects are the same as
+//! before is not made anew.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{GroupKind, kinds};
 use state::{Protocol, Snapshot};
 use tokio::sync::watch;
 
-use crate::balance::{self, Load};
-use crate::{Fault, Handler, Latest, Request, Response, published};
+use crate::balance::{self, Clients, Health, Load, Session};
+use crate::{Client, Fault, Handler, Latest, PriorKnowledge, Request, Response, published};
 
 mod build;
+
+use build::Kept;
 
 /// The service table, kept up to date.
 pub type Services = Latest<ServiceTable>;
@@ -29,7 +33,6 @@ const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE];
 pub struct ServiceTable {
     by_name: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Service>>>,
     by_address: HashMap<IpAddr, Arc<Service>>,
-    loads: HashMap<IpAddr, Arc<Load>>,
 }
 
 /// A service and who is behind it.
@@ -45,6 +48,28 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// The addresses that may be asked, whatever the port.
     pub members: Vec<Member>,
+    /// Whether it is to be reached from outside at its own ports: `type: LoadBalancer`.
+    pub is_load_balancer: bool,
+    /// Whether and how clients keep their endpoint.
+    pub affinity: Option<Affinity>,
+}
+
+/// `sessionAffinity: ClientIP`.
+#[derive(Clone, Debug)]
+pub struct Affinity {
+    /// How long a silent client keeps its endpoint.
+    pub timeout: Duration,
+    /// The clients.
+    pub clients: Arc<Clients>,
+}
+
+/// On which side of the cluster's border somebody is who asks a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Traffic {
+    /// Within: `internalTrafficPolicy` holds.
+    Inside,
+    /// Outside, by a node port or a load balancer: `externalTrafficPolicy` holds.
+    Outside,
 }
 
 /// How a service's name is to be understood.
@@ -67,8 +92,14 @@ pub struct Port {
     pub number: u16,
     /// The transport.
     pub protocol: Protocol,
-    /// Where its requests go, by address: the ready ones, or while none is ready those that end but still serve.
-    pub endpoints: Vec<Endpoint>,
+    /// The port of the node at which it is reached from outside.
+    pub node_port: Option<u16>,
+    /// What is spoken there, such as `kubernetes.io/h2c`.
+    pub app_protocol: Option<Arc<str>>,
+    /// Where requests from within go, by address: the ready ones, or while none is ready those that end but still serve.
+    pub endpoints: Arc<[Endpoint]>,
+    /// Where requests from outside go.
+    pub outside: Arc<[Endpoint]>,
 }
 
 /// A port as an Ingress or a URL names it.
@@ -87,6 +118,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// How busy the address is.
     pub load: Arc<Load>,
+    /// How it fared.
+    pub health: Arc<Health>,
 }
 
 /// An address behind a service.
@@ -100,14 +133,15 @@ pub struct Member {
     pub load: Arc<Load>,
 }
 
-/// Keeps the service table up to date with the snapshots.
+/// Keeps the service table up to date with the snapshots, as seen from no node in particular.
 pub fn services(view: watch::Receiver<Snapshot>) -> Services {
-    let mut loads = HashMap::new();
-    published(view, SOURCES, move |view| {
-        let table = ServiceTable::build(view, &loads);
-        loads.clone_from(&table.loads);
-        table
-    })
+    services_on(view, "")
+}
+
+/// Keeps the service table up to date with the snapshots, as seen from `node`: its endpoints are the local ones.
+pub fn services_on(view: watch::Receiver<Snapshot>, node: &str) -> Services {
+    let mut kept = Kept::on(node);
+    published(view, SOURCES, move |view| ServiceTable::build(view, &mut kept))
 }
 
 // === impl ServiceTable ===
@@ -131,7 +165,7 @@ impl ServiceTable {
 
 impl std::convert::From<&Snapshot> for ServiceTable {
     fn from(view: &Snapshot) -> Self {
-        Self::build(view, &HashMap::new())
+        Self::build(view, &mut Kept::on(""))
     }
 }
 
@@ -151,12 +185,19 @@ impl Service {
         self.ports.iter().find(is_wanted).ok_or_else(missing)
     }
 
-    /// The UDP port of this number.
-    pub fn datagram_port(&self, number: u16) -> Option<&Port> {
-        self.ports.iter().find(|port| port.protocol == Protocol::Udp && port.number == number)
+    /// The port of this number and transport.
+    pub fn numbered(&self, protocol: Protocol, number: u16) -> Option<&Port> {
+        self.ports.iter().find(|port| port.protocol == protocol && port.number == number)
     }
 
-    /// Has `request` answered at `port` by one of its endpoints; `dial` says who answers at an address.
+    /// The session of `client` at `port`, where the service has clients keep their endpoint.
+    pub fn session<'a>(&'a self, port: &Port, client: Option<IpAddr>) -> Option<Session<'a>> {
+        let (affinity, client) = (self.affinity.as_ref()?, client?);
+        Some(Session { clients: &affinity.clients, timeout: affinity.timeout, client, port: port.number })
+    }
+
+    /// Has `request` answered at `port` by one of its endpoints; `dial` says who answers at an address. A request that bears a
+    /// [`Client`] counts as his where clients keep their endpoint.
     pub async fn send(
         &self,
         port: &Port,
@@ -164,7 +205,12 @@ impl Service {
         request: Request,
     ) -> Result<Response, Fault> {
         let nobody = || Fault::NoEndpoint { service: format!("{self}:{}", port.number) };
-        balance::send(&port.endpoints, dial, request).await.unwrap_or_else(|| Err(nobody()))
+        let client = request.extensions().get().map(|Client(client)| *client);
+        let mut request = request;
+        if port.is_http2() {
+            request.extensions_mut().insert(PriorKnowledge);
+        }
+        balance::send(&port.endpoints, self.session(port, client), dial, request).await.unwrap_or_else(|| Err(nobody()))
     }
 
     /// Has `request` answered at port `number` of one of its members, as for a headless service.
@@ -174,17 +220,37 @@ impl Service {
         dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
         request: Request,
     ) -> Result<Response, Fault> {
-        let at =
-            |member: &Member| Endpoint { address: SocketAddr::new(member.address, number), load: member.load.clone() };
+        let at = |member: &Member| Endpoint {
+            address: SocketAddr::new(member.address, number),
+            load: member.load.clone(),
+            health: Arc::default(),
+        };
         let endpoints: Vec<Endpoint> = self.members.iter().map(at).collect();
         // A headless name without endpoints is no name at all.
-        balance::send(&endpoints, dial, request).await.unwrap_or_else(|| Err(Fault::NoHost(self.to_string())))
+        balance::send(&endpoints, None, dial, request).await.unwrap_or_else(|| Err(Fault::NoHost(self.to_string())))
     }
 }
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl Port ===
+
+impl Port {
+    /// Where requests from a side go.
+    pub fn endpoints_for(&self, traffic: Traffic) -> &[Endpoint] {
+        match traffic {
+            Traffic::Inside => &self.endpoints,
+            Traffic::Outside => &self.outside,
+        }
+    }
+
+    /// Whether HTTP/2 is spoken there without being asked for.
+    fn is_http2(&self) -> bool {
+        self.app_protocol.as_deref().is_some_and(|protocol| matches!(protocol, "kubernetes.io/h2c" | "h2c" | "grpc"))
     }
 }
 

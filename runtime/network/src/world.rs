@@ -1,8 +1,9 @@
 //! A small notation for the worlds that tests look at. One object a line:
 //!
 //! ```text
-//! service shop/web 10.43.0.5 http:80 dns:53/UDP     the address may be `headless`, `->example.com`; `+unready` publishes all
-//! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname
+//! service shop/web 10.43.0.5 http:80@30080 dns:53/UDP     the address may be `headless`, `->example.com`; `@` a node port
+//!     +unready publishes all, +balancer, +sticky:SECONDS, +local-inside, +local-outside: traffic policies
+//! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname, `/n1` a node
 //! ```
 
 use api::{Object, Revision, kinds};
@@ -34,6 +35,19 @@ fn service(name: &str, address: &str, rest: &[&str]) -> Value {
         None => json!({"clusterIP": address}),
     };
     spec["ports"] = ports.into();
+    if rest.contains(&"+balancer") {
+        spec["type"] = "LoadBalancer".into();
+    }
+    for (word, field) in [("+local-inside", "internalTrafficPolicy"), ("+local-outside", "externalTrafficPolicy")] {
+        if rest.contains(&word) {
+            spec[field] = "Local".into();
+        }
+    }
+    if let Some(seconds) = rest.iter().find_map(|word| word.strip_prefix("+sticky:")) {
+        let seconds: i32 = seconds.parse().expect("seconds");
+        spec["sessionAffinity"] = "ClientIP".into();
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
+    }
     spec["publishNotReadyAddresses"] = rest.contains(&"+unready").into();
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
 }
@@ -50,10 +64,14 @@ fn slice(number: usize, service: &str, rest: &[&str]) -> Value {
 }
 
 fn port(word: &str) -> Option<Value> {
-    let (name, rest) = word.split_once(':')?;
+    let (name, rest) = word.split_once(':').filter(|_| !word.starts_with('+'))?;
+    let (rest, node_port) = rest.split_once('@').map_or((rest, None), |(rest, port)| (rest, port.parse::<u16>().ok()));
     let (number, protocol) = rest.split_once('/').unwrap_or((rest, "TCP"));
     let number: u16 = number.parse().ok()?;
     let mut port = json!({"port": number, "protocol": protocol});
+    if let Some(node_port) = node_port {
+        port["nodePort"] = node_port.into();
+    }
     if !name.is_empty() {
         port["name"] = name.into();
     }
@@ -62,11 +80,12 @@ fn port(word: &str) -> Option<Value> {
 
 fn endpoint(word: &str) -> Value {
     let (hostname, word) = word.split_once('@').map_or((None, word), |(hostname, word)| (Some(hostname), word));
+    let (word, node) = word.split_once('/').map_or((word, None), |(word, node)| (word, Some(node)));
     let (ready, serving, terminating) = match word.chars().last() {
         Some('!') => (false, false, false),
         Some('~') => (false, true, true),
         _ => (true, true, false),
     };
-    json!({"addresses": [word.trim_end_matches(['!', '~'])], "hostname": hostname,
+    json!({"addresses": [word.trim_end_matches(['!', '~'])], "hostname": hostname, "nodeName": node,
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
 }

@@ -8,6 +8,7 @@ fn endpoints(loads: &[usize]) -> Vec<Endpoint> {
     let endpoint = |(number, in_flight): (usize, &usize)| Endpoint {
         address: address(number),
         load: Arc::new(Load(AtomicUsize::new(*in_flight))),
+        health: Arc::default(),
     };
     loads.iter().enumerate().map(endpoint).collect()
 }
@@ -47,6 +48,39 @@ fn the_busiest_of_many_is_never_taken_and_the_rest_share() {
     assert!((1..4).all(|number| taken[&address(number)] > 500), "{taken:?}");
 }
 
+#[test]
+fn who_is_left_out_is_taken_only_when_all_are() {
+    let endpoints = endpoints(&[0, 0, 0]);
+    let fail = |number: usize| (0..3).for_each(|_| endpoints[number].health.failed(Instant::now()));
+    fail(0);
+    fail(1);
+    for _ in 0..100 {
+        assert_eq!(pick(&endpoints, &[], draw()).map(|one| one.address), Some(address(2)));
+    }
+    fail(2);
+    assert!(pick(&endpoints, &[], draw()).is_some());
+}
+
+#[test]
+fn a_client_is_led_to_its_endpoint_while_that_is_there() {
+    let endpoints = endpoints(&[0; 8]);
+    let clients = Clients::default();
+    let session =
+        Session { clients: &clients, timeout: Duration::from_secs(60), client: [192, 0, 2, 1].into(), port: 80 };
+    let taken = |endpoints| {
+        let mut tries = Tries::new(endpoints, Some(session));
+        let endpoint = tries.next_endpoint().expect("there are endpoints");
+        tries.succeeded(endpoint);
+        endpoint.address
+    };
+    let first = taken(&endpoints);
+    assert!((0..50).all(|_| taken(&endpoints) == first));
+    let others: Vec<Endpoint> = endpoints.iter().filter(|one| one.address != first).cloned().collect();
+    let second = taken(&others);
+    assert_ne!(second, first);
+    assert!((0..50).all(|_| taken(&endpoints) == second), "it stays with the new one");
+}
+
 /// Sends one request to as many endpoints as there are letters: `+` answers, `-` is not there, `r` refuses, `x` fails.
 async fn check(behaviours: &'static str, expected: &str) {
     let endpoints = endpoints(&vec![0; behaviours.len()]);
@@ -72,7 +106,7 @@ async fn check(behaviours: &'static str, expected: &str) {
         };
         Ok(answering)
     };
-    let told = match send(&endpoints, dial, Request::new(empty())).await {
+    let told = match send(&endpoints, None, dial, Request::new(empty())).await {
         None => "no endpoint",
         Some(Ok(_)) => "answered",
         Some(Err(Fault::Unreachable(_))) => "unreachable",
@@ -102,7 +136,7 @@ async fn a_request_that_nobody_began_with_goes_to_another() {
 async fn a_request_is_under_way_until_its_body_ends() {
     let endpoints = endpoints(&[0]);
     let dial = |_| Ok(handler(|_| async { Ok(Response::new(full("a body"))) }));
-    let response = send(&endpoints, dial, Request::new(empty())).await.expect("an endpoint").expect("an answer");
+    let response = send(&endpoints, None, dial, Request::new(empty())).await.expect("an endpoint").expect("an answer");
     assert_eq!(endpoints[0].load.in_flight(), 1);
     let body = response.into_body().collect().await.expect("whole").to_bytes();
     assert_eq!((&body[..], endpoints[0].load.in_flight()), (&b"a body"[..], 0));

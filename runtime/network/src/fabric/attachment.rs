@@ -149,6 +149,11 @@ impl Pod {
         Self { origin: Origin::Node("".into()), reach: Reach::Pod, addresses: vec![address], space: Arc::default() }
     }
 
+    /// The same place, for what is done there on behalf of `origin`.
+    pub(super) fn on_behalf_of(&self, origin: Origin) -> Self {
+        Self { origin, reach: self.reach, addresses: self.addresses.clone(), space: self.space.clone() }
+    }
+
     /// The pod's own address of the family of `like`, or its first.
     pub(super) fn address(&self, like: IpAddr) -> IpAddr {
         let mut own = self.addresses.iter().copied();

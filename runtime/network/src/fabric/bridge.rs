@@ -19,23 +19,28 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Fabric;
-use crate::{Body, BoxError, Fault, Handler, Origin, Request, Response, Stream, call, text};
+use crate::{Body, BoxError, Fault, Handler, Origin, PriorKnowledge, Request, Response, Stream, call, text};
 
 /// How long a connection without a request is kept: less than servers commonly keep theirs.
 const IDLE: Duration = Duration::from_secs(30);
 /// Connections without a request that are kept for one origin and address.
 const IDLE_MAX: usize = 32;
 
-/// Serves `handler` to whoever is at the other side of `stream`, until that is done or `closing` and nothing is under way.
-pub(super) async fn serve(handler: Handler, stream: Stream, closing: CancellationToken) {
+/// Serves `handler` to whoever is at the other side of `io`, until that is done or `closing` and nothing is under way.
+pub(super) async fn serve(
+    handler: Handler,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    closing: CancellationToken,
+) {
     let service = service_fn(move |request: http::Request<Incoming>| answer(handler.clone(), request));
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
-    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {
@@ -118,12 +123,11 @@ async fn exchange_at_home(
     mut request: Request,
 ) -> Result<Response, Fault> {
     // Callers of gRPC expect HTTP/2 to the end; everybody else gets what every server speaks.
-    let grpc = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let key = (origin, to, grpc);
-    prepare(&mut request, to, grpc);
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_http2 = is_grpc || request.extensions().get::<PriorKnowledge>().is_some();
+    let key = (origin, to, is_http2);
+    prepare(&mut request, to, is_http2);
     // What is kept may have been closed by the other side just now; the request then comes back, and is sent anew.
     while let Some(sender) = fabric.shared.pool.take(&key) {
         match sender.send(request).await {
@@ -137,7 +141,7 @@ async fn exchange_at_home(
         Err(refused) if refused.is_worth_another_try() => return Err(Fault::refused(request, "nobody listens")),
         Err(refused) => return Err(refused.into()),
     };
-    let sender = Sender::over(stream, grpc).await.map_err(|error| Fault::Connection(error.into()))?;
+    let sender = Sender::over(stream, is_http2).await.map_err(|error| Fault::Connection(error.into()))?;
     match sender.send(request).await {
         Ok((response, sender)) => Ok(fabric.shared.pool.answered(response, sender, key)),
         Err((Some(unsent), _)) => Err(Fault::refused(unsent, "the connection was closed")),

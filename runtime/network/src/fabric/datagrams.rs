@@ -21,10 +21,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::attachment::{self, Pod};
 use super::mailbox::Mailbox;
+use super::reach::Ends;
 use super::space::{Behind, Claim};
-use super::{Ends, Fabric, canonical};
+use super::{Fabric, canonical};
+use crate::balance::Tries;
 use crate::policy::Direction;
-use crate::{BindError, Origin, Policy, Reach, Refused, balance};
+use crate::{BindError, Origin, Policy, Port, Reach, Refused, Service, Traffic};
 
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
@@ -147,18 +149,13 @@ impl Datagrams {
             }
             return Ok(());
         }
-        if let Some(remote) = fabric.shared.remote.get().filter(|remote| remote.reaches(to.ip())) {
+        if let Some(remote) = fabric.remote(to.ip()) {
             fabric.permit_datagram(origin, to, Ends::Source, sender, None)?;
             remote.datagram(origin.clone(), from, to, datagram);
             return Ok(());
         }
-        if fabric.is_inside(to.ip()) {
-            return Err(Refused::Unreachable(to));
-        }
+        fabric.guard(origin, reach, to)?;
         fabric.permit_datagram(origin, to, Ends::Source, sender, None)?;
-        if reach == Reach::Pod && !fabric.shared.config.egress.allows(to) {
-            return Err(Refused::Denied { from: origin.to_string(), to });
-        }
         self.send_outside(datagram, to)
     }
 
@@ -175,26 +172,48 @@ impl Datagrams {
         Ok(())
     }
 
+    /// Sends a datagram to a port of a service, on behalf of the same client for as long as the socket is there.
+    pub(crate) fn send_to_service(
+        &self,
+        datagram: Bytes,
+        service: &Service,
+        port: &Port,
+        traffic: Traffic,
+    ) -> Result<(), Refused> {
+        // The address is nobody's: it stands for the service among the flows of this socket.
+        let stand_in = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port.number);
+        let endpoint = self.choose(stand_in, service, port, traffic)?;
+        self.send_to(datagram, endpoint, Reach::Pod)
+    }
+
     /// The endpoint for an address of a service; `None`: the address is nobody's but the one who has it.
     fn endpoint(&self, to: SocketAddr) -> Result<Option<SocketAddr>, Refused> {
         let services = self.fabric.shared.services.load();
         let Some(service) = services.at(to.ip()) else { return Ok(None) };
-        let port = service.datagram_port(to.port());
+        let port = service.numbered(Protocol::Udp, to.port());
         let port = port.ok_or_else(|| Refused::NoPort { service: service.to_string(), port: to.port() })?;
+        self.choose(to, service, port, Traffic::Inside).map(Some)
+    }
+
+    /// The endpoint for `to`, the same as before while that is there and the flow is in use.
+    fn choose(&self, to: SocketAddr, service: &Service, port: &Port, traffic: Traffic) -> Result<SocketAddr, Refused> {
+        let endpoints = port.endpoints_for(traffic);
         let now = Instant::now();
         let mut flows = self.flows.lock();
         if let Some((endpoint, used)) = flows.endpoints.get_mut(&to)
             && now.duration_since(*used) < FLOW_IDLE
-            && port.endpoints.iter().any(|one| one.address == *endpoint)
+            && endpoints.iter().any(|one| one.address == *endpoint)
         {
             *used = now;
-            return Ok(Some(*endpoint));
+            return Ok(*endpoint);
         }
-        let Some(chosen) = balance::pick(&port.endpoints, &[], balance::draw()) else {
+        let mut tries = Tries::new(endpoints, service.session(port, self.pod.origin.address()));
+        let Some(chosen) = tries.next_endpoint() else {
             return Err(Refused::NoEndpoint { service: format!("{service}:{}", port.number) });
         };
+        tries.succeeded(chosen);
         flows.remember(to, chosen.address, now);
-        Ok(Some(chosen.address))
+        Ok(chosen.address)
     }
 }
 

@@ -1,28 +1,50 @@
 //! The table, made of a snapshot.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use api::{Object, kinds};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::{self as discovery, EndpointSlice};
 use state::{Protocol, Snapshot};
 
-use super::{Endpoint, Member, Port, Service, ServiceKind, ServiceTable};
-use crate::balance::Load;
+use super::{Affinity, Endpoint, Member, Port, Service, ServiceKind, ServiceTable, Traffic};
+use crate::balance::{Clients, Health, Load};
 
 /// The label by which a slice says whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// How long a silent client keeps its endpoint when nobody says: what Kubernetes says.
+const AFFINITY_SECONDS: i32 = 10_800;
+
+/// What is carried from one table to the next.
+pub(super) struct Kept {
+    node: Arc<str>,
+    loads: Registry<IpAddr, Load>,
+    healths: Registry<SocketAddr, Health>,
+    services: Services,
+}
+
+/// The services of the last table, by namespace and name, and what they were made of.
+type Services = HashMap<Arc<str>, HashMap<Arc<str>, (Sources, Arc<Service>)>>;
+
+/// The objects that a service was made of: the very same objects, the same service.
+struct Sources {
+    service: Object,
+    slices: Vec<Object>,
+}
+
+/// Values that live as long as somebody else has them.
+struct Registry<K, V> {
+    known: HashMap<K, Weak<V>>,
+    /// From so many on, those that are gone are looked for.
+    sweep_at: usize,
+}
 
 /// The slices of each service, by namespace and name.
-type Slices<'a> = HashMap<(&'a str, &'a str), Vec<Arc<EndpointSlice>>>;
-
-/// Loads carried over and loads made, by address.
-struct Loads<'a> {
-    before: &'a HashMap<IpAddr, Arc<Load>>,
-    now: HashMap<IpAddr, Arc<Load>>,
-}
+type Slices<'a> = HashMap<(&'a str, &'a str), Vec<&'a Object>>;
 
 /// Which endpoints of a service may be asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,27 +55,48 @@ enum Admit {
     All,
 }
 
+/// Where endpoints may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// On any node: `Cluster`.
+    Everywhere,
+    /// On this node: `Local`.
+    Here,
+}
+
 impl ServiceTable {
-    pub(super) fn build(view: &Snapshot, before: &HashMap<IpAddr, Arc<Load>>) -> Self {
+    pub(super) fn build(view: &Snapshot, kept: &mut Kept) -> Self {
         let slices = slices(view);
-        let mut loads = Loads { before, now: HashMap::new() };
         let mut table = Self::default();
+        let mut services = Services::default();
         for object in view.list(kinds::SERVICE) {
             let (namespace, name) = (object.key().namespace(), object.key().name());
             let slices = slices.get(&(namespace, name)).map_or(&[][..], Vec::as_slice);
-            match object.decode::<core::Service>() {
-                Ok(read) => table.add(service(object, &read, slices, &mut loads)),
-                Err(error) => {
-                    tracing::warn!(service = %object.key(), error = &error as &dyn std::error::Error, "left out");
+            let before = kept.services.get(namespace).and_then(|services| services.get(name));
+            let service = match before.filter(|(sources, _)| sources.are(object, slices)) {
+                Some((_, service)) => service.clone(),
+                None => {
+                    let clients = before.and_then(|(_, service)| service.affinity.as_ref());
+                    let clients = clients.map(|affinity| affinity.clients.clone()).unwrap_or_default();
+                    match object.decode::<core::Service>() {
+                        Ok(read) => Arc::new(kept.service(object, &read, &decoded(slices), clients)),
+                        Err(error) => {
+                            tracing::warn!(service = %object.key(), error = &error as &dyn std::error::Error, "left out");
+                            continue;
+                        }
+                    }
                 }
-            }
+            };
+            let sources = Sources::of(object, slices);
+            let known = services.entry(service.namespace.clone()).or_default();
+            known.insert(service.name.clone(), (sources, service.clone()));
+            table.add(service);
         }
-        table.loads = loads.now;
+        kept.services = services;
         table
     }
 
-    fn add(&mut self, service: Service) {
-        let service = Arc::new(service);
+    fn add(&mut self, service: Arc<Service>) {
         if let ServiceKind::Cluster(addresses) = &service.kind {
             self.by_address.extend(addresses.iter().map(|address| (*address, service.clone())));
         }
@@ -65,25 +108,127 @@ fn slices(view: &Snapshot) -> Slices<'_> {
     let mut slices = Slices::new();
     for object in view.list(kinds::ENDPOINT_SLICE) {
         let Some(service) = object.meta().labels.get(SERVICE_NAME) else { continue };
-        match object.decode::<EndpointSlice>() {
-            Ok(slice) => slices.entry((object.key().namespace(), service.as_str())).or_default().push(slice),
-            Err(error) => tracing::warn!(slice = %object.key(), error = &error as &dyn std::error::Error, "left out"),
-        }
+        slices.entry((object.key().namespace(), service.as_str())).or_default().push(object);
     }
     slices
 }
 
-fn service(object: &Object, read: &core::Service, slices: &[Arc<EndpointSlice>], loads: &mut Loads<'_>) -> Service {
-    let none = core::ServiceSpec::default();
-    let spec = read.spec.as_ref().unwrap_or(&none);
-    let admit = if spec.publish_not_ready_addresses == Some(true) { Admit::All } else { Admit::Ready };
-    let ports = spec.ports.iter().flatten().map(|port| self::port(port, slices, admit, loads)).collect();
-    Service {
-        namespace: object.key().namespace().into(),
-        name: object.key().name().into(),
-        kind: kind(spec),
-        ports,
-        members: members(slices, admit, loads),
+fn decoded(slices: &[&Object]) -> Vec<Arc<EndpointSlice>> {
+    let decode = |object: &&Object| match object.decode::<EndpointSlice>() {
+        Ok(slice) => Some(slice),
+        Err(error) => {
+            tracing::warn!(slice = %object.key(), error = &error as &dyn std::error::Error, "left out");
+            None
+        }
+    };
+    slices.iter().filter_map(decode).collect()
+}
+
+// === impl Sources ===
+
+impl Sources {
+    fn of(service: &Object, slices: &[&Object]) -> Self {
+        Self { service: service.clone(), slices: slices.iter().map(|slice| (*slice).clone()).collect() }
+    }
+
+    fn are(&self, service: &Object, slices: &[&Object]) -> bool {
+        // Objects never change: what has its bytes at the same place is the same version of the same object.
+        let same = |one: &Object, other: &Object| std::ptr::eq(one.body().as_ptr(), other.body().as_ptr());
+        same(&self.service, service)
+            && self.slices.len() == slices.len()
+            && self.slices.iter().zip(slices).all(|(one, other)| same(one, other))
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    pub(super) fn on(node: &str) -> Self {
+        Self {
+            node: node.into(),
+            loads: Registry::default(),
+            healths: Registry::default(),
+            services: Services::default(),
+        }
+    }
+
+    fn service(
+        &mut self,
+        object: &Object,
+        read: &core::Service,
+        slices: &[Arc<EndpointSlice>],
+        clients: Arc<Clients>,
+    ) -> Service {
+        let none = core::ServiceSpec::default();
+        let spec = read.spec.as_ref().unwrap_or(&none);
+        let admit = if spec.publish_not_ready_addresses == Some(true) { Admit::All } else { Admit::Ready };
+        let ports = spec.ports.iter().flatten().map(|port| self.port(spec, port, slices, admit)).collect();
+        Service {
+            namespace: object.key().namespace().into(),
+            name: object.key().name().into(),
+            kind: kind(spec),
+            ports,
+            members: self.members(slices, admit),
+            is_load_balancer: spec.type_.as_deref() == Some("LoadBalancer"),
+            affinity: affinity(spec, clients),
+        }
+    }
+
+    fn port(
+        &mut self,
+        spec: &core::ServiceSpec,
+        port: &core::ServicePort,
+        slices: &[Arc<EndpointSlice>],
+        admit: Admit,
+    ) -> Port {
+        let name = port.name.as_deref().unwrap_or_default();
+        let number = u16::try_from(port.port).unwrap_or_default();
+        let protocol = Protocol::named(port.protocol.as_deref().unwrap_or_default());
+        let is_ours = |one: &&discovery::EndpointPort| {
+            one.name.as_deref().unwrap_or_default() == name
+                && Protocol::named(one.protocol.as_deref().unwrap_or_default()) == protocol
+        };
+        let mut endpoints = |reach: Reach| -> Arc<[Endpoint]> {
+            let mut found = Admitted::new(admit);
+            for slice in slices {
+                let Some(ours) = slice.ports.iter().flatten().find(is_ours) else { continue };
+                let target = ours.port.and_then(|target| u16::try_from(target).ok()).unwrap_or(number);
+                for endpoint in slice.endpoints.iter().filter(|endpoint| reach.covers(endpoint, &self.node)) {
+                    for address in addresses(endpoint) {
+                        found.offer(endpoint, SocketAddr::new(address, target), ());
+                    }
+                }
+            }
+            let mut endpoint = |address: SocketAddr| Endpoint {
+                address,
+                load: self.loads.of(address.ip()),
+                health: self.healths.of(address),
+            };
+            found.into_keys().map(|(address, ())| endpoint(address)).collect()
+        };
+        let (inside, outside) = (Reach::of(spec, Traffic::Inside), Reach::of(spec, Traffic::Outside));
+        let from_within = endpoints(inside);
+        let from_outside = if inside == outside { from_within.clone() } else { endpoints(outside) };
+        Port {
+            name: name.into(),
+            number,
+            protocol,
+            node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
+            app_protocol: port.app_protocol.as_deref().map(Arc::from),
+            endpoints: from_within,
+            outside: from_outside,
+        }
+    }
+
+    fn members(&mut self, slices: &[Arc<EndpointSlice>], admit: Admit) -> Vec<Member> {
+        let mut found = Admitted::new(admit);
+        for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
+            for address in addresses(endpoint) {
+                found.offer(endpoint, address, endpoint.hostname.as_deref().map(Arc::from));
+            }
+        }
+        let member = |(address, hostname)| Member { address, hostname, load: self.loads.of(address) };
+        found.into_keys().map(member).collect()
     }
 }
 
@@ -104,46 +249,32 @@ fn kind(spec: &core::ServiceSpec) -> ServiceKind {
     }
 }
 
-fn port(port: &core::ServicePort, slices: &[Arc<EndpointSlice>], admit: Admit, loads: &mut Loads<'_>) -> Port {
-    let name = port.name.as_deref().unwrap_or_default();
-    let number = u16::try_from(port.port).unwrap_or_default();
-    let protocol = Protocol::named(port.protocol.as_deref().unwrap_or_default());
-    let mut found = Admitted::new(admit);
-    for slice in slices {
-        let is_ours = |one: &&discovery::EndpointPort| {
-            one.name.as_deref().unwrap_or_default() == name
-                && Protocol::named(one.protocol.as_deref().unwrap_or_default()) == protocol
-        };
-        let Some(ours) = slice.ports.iter().flatten().find(is_ours) else { continue };
-        let target = ours.port.and_then(|target| u16::try_from(target).ok()).unwrap_or(number);
-        for endpoint in &slice.endpoints {
-            for address in addresses(endpoint) {
-                found.offer(endpoint, SocketAddr::new(address, target), ());
-            }
-        }
-    }
-    let mut endpoint = |address: SocketAddr| Endpoint { address, load: loads.of(address.ip()) };
-    Port {
-        name: name.into(),
-        number,
-        protocol,
-        endpoints: found.into_keys().map(|(address, ())| endpoint(address)).collect(),
-    }
+fn affinity(spec: &core::ServiceSpec, clients: Arc<Clients>) -> Option<Affinity> {
+    spec.session_affinity.as_deref().filter(|affinity| *affinity == "ClientIP")?;
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(AFFINITY_SECONDS);
+    Some(Affinity { timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()), clients })
 }
 
-fn members(slices: &[Arc<EndpointSlice>], admit: Admit, loads: &mut Loads<'_>) -> Vec<Member> {
-    let mut found = Admitted::new(admit);
-    for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
-        for address in addresses(endpoint) {
-            found.offer(endpoint, address, endpoint.hostname.as_deref().map(Arc::from));
-        }
-    }
-    found.into_keys().map(|(address, hostname)| Member { address, hostname, load: loads.of(address) }).collect()
-}
-
-/// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.
+/// The addresses of an endpoint; names (`addressType: FQDN`) are none.
 fn addresses(endpoint: &discovery::Endpoint) -> impl Iterator<Item = IpAddr> {
-    endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
+    endpoint.addresses.iter().filter_map(|address| address.parse().ok())
+}
+
+// === impl Reach ===
+
+impl Reach {
+    fn of(spec: &core::ServiceSpec, traffic: Traffic) -> Self {
+        let policy = match traffic {
+            Traffic::Inside => &spec.internal_traffic_policy,
+            Traffic::Outside => &spec.external_traffic_policy,
+        };
+        if policy.as_deref() == Some("Local") { Self::Here } else { Self::Everywhere }
+    }
+
+    fn covers(self, endpoint: &discovery::Endpoint, node: &str) -> bool {
+        self == Self::Everywhere || endpoint.node_name.as_deref() == Some(node)
+    }
 }
 
 /// Endpoints as they are found, each once, though slices may name one twice.
@@ -176,10 +307,25 @@ impl<K: Ord, V> Admitted<K, V> {
     }
 }
 
-impl Loads<'_> {
-    fn of(&mut self, address: IpAddr) -> Arc<Load> {
-        let before = self.before;
-        let load = self.now.entry(address);
-        load.or_insert_with(|| before.get(&address).cloned().unwrap_or_default()).clone()
+// === impl Registry ===
+
+impl<K: Copy + Eq + Hash, V: Default> Registry<K, V> {
+    fn of(&mut self, key: K) -> Arc<V> {
+        if let Some(known) = self.known.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, value| value.strong_count() > 0);
+            self.sweep_at = (2 * self.known.len()).max(1024);
+        }
+        let new = Arc::new(V::default());
+        self.known.insert(key, Arc::downgrade(&new));
+        new
+    }
+}
+
+impl<K, V> Default for Registry<K, V> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), sweep_at: 1024 }
     }
 }

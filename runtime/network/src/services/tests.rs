@@ -1,3 +1,5 @@
+use api::kinds;
+
 use super::*;
 use crate::world::world;
 
@@ -82,15 +84,69 @@ fn a_service_is_found_by_its_address() {
 #[test]
 fn the_load_of_an_address_outlives_the_table() {
     let view = world(&format!("{WEB}\nslice shop/web http:8080 admin:1 | 10.42.0.2"));
-    let first = ServiceTable::from(&view);
+    let mut kept = Kept::on("");
+    let first = ServiceTable::build(&view, &mut kept);
     let load = |table: &ServiceTable, port| {
         let service = table.service("shop", "web").expect("there");
         service.port(PortRef::Number(port)).expect("there").endpoints[0].load.clone()
     };
     let under_way = load(&first, 80).enter();
-    let second = ServiceTable::build(&view, &first.loads);
+    let view = world(&format!("{WEB}\nslice shop/web http:8080 admin:1 | 10.42.0.2 10.42.0.3"));
+    let second = ServiceTable::build(&view, &mut kept);
     assert_eq!(load(&second, 80).in_flight(), 1);
     assert_eq!(load(&second, 9000).in_flight(), 1);
     drop(under_way);
     assert_eq!(load(&second, 80).in_flight(), 0);
+}
+
+/// Where requests to port 80 of `shop/web` may go as seen from node n1, from within and from outside.
+fn check_from_n1(text: &str, inside: &str, outside: &str) {
+    let table = ServiceTable::build(&world(text), &mut Kept::on("n1"));
+    let service = table.service("shop", "web").expect("there");
+    let port = service.port(PortRef::Number(80)).expect("there");
+    let words = |traffic| {
+        let words: Vec<String> = port.endpoints_for(traffic).iter().map(|one| one.address.to_string()).collect();
+        words.join(" ")
+    };
+    assert_eq!((words(Traffic::Inside), words(Traffic::Outside)), (inside.to_owned(), outside.to_owned()), "{text}");
+}
+
+#[test]
+fn traffic_policies_keep_to_the_node_on_their_side() {
+    let slice = "slice shop/web http:80 | 10.42.0.2/n1 10.42.1.2/n2";
+    let all = "10.42.0.2:80 10.42.1.2:80";
+    check_from_n1(&format!("{WEB}\n{slice}"), all, all);
+    check_from_n1(&format!("{WEB} +local-inside\n{slice}"), "10.42.0.2:80", all);
+    check_from_n1(&format!("{WEB} +local-outside\n{slice}"), all, "10.42.0.2:80");
+    check_from_n1(&format!("{WEB} +local-outside\nslice shop/web http:80 | 10.42.1.2/n2"), "10.42.1.2:80", "");
+    let ending = "slice shop/web http:80 | 10.42.0.2~/n1 10.42.1.2/n2";
+    check_from_n1(&format!("{WEB} +local-outside\n{ending}"), "10.42.1.2:80", "10.42.0.2:80");
+}
+
+#[test]
+fn a_service_that_did_not_change_is_not_made_anew() {
+    let mut kept = Kept::on("");
+    let view = world(&format!("{WEB}\nservice shop/db 10.43.0.6 sql:5432\nslice shop/web http:80 | 10.42.0.2"));
+    let first = ServiceTable::build(&view, &mut kept);
+    let object = view.get(&kinds::SERVICE.key("shop", "db")).expect("there");
+    let mut value = object.to_value().expect("json");
+    value["metadata"]["labels"] = serde_json::json!({"changed": "yes"});
+    let changed = api::Object::from_value(kinds::SERVICE, &value).expect("an object");
+    let (view, _) = view.apply(&state::Txn::replace(object, changed)).expect("applies");
+    let second = ServiceTable::build(&view, &mut kept);
+    let same =
+        |name| Arc::ptr_eq(first.service("shop", name).expect("there"), second.service("shop", name).expect("there"));
+    assert!(same("web") && !same("db"));
+}
+
+#[test]
+fn clients_of_a_service_outlive_its_table() {
+    let mut kept = Kept::on("");
+    let tables = ["10.42.0.2", "10.42.0.2 10.42.0.3"].map(|endpoints| {
+        ServiceTable::build(&world(&format!("{WEB} +sticky:60\nslice shop/web http:80 | {endpoints}")), &mut kept)
+    });
+    let affinity =
+        |table: &ServiceTable| table.service("shop", "web").and_then(|web| web.affinity.clone()).expect("sticky");
+    let (first, second) = (affinity(&tables[0]), affinity(&tables[1]));
+    assert!(Arc::ptr_eq(&first.clients, &second.clients) && second.timeout == Duration::from_secs(60));
 }
