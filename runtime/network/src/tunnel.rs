@@ -41,6 +41,7 @@ mod ask;
 mod back;
 mod bodies;
 mod datagrams;
+mod failure;
 mod hub;
 mod identity;
 mod link;
@@ -48,6 +49,7 @@ mod listen;
 mod peers;
 pub mod routes;
 mod serve;
+mod way;
 mod words;
 
 pub use hub::Hub;

@@ -11,9 +11,10 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::bodies::{self, Reading};
+use super::failure::Failure;
 use super::link::{Unanswered, incoming};
 use super::peers::Peers;
-use super::words::{self, Failure, Kind, Written};
+use super::words::{self, Kind, Written};
 use crate::{BoxError, Fault, Hops, Origin, Refused, Request, Response, Stream};
 
 /// A connection that does not stand within this will not: the other node is gone, or its pod does not accept.

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Shared;
+use super::failure::Failure;
 use super::link::{self, Link, Unanswered, incoming};
 use super::serve::{self, Asker};
-use super::words::{self, Failure};
+use super::words;
 use crate::Response;
 
 /// The connections that nodes hold to a server. Cloning shares them; they end with the last clone.

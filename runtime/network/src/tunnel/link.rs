@@ -30,7 +30,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// More than all streams together may send ahead, so that none holds up the others. Memory is bounded by the streams' own.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
-/// As many streams as fit under the connection's window.
+/// As many streams as fit under the connection's window. As many may be called off at once: the limits on that are for
+/// strangers, and a node that loses interest in a thousand answers must not lose the connection with them.
 const STREAMS_MAX: u32 = CONNECTION_WINDOW_BYTES / STREAM_WINDOW_BYTES;
 /// What one stream's writer may be ahead of the connection.
 const SEND_BUFFER_BYTES_MAX: usize = 256 << 10;
@@ -82,6 +83,8 @@ where
         .max_concurrent_streams(STREAMS_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
+        .max_pending_accept_reset_streams(STREAMS_MAX as usize)
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     let service = hyper::service::service_fn(move |request| {
@@ -117,6 +120,8 @@ impl Link {
             .initial_max_send_streams(STREAMS_MAX as usize)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .max_frame_size(FRAME_BYTES_MAX)
+            .max_concurrent_reset_streams(STREAMS_MAX as usize)
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);

@@ -1,10 +1,9 @@
-//! The ways to other nodes: a keeper for each, that dials, dials again, and gives up what is idle.
+//! The ways to all other nodes, made as they are asked for, and what is sent on them.
 
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,24 +11,18 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
 
 use super::bodies::Queued;
+use super::failure::Failure;
 use super::link::{self, Link, Unanswered};
-use super::words::{self, Failure, Kind};
+use super::way::Way;
+use super::words::{self, Kind};
 use super::{Identity, RELAY, Relay, Routes};
 use crate::{Latest, Request};
 
-/// Pauses between tries to dial grow from the first to the second: whoever was gone is back within seconds.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(2);
-/// A connection that nobody has asked over for so long is given up, and a node that nobody asks is dialled no more.
-const IDLE_MAX: Duration = Duration::from_mins(5);
-/// A little more than a dial takes: so long does the first to ask wait for it.
-const WAY_PATIENCE: Duration = Duration::from_millis(1500);
 /// As many datagrams wait for one node before more of them get lost.
 const DATAGRAMS_MAX: usize = 512;
 /// A stream on which no datagram has gone for so long is ended.
@@ -48,34 +41,9 @@ struct Shared {
     /// The way to the server that passes on what does not get there by itself.
     server: Option<Arc<Way>>,
     ways: ArcSwap<imbl::HashMap<Arc<str>, Arc<Way>>>,
-    started: Instant,
     /// Where keepers live: those who ask may be anywhere.
     home: Handle,
     closing: CancellationToken,
-}
-
-/// The way to one node, or to the server.
-pub(super) struct Way {
-    node: Arc<str>,
-    state: watch::Sender<State>,
-    wanted: Notify,
-    /// When somebody last asked, in milliseconds since `started`.
-    used_ms: AtomicU64,
-    started: Instant,
-    datagrams: mpsc::Sender<Bytes>,
-}
-
-/// What is known of a way.
-#[derive(Clone)]
-enum State {
-    /// Nobody has asked for long.
-    Asleep,
-    /// It is being dialled; those who ask wait for it.
-    Dialling,
-    /// It stands.
-    Up(Link),
-    /// The last dial failed. The next comes by itself; those who ask need not wait for it.
-    Down,
 }
 
 /// A connection on which a node can be asked.
@@ -89,24 +57,29 @@ struct Passage {
 
 impl Peers {
     pub(super) fn new(identity: Identity, routes: Latest<Routes>, relay: Relay, closing: CancellationToken) -> Self {
-        let started = Instant::now();
         let server = match &relay {
             Relay::Server(address) => {
                 // Datagrams go to nodes; what would be sent to the server itself gets lost.
-                let way = Arc::new(Way::new(address.as_str().into(), started, mpsc::channel(1).0));
+                let way = Arc::new(Way::new(address.as_str().into(), mpsc::channel(1).0));
                 let (way, identity, address, closing) =
                     (way.clone(), identity.clone(), address.clone(), closing.clone());
                 let (kept, ending) = (way.clone(), closing.clone());
                 tokio::spawn(async move {
                     let dial = || to_server(&identity, &address, &closing);
-                    ending.run_until_cancelled(async { while keep(&kept, dial).await == Ended::Idle {} }).await;
+                    ending
+                        .run_until_cancelled(async {
+                            loop {
+                                kept.keep(dial).await
+                            }
+                        })
+                        .await;
                 });
                 Some(way)
             }
             Relay::None | Relay::Here(_) => None,
         };
         let (ways, home) = (ArcSwap::default(), Handle::current());
-        Self(Arc::new(Shared { identity, routes, relay, server, ways, started, home, closing }))
+        Self(Arc::new(Shared { identity, routes, relay, server, ways, home, closing }))
     }
 
     /// The way to the node on which a pod of this address is, if it is another node.
@@ -125,7 +98,7 @@ impl Peers {
     /// A way to a node that nobody has asked before.
     fn employ(&self, node: Arc<str>) -> Arc<Way> {
         let (send, datagrams) = mpsc::channel(DATAGRAMS_MAX);
-        let fresh = Arc::new(Way::new(node.clone(), self.0.started, send));
+        let fresh = Arc::new(Way::new(node.clone(), send));
         self.0.ways.rcu(|ways| match ways.get(&node) {
             Some(_) => ways.clone(),
             None => Arc::new(ways.update(node.clone(), fresh.clone())),
@@ -144,12 +117,11 @@ impl Peers {
     /// Keeps a way, and carries datagrams on it, until the node is no more.
     async fn attend(self, way: Arc<Way>, datagrams: mpsc::Receiver<Bytes>) {
         let keeping = async {
-            while keep(&way, || self.to_node(&way.node)).await == Ended::Idle {
-                if self.0.routes.load().node(&way.node).is_none() {
-                    break;
-                }
+            way.keep(|| self.to_node(way.node())).await;
+            while self.0.routes.load().node(way.node()).is_some() {
+                way.keep(|| self.to_node(way.node())).await;
             }
-            self.0.ways.rcu(|ways| ways.without(&way.node));
+            self.0.ways.rcu(|ways| ways.without(way.node()));
         };
         tokio::select! {
             () = keeping => {}
@@ -176,7 +148,7 @@ impl Peers {
                 Some(Passage { link, asker: None })
             }
             Relay::Here(hub) => {
-                let link = hub.link(&way.node)?;
+                let link = hub.link(way.node())?;
                 Some(Passage { link, asker: Some(self.0.identity.node().clone()) })
             }
         }
@@ -184,7 +156,7 @@ impl Peers {
 
     /// Sends a request on the way, by whatever connection there is, and waits for the head of its answer.
     pub(super) async fn send(&self, way: &Way, mut request: Request) -> Result<http::Response<Incoming>, Unanswered> {
-        words::set(request.headers_mut(), &words::NODE, &way.node);
+        words::set(request.headers_mut(), &words::NODE, way.node());
         for _ in 0..SENDS_MAX {
             let Some(Passage { link, asker }) = self.passage(way).await else { break };
             if let Some(asker) = asker {
@@ -236,111 +208,4 @@ async fn to_server(identity: &Identity, server: &str, closing: &CancellationToke
     let tls = identity.dialling_server(RELAY).map_err(io::Error::other)?;
     let stream = link::dial(server, link::host(server), tls).await?;
     Link::over(stream, closing).await.map_err(io::Error::other)
-}
-
-/// Why a keeper paused.
-#[derive(PartialEq, Eq)]
-enum Ended {
-    /// Nobody has asked for long.
-    Idle,
-}
-
-/// Waits until somebody wants the way, and keeps it for as long as somebody does.
-async fn keep<D: Future<Output = io::Result<Link>>>(way: &Way, dial: impl Fn() -> D) -> Ended {
-    way.wanted.notified().await;
-    way.state.send_if_modified(|state| {
-        let is_asleep = matches!(state, State::Asleep);
-        if is_asleep {
-            *state = State::Dialling;
-        }
-        is_asleep
-    });
-    let mut pause = RETRY_FIRST;
-    loop {
-        match dial().await {
-            Ok(link) => {
-                info!(node = %way.node, "tunnel up");
-                pause = RETRY_FIRST;
-                way.state.send_replace(State::Up(link.clone()));
-                tokio::select! {
-                    () = link.closed() => {}
-                    () = way.idle() => {
-                        way.state.send_replace(State::Asleep);
-                        info!(node = %way.node, "tunnel given up: nobody asks");
-                        return Ended::Idle;
-                    }
-                }
-                info!(node = %way.node, "tunnel broken");
-                way.state.send_replace(State::Dialling);
-            }
-            Err(error) => {
-                debug!(node = %way.node, %error, "no tunnel");
-                way.state.send_replace(State::Down);
-                if way.idle_for() >= IDLE_MAX {
-                    return Ended::Idle;
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LAST);
-            }
-        }
-    }
-}
-
-// === impl Way ===
-
-impl Way {
-    fn new(node: Arc<str>, started: Instant, datagrams: mpsc::Sender<Bytes>) -> Self {
-        let used_ms = AtomicU64::new(started.elapsed().as_millis() as u64);
-        let state = watch::Sender::new(State::Asleep);
-        Self { node, state, wanted: Notify::new(), used_ms, started, datagrams }
-    }
-
-    /// Sends a frame of [`datagrams`](super::datagrams), or loses it.
-    pub(super) fn datagram(&self, frame: Bytes) {
-        if self.datagrams.try_send(frame).is_err() {
-            debug!(node = %self.node, "a datagram got lost");
-        }
-    }
-
-    /// The connection, once it stands; none if it is known not to.
-    async fn link(&self) -> Option<Link> {
-        self.touch();
-        if let State::Up(link) = &*self.state.borrow()
-            && !link.is_closed()
-        {
-            return Some(link.clone());
-        }
-        self.wanted.notify_one();
-        let mut state = self.state.subscribe();
-        let settled = |state: &State| match state {
-            State::Up(link) => !link.is_closed(),
-            State::Down => true,
-            State::Asleep | State::Dialling => false,
-        };
-        match timeout(WAY_PATIENCE, state.wait_for(settled)).await {
-            Ok(Ok(state)) => match &*state {
-                State::Up(link) => Some(link.clone()),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn touch(&self) {
-        self.used_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn idle_for(&self) -> Duration {
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
-    }
-
-    /// Waits until nobody has asked for long.
-    async fn idle(&self) {
-        loop {
-            match IDLE_MAX.checked_sub(self.idle_for()) {
-                Some(rest) if !rest.is_zero() => sleep(rest).await,
-                _ => return,
-            }
-        }
-    }
 }

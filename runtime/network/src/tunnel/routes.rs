@@ -60,12 +60,15 @@ impl Routes {
 
     /// Whether `node` is believed that this one asks.
     pub fn believes(&self, node: &str, origin: &Origin) -> bool {
-        match origin {
-            Origin::Pod { address, .. } => self.is_of(node, *address),
-            Origin::Ingress => true,
-            Origin::Node(name) => **name == *node,
-            Origin::Outside(address) => self.node_of(address.ip()).is_none(),
-        }
+        // A certificate outlives its node; who is no longer of the cluster is believed nothing.
+        let is_known = self.by_name.contains_key(node);
+        is_known
+            && match origin {
+                Origin::Pod { address, .. } => self.is_of(node, *address),
+                Origin::Ingress => true,
+                Origin::Node(name) => **name == *node,
+                Origin::Outside(address) => self.node_of(address.ip()).is_none(),
+            }
     }
 
     /// Whether `node` is believed that a datagram comes from this address.
@@ -197,6 +200,7 @@ pub(super) mod tests {
         assert!(!routes.believes("a", &pod("10.42.1.9")), "another node's pod");
         assert!(!routes.believes("a", &pod("192.0.2.2")), "another node");
         assert!(!routes.believes("x", &pod("10.42.0.9")), "a node nobody knows");
+        assert!(!routes.believes("x", &Origin::Ingress), "nor their edge");
         assert!(routes.believes("a", &Origin::Node("a".into())));
         assert!(!routes.believes("a", &Origin::Node("b".into())));
         assert!(routes.believes("a", &outside("198.51.100.1:40000")));

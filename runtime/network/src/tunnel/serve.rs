@@ -10,8 +10,9 @@ use tracing::debug;
 
 use super::bodies::{self, Reading};
 use super::datagrams::Frames;
+use super::failure::Failure;
 use super::link::{self, incoming};
-use super::words::{self, Failure, Kind, Read, Unreadable};
+use super::words::{self, Kind, Read, Unreadable};
 use super::{Here, Shared, Tunnel};
 use crate::{Hops, Origin, Response, empty};
 

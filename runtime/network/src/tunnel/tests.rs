@@ -343,6 +343,34 @@ async fn a_thousand_connections_share_one() {
 }
 
 #[tokio::test]
+async fn a_thousand_that_are_called_off_harm_nobody() {
+    let (a, b) = two().await;
+    let (asker, pod) = (a.pod("asker", "10.42.0.2"), b.pod("server", "10.42.1.2"));
+    echo(&pod, 7000);
+    let stands = soon(asker.connect(at("10.42.1.2:7000"))).await.expect("connected");
+    let never = handler(|_| std::future::pending());
+    let _bound = b.fabric.bind(at("10.42.1.2:80"), never);
+    for _ in 0..4 {
+        let mut asking = JoinSet::new();
+        for _ in 0..250 {
+            let request = http::Request::get("http://web/").body(empty()).expect("a request");
+            let fabric = a.fabric.clone();
+            asking.spawn(async move { fabric.send(&Origin::Ingress, at("10.42.1.2:80"), request).await });
+            let connecting = asker.connect(at("10.42.1.2:7000"));
+            asking.spawn(async move {
+                let _ = connecting.await;
+                std::future::pending().await
+            });
+        }
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        asking.shutdown().await;
+    }
+    assert_eq!(soon(said(stands, b"hello")).await.expect("heard"), b"hello");
+}
+
+#[tokio::test]
 async fn a_broken_connection_is_an_error_and_the_next_one_stands_again() {
     let authority = Authority::new();
     let [(door_a, at_a), (door_b, at_b)] = [door().await, door().await];
