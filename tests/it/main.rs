@@ -1,6 +1,7 @@
 //! The stories that prove the whole: each file one, each with clusters of its own, all able to run side by side.
 
 mod commands;
+mod edge;
 mod first_light;
 mod fleet;
 mod foreign;

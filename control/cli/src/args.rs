@@ -1,6 +1,7 @@
 //! The command line: every word a person may type after `coracle`.
 
 mod disk;
+mod edge;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use disk::Disk;
+use edge::Edge;
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -80,6 +82,8 @@ pub(crate) struct Machine {
     /// Where the cluster's DNS server answers
     #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
     pub(crate) dns: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) edge: Edge,
     #[command(flatten)]
     pub(crate) disk: Disk,
 }

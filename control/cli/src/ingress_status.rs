@@ -1,13 +1,15 @@
-//! Ingresses say where they are served.
+//! Ingresses say where they are served, and what is wrong with them.
 //!
-//! The edge itself never calls the API. What the status should be is a function of the world, the same on every node, so nodes
-//! that look at once agree and write nothing twice.
+//! The edge itself never calls the API. What the status should be, and what there is to say, is a function of the world, the
+//! same on every node, so nodes that look at once agree and write nothing twice: an event has the name of its words.
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::kinds;
+use api::{Object, kinds};
 use client::{Client, PatchType};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
@@ -25,6 +27,7 @@ pub(crate) async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let keeping = async {
+        let mut told = HashSet::new();
         loop {
             let world = view.borrow_and_update().clone();
             let mut failed = false;
@@ -32,6 +35,23 @@ pub(crate) async fn run(
                 if let Err(error) = client.patch_status(&key, PatchType::Merge, &json!({"status": status})).await {
                     tracing::debug!(ingress = %key, %error, "status not written");
                     failed = !error.is_not_found();
+                }
+            }
+            for notice in ingress::notices(&world) {
+                if told.contains(&notice) {
+                    continue;
+                }
+                match event(&world, &notice) {
+                    Some(event) => match client.create(&event).await {
+                        Err(error) if !error.is_conflict() => {
+                            tracing::debug!(ingress = %notice.ingress, %error, "event not written");
+                            failed = true;
+                        }
+                        _ => {
+                            told.insert(notice);
+                        }
+                    },
+                    None => failed = true,
                 }
             }
             let changed = if failed {
@@ -66,10 +86,34 @@ fn addresses(listener: IpAddr, world: &Snapshot) -> Vec<String> {
     found
 }
 
+/// The event that tells of a notice; none while its Ingress is not there.
+fn event(world: &Snapshot, notice: &ingress::Notice) -> Option<Object> {
+    let about = world.get(&notice.ingress)?;
+    let (namespace, name, uid) = (notice.ingress.namespace(), notice.ingress.name(), &*about.meta().uid);
+    let mut hasher = DefaultHasher::new();
+    (uid, notice.reason, &notice.message).hash(&mut hasher);
+    let now = format!("{:.0}", jiff::Timestamp::now());
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": namespace, "name": format!("{name}.{:016x}", hasher.finish())},
+        "involvedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "namespace": namespace, "name": name, "uid": uid},
+        "type": "Warning",
+        "reason": notice.reason,
+        "message": notice.message,
+        "source": {"component": "coracle-ingress"},
+        "reportingComponent": "coracle-ingress",
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    });
+    Object::from_value(kinds::EVENT, &event).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Object;
 
     #[test]
     fn an_edge_on_every_address_is_found_at_its_nodes() {

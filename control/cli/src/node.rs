@@ -123,7 +123,7 @@ impl Node {
         let host = host::Host::new(hosting).context("the wasm runtime cannot be started")?;
 
         let edge = http.local_addr()?.ip();
-        let ingress = ingress::Config { http: Some(http), https: Some(https), ..ingress::Config::default() };
+        let ingress = machine.edge.config(http, https);
         let ports = network::ports::Config {
             mirror: machine.mirror_services.unwrap_or(defaults.mirror),
             ..network::ports::Config::new(name, vec![machine.node_ports.unwrap_or(edge)])
