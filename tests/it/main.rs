@@ -16,6 +16,7 @@ mod refusals;
 mod registry;
 mod rollout;
 mod rotation;
+mod sockets;
 mod tidy;
 mod tls;
 mod volumes;
