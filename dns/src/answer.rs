@@ -1,7 +1,9 @@
 //! One question, one answer, on the wire.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use arc_swap::Guard;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, RecordType};
 use hickory_server::net::runtime::Time;
@@ -9,8 +11,9 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 
 use crate::asker::{Asker, Neighbours};
-use crate::reply::Reply;
+use crate::reply::{Reply, draw};
 use crate::resolver::Resolver;
+use crate::tables::Tables;
 use crate::zone::View;
 use crate::zone::wire::UDP_BYTES_MAX;
 
@@ -33,10 +36,15 @@ impl Answerer {
         self.neighbours.asker(source, self.view)
     }
 
+    /// What was published last.
+    pub(crate) fn tables(&self) -> Guard<Arc<Tables>> {
+        self.resolver.tables()
+    }
+
     /// Writes the answer if it is ready for the wire; else what was written means nothing.
-    pub(crate) fn answer_wire(&self, asker: Asker, request: &[u8], turn: usize, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn answer_wire(&self, tables: &Tables, asker: Asker, request: &[u8], out: &mut Vec<u8>) -> bool {
         let is_recursive = self.is_recursive(asker);
-        self.resolver.tables().seen_by(asker.view).wire.answer(request, is_recursive, turn, out).is_some()
+        tables.seen_by(asker.view).wire.answer(request, is_recursive, draw(), out).is_some()
     }
 
     fn is_recursive(&self, asker: Asker) -> bool {

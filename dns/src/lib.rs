@@ -24,10 +24,12 @@ mod forward;
 mod limit;
 mod listener;
 mod machine;
+mod public;
 mod reply;
 mod resolver;
 mod tables;
 mod udp;
+pub mod update;
 pub mod zone;
 
 use listener::Served;
@@ -36,6 +38,7 @@ pub use ask::Ask;
 pub use asker::Neighbours;
 pub use listener::Listener;
 pub use machine::Machine;
+pub use public::PublicZone;
 pub use resolver::{LookupError, Resolver};
 pub use zone::{Answer, View, Zone};
 
@@ -59,6 +62,8 @@ pub struct Authority {
     pub nameservers: Vec<IpAddr>,
     /// Where programs on the node reach services. None: nowhere, and they are told what pods are told.
     pub mirror: Option<Mirror>,
+    /// What this server answers for to everybody.
+    pub zones: Vec<PublicZone>,
 }
 
 /// Services' addresses, and those at which the node's own programs reach them: the same but for the network.
@@ -134,6 +139,7 @@ impl Default for Authority {
             networks: vec![net("10.42.0.0/16"), net("10.43.0.0/16")],
             nameservers: vec![IpAddr::from([10, 43, 0, 10])],
             mirror: None,
+            zones: Vec::new(),
         }
     }
 }

@@ -119,7 +119,8 @@ impl Reply {
     /// The reply with the name in the letters the asker used: some compare them to tell a forged answer.
     fn asked_as(mut self, name: &Name) -> Self {
         for record in &mut self.answers {
-            if record.name == *name {
+            // A wildcard is not told: its records are those of the name that was asked for.
+            if record.name == *name || record.name.is_wildcard() {
                 record.name = name.clone();
             }
         }

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::answer::Answerer;
 use crate::limit::{Limit, Verdict};
-use crate::reply::draw;
+use crate::tables::Tables;
 use crate::zone::wire::UDP_BYTES_MAX;
 
 /// Questions answered at once.
@@ -78,6 +78,7 @@ impl Door {
         let mut sources: Vec<SocketAddrAny> = Vec::with_capacity(BATCH);
         while !stop.load(Ordering::Relaxed) {
             // Waits for the first question, and takes with it those that have come as well.
+            let mut tables = None;
             let mut flags = RecvFlags::TRUNC;
             for _ in 0..BATCH {
                 let (length, source) = match recvfrom(self.socket.as_fd(), &mut request[..], flags) {
@@ -90,12 +91,12 @@ impl Door {
                     }
                 };
                 flags |= RecvFlags::DONTWAIT;
-                let Some((source, address)) = source.and_then(|any| Some((any.clone(), any.try_into().ok()?))) else {
-                    continue;
-                };
+                let (Some(source), Some(request)) = (source, request.get(..length)) else { continue };
+                let Ok(address) = SocketAddr::try_from(source.clone()) else { continue };
+                let tables = tables.get_or_insert_with(|| self.answerer.tables());
                 let answer = &mut answers[sources.len()];
                 answer.clear();
-                if request.get(..length).is_some_and(|request| self.answer(request, address, answer)) {
+                if self.answer(tables, request, address, answer) {
                     sources.push(source);
                 }
             }
@@ -105,7 +106,7 @@ impl Door {
     }
 
     /// Writes the answer if that can be done here and now.
-    fn answer(&mut self, request: &[u8], source: SocketAddr, answer: &mut Vec<u8>) -> bool {
+    fn answer(&mut self, tables: &Tables, request: &[u8], source: SocketAddr, answer: &mut Vec<u8>) -> bool {
         if source.port() == 0 {
             return false;
         }
@@ -124,7 +125,7 @@ impl Door {
                 }
             }
         }
-        if self.answerer.answer_wire(asker, request, draw(), answer) {
+        if self.answerer.answer_wire(tables, asker, request, answer) {
             return true;
         }
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {

@@ -5,6 +5,8 @@
 //! slice/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `db-0@10.42.0.4` has a hostname
 //! pod/web-1 10.42.0.2                          a running pod; `over` after the address: it has ended
 //! namespace/shop
+//! ingress/web 192.0.2.1 www.example.com        its status, `-` without, and hosts; `target=` and `ttl=` annotate
+//! balancer/db 192.0.2.1 hostname=db.example.com
 //! ```
 
 use api::{Object, Revision, kinds};
@@ -39,6 +41,20 @@ fn object(number: usize, words: &[&str]) -> Object {
             let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec});
             Object::from_value(kinds::SERVICE, &service)
         }
+        "ingress" => {
+            let (annotations, hosts) = annotations(&rest[1..]);
+            let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
+            let meta = json!({"name": name, "namespace": namespace, "annotations": annotations});
+            let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta,
+                "spec": {"rules": rules}, "status": balancer(rest[0])});
+            Object::from_value(kinds::INGRESS, &ingress)
+        }
+        "balancer" => {
+            let meta = json!({"name": name, "namespace": namespace, "annotations": annotations(&rest[1..]).0});
+            let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": meta,
+                "spec": {"type": "LoadBalancer", "clusterIP": "10.43.9.9"}, "status": balancer(rest[0])});
+            Object::from_value(kinds::SERVICE, &service)
+        }
         "slice" => Object::from_value(kinds::ENDPOINT_SLICE, &slice(number, namespace, name, rest)),
         other => panic!("no kind {other} in this notation"),
     };
@@ -55,6 +71,28 @@ fn service(address: &str, rest: &[&str]) -> Value {
     spec["ports"] = ports.into();
     spec["publishNotReadyAddresses"] = rest.contains(&"+unready").into();
     spec
+}
+
+/// What a load balancer says of itself.
+fn balancer(addresses: &str) -> Value {
+    let told: Vec<Value> = match addresses {
+        "-" => Vec::new(),
+        addresses => addresses.split(',').map(|address| json!({"ip": address})).collect(),
+    };
+    json!({"loadBalancer": {"ingress": told}})
+}
+
+/// The words of external-dns, and the words that are none.
+fn annotations<'a>(words: &[&'a str]) -> (Value, Vec<&'a str>) {
+    let mut annotations = json!({});
+    let mut others = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((key, value)) => annotations[format!("external-dns.alpha.kubernetes.io/{key}")] = value.into(),
+            None => others.push(*word),
+        }
+    }
+    (annotations, others)
 }
 
 fn slice(number: usize, namespace: &str, service: &str, rest: &[&str]) -> Value {

@@ -20,7 +20,8 @@ pub(crate) mod wire;
 pub const TTL: u32 = 5;
 
 /// What the zone is made of.
-pub(crate) const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::POD, kinds::NAMESPACE];
+pub(crate) const SOURCES: &[GroupKind] =
+    &[kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::POD, kinds::NAMESPACE, kinds::INGRESS];
 
 /// The names of a cluster. It holds the zone of the cluster's domain and the reverse zones of its networks.
 #[derive(Debug, Default)]
@@ -98,8 +99,11 @@ impl Zone {
 
     /// What there is at `name`.
     pub fn lookup(&self, name: &LowerName, wanted: RecordType) -> Answer<'_> {
-        let Some(apex) = self.apexes.iter().find(|apex| apex.name.zone_of(name)) else { return Answer::Outside };
-        let Some(node) = self.nodes.get(name) else { return Answer::NoName { soa: &apex.soa } };
+        let above = self.apexes.iter().filter(|apex| apex.name.zone_of(name));
+        let Some(apex) = above.max_by_key(|apex| apex.name.num_labels()) else { return Answer::Outside };
+        let Some(node) = self.nodes.get(name).or_else(|| self.wildcard(apex, name)) else {
+            return Answer::NoName { soa: &apex.soa };
+        };
         let wanted = match wanted {
             // One kind of record is answer enough to who does not say what for (RFC 8482).
             RecordType::ANY => node.records.first().map_or(RecordType::ANY, Record::record_type),
@@ -114,6 +118,25 @@ impl Zone {
             Some(record @ Record { data: RData::CNAME(target), .. }) => Answer::Alias { record, target },
             _ => Answer::NoData { soa: &apex.soa },
         }
+    }
+
+    /// What stands for all names that do not exist at this place. There is such a thing only in public zones, where
+    /// Ingresses may have wildcards for hosts: no name of the cluster begins with a star.
+    fn wildcard(&self, apex: &Apex, name: &LowerName) -> Option<&Node> {
+        let mut above = name.base_name();
+        while !self.nodes.contains_key(&above) {
+            if !apex.name.zone_of(&above) || above.is_root() {
+                return None;
+            }
+            above = above.base_name();
+        }
+        let star = Name::from(&above).prepend_label(&b"*"[..]).ok()?;
+        self.nodes.get(&LowerName::new(&star))
+    }
+
+    /// Whether names that do not exist may have records.
+    fn has_wildcards(&self, apex: &Apex) -> bool {
+        self.nodes.keys().any(|name| name.is_wildcard() && apex.name.zone_of(name))
     }
 
     /// Every record, in no order.

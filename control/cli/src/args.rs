@@ -79,9 +79,8 @@ pub(crate) struct Machine {
     /// Whether a service at 10.43.x.y answers programs on this machine at 127.43.x.y [default: true for `up`]
     #[arg(long, env = "CORACLE_MIRROR_SERVICES", value_name = "BOOL")]
     pub(crate) mirror_services: Option<bool>,
-    /// Where the cluster's DNS server answers
-    #[arg(long, env = "CORACLE_DNS", value_name = "ADDRESS")]
-    pub(crate) dns: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) names: crate::names::Flags,
     #[command(flatten)]
     pub(crate) edge: Edge,
     #[command(flatten)]

@@ -14,6 +14,7 @@ mod get;
 mod ingress_status;
 mod join;
 mod manifests;
+mod names;
 mod node;
 mod pki;
 mod progress;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::ingress_status;
+use crate::names::Names;
 use crate::running::Running;
 use crate::tunnel::Door;
 
@@ -53,6 +54,8 @@ pub(crate) struct Addresses {
     pub(crate) dns: Option<SocketAddr>,
     /// Where other nodes dial this one.
     pub(crate) tunnel: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dns_mirror: Option<SocketAddr>,
 }
 
 /// How a node is set up.
@@ -94,12 +97,13 @@ impl Node {
         let Options { data, name, machine, defaults, api, door } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
-        let names = names("dns", machine.dns.unwrap_or(defaults.dns), dns::View::Pods).await?;
+        let names = Names::listen(&machine.names, defaults.dns, own_address(), &view).await?;
         let addresses = Addresses {
             api: None,
             ingress_http: Some(http.local_addr()?),
             ingress_https: Some(https.local_addr()?),
-            dns: Some(names.local_addr()?),
+            dns: Some(names.address),
+            dns_mirror: names.mirror,
             tunnel: Some(door.address),
         };
         let mut doors = Running::new();
@@ -128,15 +132,13 @@ impl Node {
             mirror: machine.mirror_services.unwrap_or(defaults.mirror),
             ..network::ports::Config::new(name, vec![machine.node_ports.unwrap_or(edge)])
         };
-        let listening =
-            network::ports::run(ports, view.clone(), services.clone(), fabric.clone(), doors.stopping());
+        let listening = network::ports::run(ports, view.clone(), services.clone(), fabric.clone(), doors.stopping());
         doors.start("node ports", listening);
         doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
         let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
         doors.start("ingress status", telling);
-        let resolver = dns::Resolver::new(dns::Authority::default(), asked(names.local_addr()?), &view.borrow())?;
-        let names = dns::Config { listeners: vec![names], neighbours: dns::Neighbours::default() };
-        doors.start("DNS server", dns::run(names, resolver.clone(), view.clone(), doors.stopping()));
+        let resolver = names.resolver.clone();
+        names.start(&view, &mut doors);
         let agent = agent::Config {
             addresses: vec![node_address],
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
@@ -168,22 +170,6 @@ impl Node {
 
 pub(crate) async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
-}
-
-/// Whom the machine itself asks for names, but for this program.
-fn asked(own: SocketAddr) -> dns::Machine {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    dns::Machine::read(&text, &[own])
-}
-
-/// Where questions for names come in.
-async fn names(flag: &str, address: SocketAddr, view: dns::View) -> anyhow::Result<dns::Listener> {
-    // Bound to all addresses, an answer might leave from another than was asked; and some machines have a resolver of
-    // their own on the loopback.
-    let is_open = address.ip().is_unspecified();
-    let address = if is_open { SocketAddr::new(own_address(), address.port()) } else { address };
-    let listener = dns::Listener::bind(address, view).await;
     listener.with_context(|| format!("cannot listen on {address}; choose another address with --{flag}"))
 }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use api::{Object, kinds};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
-use hickory_proto::rr::{LowerName, Name, RData, Record};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use state::Snapshot;
 
 use super::{Apex, TTL, View, Zone, reverse_apex};
+use crate::public::{self, PublicZone};
 use crate::{Authority, Error, Mirror};
 
 /// The version of the specification that is followed.
@@ -50,6 +51,9 @@ pub(super) fn zone(view: View, authority: &Authority, snapshot: &Snapshot) -> Re
         // After the services: a pod that has a name in a headless service keeps that as its reverse name.
         builder.add_pods(snapshot);
     }
+    for zone in &authority.zones {
+        builder.add_public(zone, snapshot)?;
+    }
     Ok(builder.zone)
 }
 
@@ -78,6 +82,34 @@ impl Builder<'_> {
         if let Some(version) = self.name(&["dns-version"]) {
             self.add(&version, RData::TXT(TXT::new(vec![VERSION.into()])));
         }
+    }
+
+    /// A zone for the world; its names are the same to everybody.
+    fn add_public(&mut self, zone: &PublicZone, view: &Snapshot) -> Result<(), Error> {
+        let unreadable = |source| Error::Domain { domain: zone.name.clone(), source };
+        let mut apex = Name::from_ascii(zone.name.trim_end_matches('.')).map_err(unreadable)?.to_lowercase();
+        apex.set_fqdn(true);
+        let nameserver = apex.prepend_label(&b"ns"[..]).map_err(unreadable)?;
+        let master = apex.prepend_label(&b"hostmaster"[..]).map_err(unreadable)?;
+        let serial = view.revision().0 as u32;
+        let soa = SOA::new(nameserver.clone(), master, serial, 7200, 1800, 86400, public::TTL);
+        let soa = Record::from_rdata(apex.clone(), public::TTL, RData::SOA(soa));
+        self.zone.apexes.push(Apex { name: LowerName::new(&apex), soa: soa.clone() });
+        self.add_for(&apex, public::TTL, soa.data);
+        self.add_for(&apex, public::TTL, RData::NS(NS(nameserver.clone())));
+        for address in &zone.nameservers {
+            self.add_for(&nameserver, public::TTL, address_data(*address));
+        }
+        for ((name, kind), wanted) in public::wanted(&apex, view) {
+            // Beside what every zone has there can be no alias.
+            if kind == RecordType::CNAME && (name == apex || name == nameserver) {
+                continue;
+            }
+            for data in wanted.data {
+                self.add_for(&name, wanted.ttl, data);
+            }
+        }
+        Ok(())
     }
 
     fn add_namespaces(&mut self, view: &Snapshot) {
@@ -197,10 +229,15 @@ impl Builder<'_> {
 
     /// Adds a record, unless it is there already.
     fn add(&mut self, name: &Name, data: RData) {
+        self.add_for(name, TTL, data);
+    }
+
+    /// The same, to be remembered for so long.
+    fn add_for(&mut self, name: &Name, ttl: u32, data: RData) {
         self.add_name(name);
         let node = self.zone.nodes.entry(LowerName::new(name)).or_default();
         if node.records.iter().all(|record| record.data != data) {
-            node.records.push(Record::from_rdata(name.clone(), TTL, data));
+            node.records.push(Record::from_rdata(name.clone(), ttl, data));
         }
     }
 

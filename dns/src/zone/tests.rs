@@ -1,10 +1,17 @@
+use std::net::IpAddr;
+
 use super::*;
 use crate::world::world;
+use crate::{Mirror, PublicZone};
 
 /// What the zone of a world says to a question such as `web.default.svc A`; names are within `cluster.local` unless they
 /// end in a dot. Records are told by their data, additional ones after a `+`.
 fn check(text: &str, question: &str, expected: &str) {
     let zone = Zone::new(&Authority::default(), &world(text)).expect("a zone");
+    assert_eq!(told(&zone, question), expected, "{question} in {text}");
+}
+
+fn told(zone: &Zone, question: &str) -> String {
     let (name, wanted) = question.split_once(' ').expect("a name and a type");
     let name = match name.strip_suffix('.') {
         Some(whole) => whole.to_owned(),
@@ -12,7 +19,7 @@ fn check(text: &str, question: &str, expected: &str) {
     };
     let mut name = Name::from_ascii(name).expect("a name");
     name.set_fqdn(true);
-    let told = match zone.lookup(&LowerName::new(&name), wanted.parse().expect("a type")) {
+    match zone.lookup(&LowerName::new(&name), wanted.parse().expect("a type")) {
         Answer::Records { answers, additionals } => {
             let mut told: Vec<String> = answers.iter().map(|record| record.data.to_string()).collect();
             told.extend(additionals.iter().map(|record| format!("+{} {}", record.name, record.data)));
@@ -22,8 +29,7 @@ fn check(text: &str, question: &str, expected: &str) {
         Answer::NoData { soa } => format!("no data in {}", soa.name),
         Answer::NoName { soa } => format!("no name in {}", soa.name),
         Answer::Outside => "outside".to_owned(),
-    };
-    assert_eq!(told, expected, "{question} in {text}");
+    }
 }
 
 const NO_NAME: &str = "no name in cluster.local.";
@@ -143,6 +149,60 @@ fn what_is_not_the_clusters_is_outside() {
 fn there_are_no_wildcards() {
     check("service/web 10.43.0.5", "*.default.svc A", NO_NAME);
     check("service/web 10.43.0.5", "anything.web.default.svc A", NO_NAME);
+}
+
+/// The same, as others see it, in a cluster that serves `example.com` and shows its services on the node.
+fn check_seen_by(view: View, text: &str, question: &str, expected: &str) {
+    let public = PublicZone { name: "example.com".into(), nameservers: vec![IpAddr::from([192, 0, 2, 53])] };
+    let authority = Authority { mirror: Some(Mirror::default()), zones: vec![public], ..Authority::default() };
+    let zone = Zone::seen_by(view, &authority, &world(text)).expect("a zone");
+    assert_eq!(told(&zone, question), expected, "{question} in {text} as {view:?} see it");
+}
+
+#[test]
+fn programs_on_the_node_reach_services_at_the_mirror() {
+    let world = "service/web 10.43.7.5 http:80; service/db headless; slice/db t:1 | 10.42.0.4; service/mail ->web.default.svc.cluster.local";
+    let check = |question, expected| check_seen_by(View::Node, world, question, expected);
+    check("web.default.svc A", "127.43.7.5");
+    check("ns.dns A", "127.43.0.10");
+    check(
+        "_http._tcp.web.default.svc SRV",
+        "0 100 80 web.default.svc.cluster.local., +web.default.svc.cluster.local. 127.43.7.5",
+    );
+    check("5.7.43.127.in-addr.arpa. PTR", "web.default.svc.cluster.local.");
+    check("5.7.43.10.in-addr.arpa. PTR", "web.default.svc.cluster.local.");
+    check("db.default.svc A", "10.42.0.4");
+    check_seen_by(View::Pods, world, "web.default.svc A", "10.43.7.5");
+    check_seen_by(View::Pods, world, "5.7.43.127.in-addr.arpa. PTR", "outside");
+}
+
+#[test]
+fn the_world_is_told_public_names_only() {
+    let world = "service/web 10.43.7.5; ingress/web 192.0.2.1 www.example.com *.apps.example.com a.b.apps.example.com";
+    let check = |question, expected| check_seen_by(View::World, world, question, expected);
+    check("web.default.svc A", "outside");
+    check("5.7.43.10.in-addr.arpa. PTR", "outside");
+    check("www.example.com. A", "192.0.2.1");
+    check("www.example.com. AAAA", "no data in example.com.");
+    check("nobody.example.com. A", "no name in example.com.");
+    check("example.com. NS", "ns.example.com.");
+    check("example.com. SOA", "ns.example.com. hostmaster.example.com. 7 7200 1800 86400 300");
+    check("ns.example.com. A", "192.0.2.53");
+    check_seen_by(View::Pods, world, "www.example.com. A", "192.0.2.1");
+}
+
+#[test]
+fn a_wildcard_stands_for_what_does_not_exist() {
+    let world = "ingress/web 192.0.2.1 *.apps.example.com b.a.apps.example.com";
+    let check = |question, expected| check_seen_by(View::World, world, question, expected);
+    check("x.apps.example.com. A", "192.0.2.1");
+    check("y.x.apps.example.com. A", "192.0.2.1");
+    check("x.apps.example.com. AAAA", "no data in example.com.");
+    // It exists, for there is a name below it; and what is below that is not below the wildcard.
+    check("a.apps.example.com. A", "no data in example.com.");
+    check("c.a.apps.example.com. A", "no name in example.com.");
+    check("apps.example.com. A", "no data in example.com.");
+    check("x.example.com. A", "no name in example.com.");
 }
 
 #[test]

@@ -44,6 +44,8 @@ struct Apex {
     name: Box<[u8]>,
     /// Its start of authority, without the name.
     soa: Box<[u8]>,
+    /// Names that do not exist have to go the long way.
+    has_wildcards: bool,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ struct Question {
 
 impl Wire {
     pub(crate) fn new(zone: &Zone) -> Self {
-        let mut apexes: Vec<Apex> = zone.apexes.iter().map(Apex::new).collect();
+        let mut apexes: Vec<Apex> = zone.apexes.iter().map(|apex| Apex::new(apex, zone.has_wildcards(apex))).collect();
         apexes.sort_by_key(|apex| std::cmp::Reverse(apex.name.len()));
         let nodes = zone.nodes.iter().map(|(name, node)| Node::new(name, node)).collect();
         Self { apexes, nodes }
@@ -104,10 +106,11 @@ impl Wire {
             Some(node) if node.is_alias => return None,
             Some(node) => match node.sets.iter().find(|set| set.kind == question.kind) {
                 Some(set) => (counts[1], counts[3]) = set.write(room, turn, out)?,
-                None => self.deny(name, room, out)?,
+                None => self.deny(name, room, out).map(drop)?,
             },
             None => {
-                self.deny(name, room, out)?;
+                let apex = self.deny(name, room, out)?;
+                (!apex.has_wildcards).then_some(())?;
                 out[3] |= 3;
             }
         }
@@ -124,20 +127,20 @@ impl Wire {
     }
 
     /// Writes who says that there is no such thing.
-    fn deny(&self, name: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()> {
+    fn deny(&self, name: &[u8], room: usize, out: &mut Vec<u8>) -> Option<&Apex> {
         let apex = self.apexes.iter().find(|apex| apex.is_above(name))?;
         let place = HEADER_BYTES + name.len() - apex.name.len();
         (2 + apex.soa.len() <= room).then_some(())?;
         out.extend_from_slice(&(POINTER | place as u16).to_be_bytes());
         out.extend_from_slice(&apex.soa);
-        Some(())
+        Some(apex)
     }
 }
 
 // === impl Apex ===
 
 impl Apex {
-    fn new(apex: &super::Apex) -> Self {
+    fn new(apex: &super::Apex, has_wildcards: bool) -> Self {
         let mut soa = Vec::new();
         if let RData::SOA(data) = &apex.soa.data {
             let numbers = [data.serial, data.refresh as u32, data.retry as u32, data.expire as u32, data.minimum];
@@ -145,7 +148,7 @@ impl Apex {
             let numbers = numbers.map(u32::to_be_bytes).concat();
             soa = record(SOA, apex.soa.ttl, &[names, numbers].concat());
         }
-        Self { name: lower_bytes(&apex.name), soa: soa.into() }
+        Self { name: lower_bytes(&apex.name), soa: soa.into(), has_wildcards }
     }
 
     fn is_above(&self, name: &[u8]) -> bool {
