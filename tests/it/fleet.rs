@@ -1,6 +1,7 @@
 //! Pods of different nodes reach each other, services and the edges of all nodes; what is cut off comes back.
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::time::{Duration, Instant};
 
 use harness::{Fleet, Server, eventually, namespaces_are_possible, peer_is_there};
@@ -91,6 +92,101 @@ fn pods_of_three_nodes_are_one_network() {
     // A pod that nobody has is nobody's answer, on whichever node it would be.
     let (status, body) = fleet.get(1, 1, "at-1.localhost", "/call?url=http://10.42.0.250/").expect("an answer");
     assert!(status != 200 || !body.contains("on-"), "{status} {body}");
+}
+
+/// An echo on one node, behind a service and a port of every node; askers on another, each a name and its words.
+fn echo_and_askers(echo: usize, asker: usize, words: &[(&str, String)]) -> String {
+    let mut text = format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: echo, labels: {{app: echo}}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: node-{echo}}}
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {{name: echo, image: EXAMPLES/echo/echo.wasm, args: [\"0.0.0.0:7\"]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: echo}}
+spec:
+  type: NodePort
+  selector: {{app: echo}}
+  ports:
+  - {{name: tcp, port: 7, nodePort: 30007}}
+  - {{name: udp, port: 7, protocol: UDP, nodePort: 30007}}
+"
+    );
+    for (name, words) in words {
+        let _ = write!(
+            text,
+            "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: node-{asker}}}
+  restartPolicy: OnFailure
+  containers:
+  - {{name: dial, image: EXAMPLES/dial/dial.wasm, args: [{words}]}}
+"
+        );
+    }
+    text
+}
+
+#[test]
+fn sockets_reach_pods_of_other_nodes() {
+    let fleet = Fleet::on_loopback(PROGRAM, Server::IsNode, 2);
+    let apply = |words: &[(&str, String)]| {
+        fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), &echo_and_askers(2, 1, words))]).ok();
+    };
+    apply(&[]);
+    fleet.coracle(&["wait", "--for=condition=Ready", "pod/echo", "--timeout", "120s"]).ok();
+    let pod: serde_json::Value =
+        serde_json::from_str(&fleet.coracle(&["get", "pod/echo", "-o", "json"]).ok()).expect("an object");
+    let address = pod["status"]["podIP"].as_str().expect("an address").to_owned();
+    apply(&[
+        ("many", "echo, \"echo:7\", \"300000\", \"16\"".into()),
+        ("half", format!("half, \"{address}:7\"")),
+        ("datagram", format!("udp, \"{address}:7\", ahoy")),
+        ("datagram-to-service", "udp, \"echo:7\", ahoy".into()),
+    ]);
+    for (pod, words) in [
+        ("many", "300000 bytes came back on each of 16 connections"),
+        ("half", "heard \"half a talk\", then the end"),
+        ("datagram", "ahoy"),
+        ("datagram-to-service", "ahoy"),
+    ] {
+        eventually(60, || {
+            let logs = fleet.coracle(&["logs", pod]);
+            if logs.stdout.contains(words) { Ok(()) } else { Err(format!("{pod}: {logs:?}")) }
+        });
+    }
+    // From outside, by the port of a node on which no such pod is.
+    let port = std::net::SocketAddr::new(fleet.ingress(0).ip(), 30_007);
+    eventually(20, || tcp(port).map_err(|error| error.to_string()));
+    eventually(20, || udp(port).map_err(|error| error.to_string()));
+}
+
+fn tcp(port: std::net::SocketAddr) -> std::io::Result<()> {
+    let mut socket = std::net::TcpStream::connect(port)?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.write_all(b"ahoy")?;
+    socket.shutdown(std::net::Shutdown::Write)?;
+    let mut heard = String::new();
+    socket.read_to_string(&mut heard)?;
+    if heard == "ahoy" { Ok(()) } else { Err(std::io::Error::other(heard)) }
+}
+
+fn udp(port: std::net::SocketAddr) -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind((port.ip(), 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.connect(port)?;
+    socket.send(b"ahoy")?;
+    let mut heard = [0; 16];
+    let length = socket.recv(&mut heard)?;
+    if &heard[..length] == b"ahoy" { Ok(()) } else { Err(std::io::Error::other("something else")) }
 }
 
 #[test]
