@@ -33,6 +33,7 @@ ticker   bin  ticker/ticker.wasm
 hello3   lib  hello3/hello3.wasm
 kv       bin  kv/kv.wasm
 echo     bin  echo/echo.wasm
+chat     bin  chat/chat.wasm
 dial     bin  dial/dial.wasm
 dial3    lib  dial3/dial3.wasm
 '

@@ -11,6 +11,9 @@
 //! | `/stream?count=N&ms=M` | N lines, M milliseconds apart, each sent as it is written |
 //! | `/bytes?count=N` | N bytes |
 //! | `/call?url=U` | sends U the same method and body, answers with its status and body |
+//! | `/dial?to=HOST:PORT&say=TEXT` | connects, says TEXT, ends its half, and answers with all it hears |
+//! | `/datagram?to=HOST:PORT&say=TEXT` | sends a datagram, answers with the first that comes back |
+//! | `/lookup?name=N` | a name's addresses, one to a line |
 //! | `/read?path=P` | the file at P |
 //! | `/memory?mib=N` | allocates and touches N MiB |
 //! | `/spin?ms=N` | a busy loop; without `ms` for ever |
@@ -20,6 +23,7 @@
 //! A value in the query may be percent-encoded. Each request but `/healthz` is one line of the log.
 
 mod query;
+mod talk;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -53,6 +57,9 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/stream" => stream(&query),
         "/bytes" => Ok(Response::new(vec![b'.'; query.number("count").unwrap_or(0)].into())),
         "/call" => call(&query, request).await,
+        "/dial" => talked(talk::dial(&query)),
+        "/datagram" => talked(talk::datagram(&query)),
+        "/lookup" => talked(talk::lookup(&query)),
         "/read" => read(&query),
         "/memory" => text(memory(query.number("mib").unwrap_or(1))),
         "/spin" => text(spin(query.number("ms"))),
@@ -91,6 +98,13 @@ fn read(query: &Query) -> Answer {
 }
 
 // === how it answers ===
+
+fn talked(heard: Result<Vec<u8>, String>) -> Answer {
+    match heard {
+        Ok(heard) => Ok(Response::new(heard.into())),
+        Err(reason) => reply(StatusCode::BAD_GATEWAY, reason + "\n"),
+    }
+}
 
 fn status(query: &Query) -> Answer {
     let code = query.number("code").and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::{Command, Connection, Exit, Nowhere, PipeReader, Spec, Stdin, Workload};
 
-use crate::guests::{Bench, PATIENCE, ended, example, until};
+use crate::guests::{Bench, PATIENCE, check, ended, example, serving, until};
 use crate::loopback::{Loopback, PIPE_BYTES};
 
 /// Guests on one network.
@@ -313,4 +313,42 @@ async fn a_key_value_server_serves_several_at_once() {
     send(&mut connection, Bytes::from_static(b"*2\r\n$x\r\n")).await;
     let answer = String::from_utf8(hear(&mut connection, 1000).await).expect("it is text");
     assert_eq!(answer, "-ERR the length of a word is wrong\r\n");
+}
+
+#[tokio::test]
+async fn a_server_opens_connections_too() {
+    let street = Street::new();
+    let _echo = street.serve("echo 127.0.0.1:7", 7).await;
+    let spec = Spec { network: street.network.clone(), ..Spec::default() };
+    let server = serving(&street.bench, &example("probe/probe.wasm"), spec).await;
+    check(&server, "/dial?to=here:7&say=hello", 200, "hello").await;
+    check(&server, "/datagram?to=127.0.0.1:7&say=hello", 200, "hello").await;
+    check(&server, "/lookup?name=here", 200, "127.0.0.1\n::1\n").await;
+    check(&server, "/dial?to=127.0.0.1:9", 502, "127.0.0.1:9: Connection refused (os error 14)\n").await;
+    until(|| street.network.taken() == 2).await;
+}
+
+#[tokio::test]
+async fn a_program_of_sockets_speaks_web_sockets() {
+    const UPGRADE: &str = "GET /echo HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let street = Street::new();
+    let _chat = street.serve("chat 127.0.0.1:80", 80).await;
+    let mut connection = street.network.connect_here(80).expect("it listens");
+    // The head in two pieces, the first frame together with its end: "hi", masked by zeros.
+    let (first, second) = UPGRADE.split_at(40);
+    send(&mut connection, Bytes::from(first)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    send(&mut connection, [second.as_bytes(), b"\x81\x82\0\0\0\0hi"].concat().into()).await;
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push_str(&String::from_utf8(hear(&mut connection, 1).await).expect("it is text"));
+    }
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    assert_eq!(hear(&mut connection, 4).await, b"\x81\x02hi");
+
+    let mut page = street.network.connect_here(80).expect("it listens");
+    send(&mut page, Bytes::from_static(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")).await;
+    let page = String::from_utf8(hear(&mut page, 100_000).await).expect("it is text");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.ends_with("</script>\n"), "{page}");
 }
