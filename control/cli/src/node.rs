@@ -112,8 +112,9 @@ impl Node {
 
         let services = network::services_on(view.clone(), name);
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
-        let egress =
-            network::EgressPolicy { denied_sockets: vec![api, door.address], ..network::EgressPolicy::default() };
+        let own_ports = vec![http.local_addr()?.port(), https.local_addr()?.port()];
+        let denied_sockets = vec![api, door.address];
+        let egress = network::EgressPolicy { denied_sockets, own_ports, ..network::EgressPolicy::default() };
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));

@@ -164,7 +164,7 @@ impl Shared {
 
     /// Who answers at an address: a pod of this node, or for an address outside the cluster the way out.
     fn dial(&self, from: &From, address: SocketAddr) -> Result<Handler, Fault> {
-        let is_outside = || !self.config.cluster.iter().any(|net| net.contains(&address.ip()));
+        let is_outside = || !self.config.is_inside(address.ip());
         match self.fabric.dial(&from.origin(), address) {
             Err(Fault::Unreachable(_)) if is_outside() => {
                 self.fabric.permit_outside(&from.origin(), address)?;
@@ -261,6 +261,13 @@ impl From {
 }
 
 // === impl Config ===
+
+impl Config {
+    /// Whether an address is one of the cluster's, in whatever clothes, and so never to be looked for outside.
+    pub(crate) fn is_inside(&self, ip: IpAddr) -> bool {
+        self.cluster.iter().any(|net| net.contains(&plain(ip)))
+    }
+}
 
 impl Default for Config {
     fn default() -> Self {

@@ -290,7 +290,7 @@ impl Fabric {
 
     /// Whether an address is one of the cluster's, and so never to be looked for outside.
     pub(super) fn is_inside(&self, ip: IpAddr) -> bool {
-        self.shared.config.cluster.iter().any(|net| net.contains(&ip))
+        self.shared.config.is_inside(ip)
     }
 }
 

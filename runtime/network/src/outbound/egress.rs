@@ -21,7 +21,6 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
@@ -71,8 +70,8 @@ struct Connecting {
     /// a machine that has none can do without until then.
     tls: Arc<OnceCell<TlsConnector>>,
     timeout: Duration,
-    /// The addresses of pods and services.
-    cluster: Arc<[IpNet]>,
+    /// Knows the addresses that no name outside stands for, whatever it resolves to.
+    config: Config,
     /// Whose connections these are, if NetworkPolicies are to be asked about each.
     asked: Option<(Policy, Origin)>,
 }
@@ -161,8 +160,8 @@ fn client(
     tls: &Arc<OnceCell<TlsConnector>>,
     asked: Option<(Policy, Origin)>,
 ) -> Client<Connector, Body> {
-    let cluster = config.cluster.clone().into();
-    let connecting = Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout, cluster, asked };
+    let connecting =
+        Connecting { policy, tls: tls.clone(), timeout: config.connect_timeout, config: config.clone(), asked };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -241,9 +240,8 @@ impl Connecting {
         };
         let Some(first) = found.first().map(SocketAddr::ip) else { return Err(NoHost(host.to_owned()).into()) };
         let is_permitted = |address: &SocketAddr| {
-            // A name outside may say that it has an address of the cluster; nothing outside has.
-            let is_inside = || self.cluster.iter().any(|net| net.contains(&address.ip().to_canonical()));
-            self.policy.as_ref().is_none_or(|policy| policy.allows(*address) && !is_inside())
+            self.policy.as_ref().is_none_or(|policy| policy.allows(*address))
+                && !self.config.is_inside(address.ip())
                 && self.is_let_out(host, *address)
         };
         let permitted: Vec<SocketAddr> = found.into_iter().filter(is_permitted).collect();

@@ -4,11 +4,11 @@
 //! resolves to something else a moment later changes nothing. An address that carries an IPv4 address inside is judged as
 //! that address.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use ipnet::IpNet;
 
-/// What pods may reach outside the cluster. By default all but the node itself, its neighbours on the link, and the
+/// What pods may reach outside the cluster. By default all but the node itself, whatever its address, its link, and the
 /// addresses at which clouds hand out credentials.
 #[derive(Clone, Debug, Default)]
 pub struct EgressPolicy {
@@ -18,6 +18,9 @@ pub struct EgressPolicy {
     pub denied: Vec<IpNet>,
     /// Not reachable on the port: the control plane, where it listens on addresses that are otherwise open.
     pub denied_sockets: Vec<SocketAddr>,
+    /// What is reachable at the node's own addresses, of all that listens there: the ingress, which a name that everybody
+    /// resolves may lead to.
+    pub own_ports: Vec<u16>,
 }
 
 /// Cloud metadata outside the link-local networks.
@@ -36,7 +39,8 @@ impl EgressPolicy {
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
         let is_denied_socket =
             || self.denied_sockets.iter().any(|denied| denied.port() == address.port() && covers(denied.ip(), ip));
-        within(&self.allowed) || !(is_local(ip) || within(&self.denied) || is_denied_socket())
+        let is_on_node = || !self.own_ports.contains(&address.port()) && is_own(ip);
+        within(&self.allowed) || !(is_local(ip) || within(&self.denied) || is_denied_socket() || is_on_node())
     }
 }
 
@@ -57,10 +61,21 @@ pub(crate) fn plain(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether the address is one of this node's: then the way there begins at the address itself. Asking sends nothing.
+fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let begins_at = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    begins_at().is_ok_and(|local| local.ip() == ip)
+}
+
 /// The node itself, its link, nobody in particular.
 fn is_local(ip: IpAddr) -> bool {
     let is_special = match ip {
-        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 240..) || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified(),
     };
     is_special || ip.is_loopback() || ip.is_multicast() || METADATA.contains(&ip)
@@ -121,6 +136,23 @@ mod tests {
         check(&policy, "192.0.2.1:6443", false);
         check(&policy, "[::ffff:192.0.2.1]:6443", false);
         check(&policy, "192.0.2.1:80", true);
+    }
+
+    #[test]
+    fn the_node_is_closed_by_each_of_its_addresses() {
+        // Connecting a datagram socket to a loopback address begins at that address: it is the node's like any other.
+        assert!(is_own([127, 0, 0, 1].into()) && !is_own([198, 51, 100, 7].into()));
+        let ask = || {
+            let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+            socket.connect(("198.51.100.7", 9))?;
+            socket.local_addr()
+        };
+        // A machine without any network has no address to try.
+        let Ok(own) = ask() else { return };
+        let policy = EgressPolicy { own_ports: vec![8080], ..EgressPolicy::default() };
+        check(&policy, &format!("{}:22", own.ip()), false);
+        check(&policy, &format!("[::ffff:{}]:22", own.ip()), false);
+        check(&policy, &format!("{}:8080", own.ip()), true);
     }
 
     #[test]

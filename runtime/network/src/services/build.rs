@@ -256,9 +256,9 @@ fn affinity(spec: &core::ServiceSpec, clients: Arc<Clients>) -> Option<Affinity>
     Some(Affinity { timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()), clients })
 }
 
-/// The addresses of an endpoint; names (`addressType: FQDN`) are none.
+/// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.
 fn addresses(endpoint: &discovery::Endpoint) -> impl Iterator<Item = IpAddr> {
-    endpoint.addresses.iter().filter_map(|address| address.parse().ok())
+    endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
 }
 
 // === impl Reach ===
