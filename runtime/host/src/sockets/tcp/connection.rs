@@ -149,3 +149,104 @@ impl Outgoing {
         self.failed.clone().unwrap_or(NetworkError::Broken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::sockets::tcp::idle;
+
+    /// Gives these pieces; every other time it has none yet.
+    struct Script {
+        pieces: VecDeque<Vec<u8>>,
+        waits: bool,
+    }
+
+    /// Takes a byte at a time until it breaks.
+    struct Narrow {
+        left: usize,
+    }
+
+    impl Reader for Script {
+        fn poll_read(&mut self, _: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Bytes, NetworkError>> {
+            self.waits = !self.waits;
+            if self.waits {
+                return Poll::Pending;
+            }
+            let Some(mut piece) = self.pieces.pop_front() else { return Poll::Ready(Ok(Bytes::new())) };
+            let rest = piece.split_off(bytes_max.min(piece.len()));
+            if !rest.is_empty() {
+                self.pieces.push_front(rest);
+            }
+            Poll::Ready(Ok(piece.into()))
+        }
+    }
+
+    impl Writer for Narrow {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
+            Poll::Ready(if self.left == 0 { Err(NetworkError::Reset) } else { Ok(1) })
+        }
+
+        fn write(&mut self, bytes: Bytes) -> Result<(), NetworkError> {
+            assert_eq!(bytes.len(), 1);
+            self.left -= 1;
+            Ok(())
+        }
+    }
+
+    fn open(pieces: Vec<Vec<u8>>, left: usize) -> Open {
+        let here = SocketAddr::from(([127, 0, 0, 1], 1));
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
+        let reader = Box::new(Script { pieces: pieces.into(), waits: false });
+        let connection = Connection { local: here, remote: here, reader, writer: Box::new(Narrow { left }) };
+        Open::new(connection, Arc::new(place))
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sent_is_read_however_it_is_asked_for(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..10),
+            asked in prop::collection::vec((any::<bool>(), 1..60_usize), 1..20),
+        ) {
+            let sent = pieces.concat();
+            let open = open(pieces, 0);
+            let mut read = Vec::new();
+            for (looks_first, bytes_max) in asked.into_iter().cycle() {
+                if looks_first && open.poll_readable(&mut idle()).is_pending() {
+                    continue;
+                }
+                match open.poll_read(&mut idle(), bytes_max) {
+                    Poll::Pending => prop_assert!(!looks_first, "what is readable can be read"),
+                    Poll::Ready(Ok(end)) if end.is_empty() => break,
+                    Poll::Ready(Ok(bytes)) => {
+                        prop_assert!(bytes.len() <= bytes_max);
+                        read.extend_from_slice(&bytes);
+                    }
+                    Poll::Ready(Err(error)) => prop_assert!(false, "{}", error),
+                }
+            }
+            prop_assert_eq!(read, sent);
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_broken_half_stays_and_the_other_half_goes_on() {
+        let open = open(vec![vec![7]], 1);
+        assert_eq!(open.poll_writable(&mut idle()), Poll::Ready(Ok(1)));
+        assert_eq!(open.write(Bytes::from_static(b"x")), Ok(()));
+        assert_eq!(open.write_failure(), None);
+        for _ in 0..2 {
+            assert_eq!(open.poll_writable(&mut idle()), Poll::Ready(Err(NetworkError::Reset)));
+        }
+        assert_eq!(open.write(Bytes::from_static(b"x")), Err(NetworkError::Reset));
+        assert!(open.poll_read(&mut idle(), 9).is_pending());
+        assert_eq!(open.poll_read(&mut idle(), 9), Poll::Ready(Ok(Bytes::from_static(&[7]))));
+        open.shut(Half::Both);
+        assert_eq!(open.poll_read(&mut idle(), 9), Poll::Ready(Ok(Bytes::new())));
+    }
+}

@@ -1,11 +1,13 @@
 //! What a guest's sockets cost: questions and answers between two guests over pipes in memory, against a floor of the same run.
 //!
 //! The floor is what two programs on one machine pay without any of this: two tasks that talk over the kernel's
-//! loopback. The pipes are the tests' own, about as plain as pipes can be, so that what is measured is the host's part.
+//! loopback. Beside it the same guests on a network made of the kernel's sockets. The pipes are the tests' own, about as
+//! plain as pipes can be, so that what is measured is the host's part.
 //! `cargo bench -p host --bench sockets` prints criterion's figures, then round trips per second, what they cost, and the
 //! ratios.
 
-#[path = "../tests/it/loopback.rs"]
+mod kernel;
+#[path = "../../tests/it/loopback.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod loopback;
 
@@ -17,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
-use host::{Command, Config, Digest, Exit, Host, Nowhere, Spec, Stdin, Workload};
+use host::{Command, Config, Digest, Exit, Host, Network, Nowhere, Spec, Stdin, Workload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use kernel::Kernel;
 use loopback::Loopback;
 
 /// What one round trip took, by what was measured.
@@ -36,6 +39,7 @@ struct Took {
 }
 
 const FLOOR: &str = "floor: two tasks, kernel's loopback";
+const KERNEL: &str = "wasi 0.2 to 0.2, kernel's loopback";
 const QUESTION_BYTES: usize = 64;
 
 /// Both generations, and both ways to answer of the newer one.
@@ -59,8 +63,13 @@ fn main() {
     let client = prepared(&runtime, &host, "dial/dial.wasm");
     for (name, file, args) in SERVERS {
         let server = prepared(&runtime, &host, file);
-        pair(&mut group, &runtime, &figures, name, (&server, args), &client);
+        pair(&mut group, &runtime, &figures, name, (&server, args, 7), &client, Loopback::new());
     }
+    let server = prepared(&runtime, &host, "echo/echo.wasm");
+    let network = Arc::new(Kernel::new(runtime.handle().clone()));
+    let port = Kernel::free_port();
+    let args = format!("echo 127.0.0.1:{port}");
+    pair(&mut group, &runtime, &figures, KERNEL, (&server, &args, port), &client, network);
     group.finish();
 
     // Criterion may have been asked for something else than the floor.
@@ -113,17 +122,16 @@ fn pair(
     runtime: &Runtime,
     figures: &Figures,
     name: &'static str,
-    (server, args): (&Workload, &str),
+    (server, args, port): (&Workload, &str, u16),
     client: &Workload,
+    network: Arc<dyn Network>,
 ) {
-    let network = Loopback::new();
-    let _server = start(server, args, &network, Spec::default());
-    while !network.listens(7) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let (stdout, mut said) = host::pipe(1024);
+    let _server = start(server, args, &network, Spec { stdout, ..Spec::default() });
+    runtime.block_on(said.recv()).expect("it says that it listens");
     measure(group, figures, name, |rounds| {
         let (stdout, mut said) = host::pipe(1024);
-        let args = format!("dial rounds 127.0.0.1:7 {rounds} {QUESTION_BYTES}");
+        let args = format!("dial rounds 127.0.0.1:{port} {rounds} {QUESTION_BYTES}");
         let run = start(client, &args, &network, Spec { stdout, ..Spec::default() });
         assert_eq!(runtime.block_on(run.wait()), Exit::Exited { code: 0 });
         let mut text = Vec::new();
@@ -136,7 +144,7 @@ fn pair(
     });
 }
 
-fn start(workload: &Workload, args: &str, network: &Arc<Loopback>, spec: Spec) -> Command {
+fn start(workload: &Workload, args: &str, network: &Arc<dyn Network>, spec: Spec) -> Command {
     let args = args.split_whitespace().map(str::to_owned).collect();
     let spec = Spec { args, network: network.clone(), ..spec };
     workload.run(spec, Stdin::Empty, Arc::new(Nowhere)).expect("it is a command")
