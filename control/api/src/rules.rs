@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::Cause;
 
-pub use data::{PROTOCOLS, data_key, data_keys, data_size, endpoint_ip, ip, ipv4};
+pub use data::{PROTOCOLS, cidr, data_key, data_keys, data_size, endpoint_ip, ip, ipv4};
 pub use labels::{annotations, label_value, labels, qualified_name, selector};
 pub use names::{
     NameRule, dns_label, dns_name, env_name, port, port_name, port_number, service_label, wildcard_dns_name,

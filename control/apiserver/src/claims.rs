@@ -31,6 +31,7 @@ pub(crate) fn complete(
     let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(object) };
     let before = spec.clone();
     let old_spec = old.as_ref().and_then(|old| old["spec"].as_object());
+    in_range(&object, spec, old_spec)?;
     address(spec, old_spec, world, seed)?;
     ports(spec, old_spec, world, seed)?;
     if *spec == before {
@@ -48,24 +49,68 @@ pub(crate) fn guards(object: &Object, old: Option<&Object>) -> Vec<Guard> {
 
 /// How it is told that a claim named by the client is held by somebody else.
 pub(crate) fn taken(object: &Object, claim: &Claim) -> StatusError {
+    let already = |address| format!("failed to allocate IP {address}: provided IP is already allocated");
     let cause = match claim {
-        Claim::ClusterIp(address) | Claim::PodIp(address) => Cause::invalid(
-            if matches!(claim, Claim::PodIp(_)) { "status.podIP" } else { "spec.clusterIPs" },
-            address.to_string(),
-            &format!("failed to allocate IP {address}: provided IP is already allocated"),
-        ),
+        Claim::ClusterIp(address) => Cause::invalid("spec.clusterIPs", [address.to_string()], &already(address)),
+        Claim::PodIp(address) => Cause::invalid("status.podIP", address.to_string(), &already(address)),
         Claim::NodePort(_, port) => {
             Cause::invalid(port_field(object, *port), *port, "provided port is already allocated")
         }
     };
+    refused(object, cause)
+}
+
+fn refused(object: &Object, cause: Cause) -> StatusError {
     match api::catalog::by_kind(object.key().kind()) {
         Some(kind) => StatusError::invalid(kind.names(), object.key().name(), vec![cause]),
         None => StatusError::internal(cause.message),
     }
 }
 
+/// What a client asks for by name, and the service did not have before, lies in the cluster's ranges.
+fn in_range(object: &Object, spec: &Map<String, Value>, old: Option<&Map<String, Value>>) -> Result<(), StatusError> {
+    let was = |name: &str| old.and_then(|old| old.get(name));
+    if spec.get("clusterIP") != was("clusterIP")
+        && let Some(Ok(address)) = spec.get("clusterIP").and_then(Value::as_str).map(str::parse::<Ipv4Addr>)
+        && !is_of_cluster(address)
+    {
+        let [first, second] = NETWORK;
+        let detail = format!(
+            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
+             The range of valid IPs is {first}.{second}.0.0/16"
+        );
+        return Err(refused(object, Cause::invalid("spec.clusterIPs", [address.to_string()], &detail)));
+    }
+    let held: Vec<Claim> = was("ports").and_then(Value::as_array).into_iter().flatten().filter_map(claim_of).collect();
+    let asked = spec.get("ports").and_then(Value::as_array).into_iter().flatten().filter_map(claim_of);
+    let strange = asked.into_iter().find_map(|claim| match claim {
+        Claim::NodePort(_, port) if !NODE_PORTS.contains(&port) && !held.contains(&claim) => Some(port),
+        _ => None,
+    });
+    match strange {
+        None => Ok(()),
+        Some(port) => {
+            let detail = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            );
+            Err(refused(object, Cause::invalid(port_field(object, port), port, &detail)))
+        }
+    }
+}
+
+/// The first and the last address of the range are nobody's.
+fn is_of_cluster(address: Ipv4Addr) -> bool {
+    let [first, second, high, low] = address.octets();
+    [first, second] == NETWORK && !matches!((high, low), (0, 0) | (255, 255))
+}
+
 fn port_field(object: &Object, port: u16) -> String {
     let value = object.to_value().unwrap_or_default();
+    if value["spec"]["healthCheckNodePort"] == port {
+        return "spec.healthCheckNodePort".into();
+    }
     let at = value["spec"]["ports"].as_array().and_then(|ports| ports.iter().position(|one| one["nodePort"] == port));
     format!("spec.ports[{}].nodePort", at.unwrap_or_default())
 }
@@ -107,8 +152,17 @@ fn ports(
     let wants = kind == "NodePort"
         || (kind == "LoadBalancer" && spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false)));
     let old_ports = old.and_then(|old| old.get("ports")).and_then(Value::as_array);
+    let is_checked =
+        kind == "LoadBalancer" && spec.get("externalTrafficPolicy").is_some_and(|policy| policy == "Local");
+    let health = spec.get("healthCheckNodePort").and_then(Value::as_u64).filter(|port| *port != 0);
+    let mut used: Vec<Claim> = health
+        .and_then(|port| u16::try_from(port).ok())
+        .map(|port| Claim::NodePort(Protocol::Tcp, port))
+        .into_iter()
+        .collect();
+    let full = || StatusError::internal("failed to allocate a nodePort: range is full");
     let Some(ports) = spec.get_mut("ports").and_then(Value::as_array_mut) else { return Ok(()) };
-    let mut used: Vec<Claim> = ports.iter().filter_map(claim_of).collect();
+    used.extend(ports.iter().filter_map(claim_of));
     for (at, port) in ports.iter_mut().enumerate().filter(|_| wants) {
         if claim_of(port).is_some() {
             continue;
@@ -119,11 +173,14 @@ fn ports(
             old_ports.into_iter().flatten().find(|old| old["port"] == port["port"] && protocol_of(old) == protocol);
         let kept = kept.and_then(claim_of).filter(|claim| !used.contains(claim));
         let claim = kept.or_else(|| free_port(world, protocol, seed.wrapping_add(at as u64), &used));
-        let Some(Claim::NodePort(_, number)) = claim else {
-            return Err(StatusError::internal("failed to allocate a nodePort: range is full"));
-        };
+        let Some(Claim::NodePort(_, number)) = claim else { return Err(full()) };
         used.extend(claim);
         port["nodePort"] = number.into();
+    }
+    if is_checked && health.is_none() {
+        let claim = free_port(world, Protocol::Tcp, seed.rotate_left(32), &used);
+        let Some(Claim::NodePort(_, number)) = claim else { return Err(full()) };
+        spec.insert("healthCheckNodePort".into(), number.into());
     }
     Ok(())
 }
@@ -211,6 +268,28 @@ mod tests {
         assert_eq!(spec["clusterIP"], "10.43.7.7");
         assert_eq!(spec["ports"][0]["nodePort"], 30_080);
         assert_eq!(spec["ports"][1]["nodePort"], 30_081, "the search begins at the seed, and skips what is taken");
+    }
+
+    #[test]
+    fn a_balancer_that_asks_nodes_has_a_port_to_ask_on() {
+        let balancer = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+        let spec = completed(service("a", &balancer), None, &world(&[]), 0);
+        let (port, health) = (&spec["ports"][0]["nodePort"], &spec["healthCheckNodePort"]);
+        assert!(port.is_u64() && health.is_u64() && port != health, "{spec}");
+        assert_eq!(Claim::of(&service("a", &spec)).len(), 3);
+    }
+
+    #[test]
+    fn what_is_asked_for_lies_in_the_ranges_of_the_cluster() {
+        let refused = |spec| complete(service("a", &spec), None, &world(&[]), 0).expect_err("refused").message;
+        assert_eq!(
+            refused(json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"]})),
+            "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.1\"]: failed to allocate IP 10.96.0.1: the provided IP (10.96.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
+        );
+        assert_eq!(
+            refused(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})),
+            "Service \"a\" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"
+        );
     }
 
     #[test]

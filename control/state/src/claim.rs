@@ -56,6 +56,7 @@ struct ServiceSpec {
     #[serde(rename = "clusterIPs")]
     cluster_ips: Vec<String>,
     ports: Vec<ServicePort>,
+    health_check_node_port: u16,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,7 +74,9 @@ fn of_service(object: &Object) -> Vec<Claim> {
     addresses.dedup();
     let ports = spec.ports.iter().filter(|port| port.node_port != 0);
     let ports = ports.map(|port| Claim::NodePort(Protocol::named(&port.protocol), port.node_port));
-    addresses.into_iter().map(Claim::ClusterIp).chain(ports).collect()
+    let health = Some(spec.health_check_node_port).filter(|port| *port != 0);
+    let health = health.map(|port| Claim::NodePort(Protocol::Tcp, port));
+    addresses.into_iter().map(Claim::ClusterIp).chain(ports).chain(health).collect()
 }
 
 #[derive(Default, Deserialize)]

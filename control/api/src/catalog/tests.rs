@@ -431,3 +431,89 @@ fn every_row_has_a_cell_for_every_column() {
         json!(["l", "n1", "5m3s"]),
     );
 }
+
+#[test]
+fn a_service_gives_back_what_its_new_type_has_no_use_for() {
+    let node_port = json!({"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"], "ports": [{"port": 80, "nodePort": 30_080}]});
+    let old = created(kinds::SERVICE, json!({"metadata": {"name": "web"}, "spec": node_port}));
+    let spec = |service_type: &str| {
+        let changed = update(
+            &old,
+            with(&old, &[("/spec/type", json!(service_type)), ("/spec/externalName", json!("a.example"))]),
+        );
+        tree(&changed.expect("valid").object)["spec"].clone()
+    };
+    let inside = spec("ClusterIP");
+    assert_eq!((&inside["clusterIP"], inside["ports"][0].get("nodePort")), (&json!("10.43.0.9"), None));
+    assert_eq!(inside.get("externalTrafficPolicy"), None);
+    let alias = spec("ExternalName");
+    assert_eq!(
+        (alias.get("clusterIP"), alias.get("clusterIPs"), alias["ports"][0].get("nodePort")),
+        (None, None, None)
+    );
+}
+
+#[test]
+fn the_fields_of_a_service_keep_their_rules() {
+    let balancer = |more: Value| {
+        let mut spec = json!({"type": "LoadBalancer", "ports": [{"port": 80}]});
+        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        spec
+    };
+    let refused = |spec: Value, expect: &str| {
+        let message = message(create(kinds::SERVICE, json!({"metadata": {"name": "web"}, "spec": spec})));
+        assert_eq!(message, format!("Service \"web\" is invalid: {expect}"));
+    };
+    let affine = |seconds: i64| json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": seconds}}, "ports": [{"port": 80}]});
+    for seconds in [0, 86_401] {
+        let expect = format!(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: {seconds}: must be greater than 0 and less than 86400"
+        );
+        refused(affine(seconds), &expect);
+    }
+    assert!(create(kinds::SERVICE, json!({"metadata": {"name": "web"}, "spec": affine(86_400)})).is_ok());
+    refused(
+        json!({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}, "ports": [{"port": 80}]}),
+        "spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None",
+    );
+    refused(
+        json!({"externalTrafficPolicy": "Local", "ports": [{"port": 80}]}),
+        "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services",
+    );
+    refused(
+        balancer(json!({"externalTrafficPolicy": "Near"})),
+        "spec.externalTrafficPolicy: Unsupported value: \"Near\": supported values: \"Cluster\", \"Local\"",
+    );
+    refused(
+        json!({"internalTrafficPolicy": "Near", "ports": [{"port": 80}]}),
+        "spec.internalTrafficPolicy: Unsupported value: \"Near\": supported values: \"Cluster\", \"Local\"",
+    );
+    refused(
+        balancer(json!({"healthCheckNodePort": 30_000})),
+        "spec.healthCheckNodePort: Invalid value: 30000: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+    );
+    refused(
+        json!({"loadBalancerClass": "a/b", "ports": [{"port": 80}]}),
+        "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'",
+    );
+    refused(
+        json!({"ipFamilies": ["IPv6"], "ports": [{"port": 80}]}),
+        "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
+    );
+    refused(
+        json!({"ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]}),
+        "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+    );
+    refused(
+        json!({"externalIPs": ["127.0.0.1"], "ports": [{"port": 80}]}),
+        "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+    );
+    let old = created(
+        kinds::SERVICE,
+        json!({"metadata": {"name": "web"}, "spec": balancer(json!({"loadBalancerClass": "a/b"}))}),
+    );
+    assert_eq!(
+        message(update(&old, with(&old, &[("/spec/loadBalancerClass", json!("a/c"))]))),
+        "Service \"web\" is invalid: spec.loadBalancerClass: Invalid value: \"a/c\": may not change once set"
+    );
+}

@@ -83,6 +83,13 @@ pub fn endpoint_ip(path: &str, address: &str, causes: &mut Causes) {
     }
 }
 
+/// A range of addresses.
+pub fn cidr(path: &str, range: &str, causes: &mut Causes) {
+    if range.parse::<ipnet::IpNet>().is_err() {
+        causes.invalid(path, range, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
