@@ -148,7 +148,9 @@ impl Control {
         };
         parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        let managed = manager::run(manager::Config::seeded(seed), store.clone(), Timestamp::now, parts.stopping());
+        let config =
+            manager::Config { root_certificate: Some(authority.certificate().into()), ..manager::Config::seeded(seed) };
+        let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
         let control = Self { address, store, authority, kubeconfig, door, parts };
         control.ready().await?;

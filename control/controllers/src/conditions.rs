@@ -1,7 +1,7 @@
 //! Conditions that keep the time of their last change.
 
 use k8s_openapi::api::apps::v1::{DeploymentCondition, ReplicaSetCondition};
-use k8s_openapi::api::core::v1::{NodeCondition, PodCondition};
+use k8s_openapi::api::core::v1::{NamespaceCondition, NodeCondition, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What a condition says now.
@@ -40,3 +40,4 @@ conditions!(pod_says, PodCondition);
 conditions!(deployment_says, DeploymentCondition);
 conditions!(replica_set_says, ReplicaSetCondition);
 conditions!(node_says, NodeCondition);
+conditions!(namespace_says, NamespaceCondition);

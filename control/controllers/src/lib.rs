@@ -29,12 +29,15 @@ mod pods;
 mod queue;
 mod record;
 mod replica_set;
+mod root_certificate;
 mod scheduling;
 mod selector;
 mod taint_eviction;
 
 #[cfg(test)]
 mod notation;
+
+use std::sync::Arc;
 
 use api::Key;
 use jiff::{SignedDuration, Timestamp};
@@ -58,18 +61,21 @@ pub trait Controller: Send + Sync {
 }
 
 /// What the controllers are told about the cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// How long a node may be silent before it counts as lost. Kubernetes' own default: four renewals of a lease missed.
     pub node_grace: SignedDuration,
     /// When this control plane began to listen: nobody is blamed for silence before that.
     pub started: Timestamp,
+    /// The certificate of the cluster's authority in PEM, which every namespace gets to know the API by.
+    pub root_certificate: Option<Arc<str>>,
 }
 
 /// Every controller of the cluster.
 pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(namespace::Namespaces),
+        Box::new(root_certificate::RootCertificate::new(config)),
         Box::new(garbage_collection::GarbageCollection),
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
@@ -89,6 +95,6 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
 impl Config {
     /// The defaults, for a control plane that begins to listen at `started`.
     pub fn starting(started: Timestamp) -> Self {
-        Self { node_grace: SignedDuration::from_secs(40), started }
+        Self { node_grace: SignedDuration::from_secs(40), started, root_certificate: None }
     }
 }

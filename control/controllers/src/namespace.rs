@@ -2,6 +2,8 @@
 //!
 //! New content is guarded by the namespace being alive, so once it is terminating its content only shrinks.
 
+mod remains;
+
 use api::{GroupKind, Key, Object, kinds};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,6 +13,7 @@ use crate::created::created;
 use crate::deletion::{Propagation, delete};
 use crate::edit::{edited, replaced};
 use crate::{Controller, Look, Plan};
+use remains::Remains;
 
 /// The finalizer that is this controller.
 const KUBERNETES: &str = "kubernetes";
@@ -71,21 +74,29 @@ fn end(object: &Object, view: &Snapshot, look: Look) -> Plan {
     let known: Vec<GroupKind> = view.kinds().collect();
     let content: Vec<&Object> = known.iter().flat_map(|kind| view.list_in(*kind, object.key().name())).collect();
     if content.is_empty() {
-        return Plan::of(release(object));
+        return Plan::of(release(object, view, look));
     }
     let txns = content.into_iter().map(|it| delete(it, Propagation::Background, look.now));
     let deletions: Plan = txns.filter(|txn| !txn.is_empty()).take(DELETIONS_PER_LOOK_MAX).collect();
-    deletions.also(replaced::<Namespace>(object, terminating))
+    // Told is what stays when these deletions are done: most content goes without a trace.
+    let after = deletions.txns.iter().fold(view.clone(), |world, txn| match world.apply(txn) {
+        Ok((next, _)) => next,
+        Err(_) => world,
+    });
+    let terminating = replaced::<Namespace>(object, |namespace| terminating(namespace, &after, look));
+    deletions.also(terminating)
 }
 
-fn terminating(namespace: &mut Namespace) {
+fn terminating(namespace: &mut Namespace, after: &Snapshot, look: Look) {
+    let remains = Remains::of(namespace.metadata.name.as_deref().unwrap_or_default(), after);
     namespace.status.get_or_insert_default().phase = Some("Terminating".into());
+    remains.tell(namespace, look);
 }
 
 /// Takes this controller's finalizer off, and the namespace with it if nobody else holds it.
-fn release(object: &Object) -> Txn {
+fn release(object: &Object, view: &Snapshot, look: Look) -> Txn {
     let after = edited::<Namespace>(object, |namespace| {
-        terminating(namespace);
+        terminating(namespace, view, look);
         if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
             finalizers.retain(|finalizer| finalizer != KUBERNETES);
         }

@@ -5,6 +5,7 @@
 
 mod health;
 mod taints;
+mod tales;
 
 use api::{Key, Object, kinds};
 use jiff::{SignedDuration, Timestamp};
@@ -77,7 +78,10 @@ impl Controller for NodeLifecycle {
             taints::update(node, look);
         });
         let again = (!is_silent).then_some(silent_from);
-        let Some(after) = after else { return unready_pods(object, &node, view, look).again_at(again) };
+        let Some(after) = after else {
+            let news = tales::untold(object, &node, view, look).into_iter();
+            return news.fold(unready_pods(object, &node, view, look), Plan::also).again_at(again);
+        };
         let mut txn = Txn::replace(object, after.clone());
         if health::is_ready(&node) && after.decode::<Node>().is_ok_and(|after| !health::is_ready(&after)) {
             let message = format!("Node {} status is now: NodeNotReady", object.key().name());

@@ -2,7 +2,8 @@
 //!
 //! An event's name follows from what it says of whom: saying it again finds the first telling and counts it up.
 
-use api::{Object, kinds};
+use api::{Key, Object, kinds};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -36,22 +37,32 @@ pub(crate) enum Tone {
 
 /// Tells it of `about`. In a namespace that is absent or on its way out nothing can be told.
 pub(crate) fn told(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>) -> Txn {
+    let key = key(about, tale);
+    let home = kinds::NAMESPACE.cluster_key(key.namespace());
+    if view.get(&home).is_none_or(|namespace| namespace.meta().is_terminating()) {
+        return Txn::default();
+    }
+    let event = match view.get(&key).and_then(|known| known.decode::<Event>().ok()) {
+        Some(known) => again(&known, look),
+        None => first(about, tale, &key, look),
+    };
+    let put = |event| Txn::default().guard(Guard::Alive(home)).put(event);
+    written(kinds::EVENT, &event).map_or_else(Txn::default, put)
+}
+
+/// Whether it has been told of `about` at `moment` or later.
+pub(crate) fn told_since(view: &Snapshot, about: &Object, tale: &Tale<'_>, moment: Timestamp) -> bool {
+    let known = view.get(&key(about, tale)).and_then(|known| known.decode::<Event>().ok());
+    known.and_then(|known| Some(known.last_timestamp.as_ref()?.0)).is_some_and(|last| last >= moment)
+}
+
+/// Where it is told: in the namespace of what it is about.
+fn key(about: &Object, tale: &Tale<'_>) -> Key {
     let place = match about.key().namespace() {
         "" => "default",
         namespace => namespace,
     };
-    let home = kinds::NAMESPACE.cluster_key(place);
-    if view.get(&home).is_none_or(|namespace| namespace.meta().is_terminating()) {
-        return Txn::default();
-    }
-    let name = format!("{}.{}", about.key().name(), fingerprint(about, tale));
-    let key = kinds::EVENT.key(place, &name);
-    let event = match view.get(&key).and_then(|known| known.decode::<Event>().ok()) {
-        Some(known) => again(&known, look),
-        None => first(about, tale, place, name, look),
-    };
-    let put = |event| Txn::default().guard(Guard::Alive(home)).put(event);
-    written(kinds::EVENT, &event).map_or_else(Txn::default, put)
+    kinds::EVENT.key(place, &format!("{}.{}", about.key().name(), fingerprint(about, tale)))
 }
 
 fn again(known: &Event, look: Look) -> Event {
@@ -59,7 +70,8 @@ fn again(known: &Event, look: Look) -> Event {
     Event { count: Some(count), last_timestamp: Some(look.time()), ..known.clone() }
 }
 
-fn first(about: &Object, tale: &Tale<'_>, place: &str, name: String, look: Look) -> Event {
+fn first(about: &Object, tale: &Tale<'_>, key: &Key, look: Look) -> Event {
+    let (place, name) = (key.namespace(), key.name());
     let uid = look.uid(&format!("event {place}/{name}"));
     let tone = match tale.tone {
         Tone::Normal => "Normal",
@@ -67,7 +79,7 @@ fn first(about: &Object, tale: &Tale<'_>, place: &str, name: String, look: Look)
     };
     Event {
         metadata: ObjectMeta {
-            name: Some(name),
+            name: Some(name.into()),
             namespace: Some(place.into()),
             uid: Some(uid),
             creation_timestamp: Some(look.time()),

@@ -19,7 +19,7 @@ const SLEEP_MS_MAX: i64 = 1_000;
 type Task = (usize, Key);
 
 struct Reign<'a, C> {
-    config: Config,
+    config: &'a Config,
     store: &'a Store,
     clock: &'a C,
     controllers: Arc<[Box<dyn Controller>]>,
@@ -30,12 +30,13 @@ struct Reign<'a, C> {
 }
 
 /// Sees to every key until this member no longer leads.
-pub(crate) async fn lead<C>(config: Config, store: &Store, clock: &C) -> Result<(), RunError>
+pub(crate) async fn lead<C>(config: &Config, store: &Store, clock: &C) -> Result<(), RunError>
 where
     C: Fn() -> Timestamp + Send + Sync + Clone + 'static,
 {
     let grace = SignedDuration::try_from(config.node_grace).unwrap_or(SignedDuration::MAX);
-    let told = controllers::Config { node_grace: grace, ..controllers::Config::starting(clock()) };
+    let root_certificate = config.root_certificate.clone();
+    let told = controllers::Config { node_grace: grace, root_certificate, ..controllers::Config::starting(clock()) };
     let controllers = controllers::all(&told).into();
     let reign = Reign { config, store, clock, controllers, queue: Queue::new(), looks: JoinSet::new(), looked: 0 };
     reign.last().await

@@ -8,6 +8,7 @@ mod leader;
 mod round;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use store::{ReadError, Store};
 use tracing::info;
 
 /// How the loop goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// What makes this process's choices unlike those of any other: from the system's randomness.
     pub seed: u64,
@@ -25,6 +26,8 @@ pub struct Config {
     pub scan_every: Duration,
     /// How long a node may be silent before it counts as lost.
     pub node_grace: Duration,
+    /// The certificate of the cluster's authority in PEM, for every namespace to know the API by.
+    pub root_certificate: Option<Arc<str>>,
 }
 
 /// Why the loop ended before it was told to.
@@ -49,6 +52,7 @@ impl Config {
             looks_max: 128,
             scan_every: Duration::from_mins(5),
             node_grace: Duration::from_secs(40),
+            root_certificate: None,
         }
     }
 }
@@ -64,7 +68,7 @@ where
             match store.read().await {
                 Ok(_) => {
                     info!("leading: controllers start");
-                    leader::lead(config, &store, &clock).await?;
+                    leader::lead(&config, &store, &clock).await?;
                     info!("not leading: controllers stop");
                 }
                 Err(ReadError::NotLeader { .. }) => {}

@@ -21,3 +21,15 @@ fn a_namespace_ends_after_its_content() {
     check(&Namespaces, &[ending(), content], ending().key(), &["/status/phase"], &told);
     check(&Namespaces, &[ending()], ending().key(), &["/status/phase"], &["-Namespace shop"]);
 }
+
+#[test]
+fn what_keeps_a_namespace_is_told() {
+    let held = |name| object(kinds::CONFIG_MAP, name, json!({"metadata": {"finalizers": ["me/hold"]}}));
+    let show = ["/status/conditions/3/message", "/status/conditions/4/message"];
+    let told = [
+        "~ConfigMap a",
+        "~ConfigMap b",
+        "~Namespace shop \"Some resources are remaining: configmaps. has 2 resource instances\" \"Some content in the namespace has finalizers remaining: me/hold in 2 resource instances\"",
+    ];
+    check(&Namespaces, &[ending(), held("shop/a"), held("shop/b")], ending().key(), &show, &told);
+}

@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::notation::{check, config, object};
+use crate::notation::{check, config, noon, object};
 
 fn node(seen: &str) -> Object {
-    let ready = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": seen, "lastTransitionTime": seen}]);
+    let ready = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": seen, "lastTransitionTime": "2026-11-21T09:00:00Z"}]);
     object(kinds::NODE, "n1", json!({"status": {"conditions": ready}}))
 }
 
@@ -25,6 +25,21 @@ fn a_silent_node_is_given_up_and_tainted() {
         "~Node n1 \"Unknown\" \"node.kubernetes.io/unreachable\"",
     ];
     expect(&[node("2026-11-21T11:00:00Z")], &told);
+}
+
+#[test]
+fn news_of_a_node_is_told_once() {
+    let ready = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-21T11:59:50Z", "lastTransitionTime": "2026-11-21T11:59:00Z"}]);
+    let metadata = json!({"creationTimestamp": "2026-11-21T11:58:00Z"});
+    let node = object(kinds::NODE, "n1", json!({"metadata": metadata, "status": {"conditions": ready}}));
+    let told = [
+        "event NodeReady: Node n1 status is now: NodeReady",
+        "event RegisteredNode: Node n1 event: Registered Node n1 in Controller",
+    ];
+    let controller = NodeLifecycle::new(&config());
+    let view = check(&controller, std::slice::from_ref(&node), node.key(), &[], &told);
+    let look = Look { now: noon() + SignedDuration::from_secs(5), seed: 8 };
+    assert_eq!(controller.reconcile(node.key(), &view, look).txns, []);
 }
 
 #[test]

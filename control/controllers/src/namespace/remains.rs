@@ -1,0 +1,86 @@
+//! What is left of a namespace that ends, told in the conditions by which people find out what keeps it.
+
+use std::collections::BTreeMap;
+
+use api::catalog;
+use k8s_openapi::api::core::v1::Namespace;
+use state::Snapshot;
+
+use crate::Look;
+use crate::conditions::{Says, namespace_says};
+
+/// Objects by their resource, and holds on them by their finalizer.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    by_resource: BTreeMap<String, usize>,
+    by_finalizer: BTreeMap<String, usize>,
+}
+
+// === impl Remains ===
+
+impl Remains {
+    /// What a world has of a namespace.
+    pub(super) fn of(namespace: &str, view: &Snapshot) -> Self {
+        let mut found = Self::default();
+        for kind in view.kinds() {
+            let names = catalog::by_kind(kind).map(api::Kind::names);
+            let resource =
+                names.map_or_else(|| kind.kind.to_string(), |names| format!("{}.{}", names.plural, names.group));
+            for object in view.list_in(kind, namespace) {
+                *found.by_resource.entry(resource.clone()).or_default() += 1;
+                for finalizer in &object.meta().finalizers {
+                    *found.by_finalizer.entry(finalizer.to_string()).or_default() += 1;
+                }
+            }
+        }
+        found
+    }
+
+    /// Lets the namespace tell of it.
+    pub(super) fn tell(&self, namespace: &mut Namespace, look: Look) {
+        let conditions = &mut namespace.status.get_or_insert_default().conditions;
+        let mut say = |kind, status, reason, message: &str| {
+            namespace_says(conditions, Says { kind, status, reason, message }, &look.time());
+        };
+        // Nothing has to be discovered or parsed here, so neither can fail; tools look for the words all the same.
+        say(
+            "NamespaceDeletionDiscoveryFailure",
+            "False",
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        );
+        say(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        );
+        say(
+            "NamespaceDeletionContentFailure",
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        );
+        let kind = "NamespaceContentRemaining";
+        match listed(&self.by_resource, "has") {
+            None => say(kind, "False", "ContentRemoved", "All content successfully removed"),
+            Some(left) => {
+                say(kind, "True", "SomeResourcesRemain", &format!("Some resources are remaining: {left}"));
+            }
+        }
+        let kind = "NamespaceFinalizersRemaining";
+        match listed(&self.by_finalizer, "in") {
+            None => say(kind, "False", "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+            Some(left) => {
+                let message = format!("Some content in the namespace has finalizers remaining: {left}");
+                say(kind, "True", "SomeFinalizersRemain", &message);
+            }
+        }
+    }
+}
+
+fn listed(counts: &BTreeMap<String, usize>, word: &str) -> Option<String> {
+    let told: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} {word} {count} resource instances")).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
