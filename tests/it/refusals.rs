@@ -45,8 +45,30 @@ fn manifests_that_are_wrong() {
     check(&cluster, "name: web", "name: Web_1", &["metadata.name: Invalid value: \"Web_1\"", "RFC 1123"]);
     check(&cluster, "[{name: main, image: web}]", "[]", &["spec.template.spec.containers: Required value"]);
     check(&cluster, "image: web", "image: \"\"", &["spec.template.spec.containers[0].image: Required value"]);
-    check(&cluster, "apps/v1", "apps/v9", &["the server could not find the requested resource"]);
+    let unknown = |kind: &str, version: &str| {
+        format!(
+            "error: resource mapping not found for name: \"web\" namespace: \"\" from \"STDIN\": no matches for kind \"{kind}\" in version \"{version}\"\nensure CRDs are installed first"
+        )
+    };
+    check(&cluster, "apps/v1", "apps/v9", &[&unknown("Deployment", "apps/v9")]);
+    check(&cluster, "kind: Deployment", "kind: Unicorn", &[&unknown("Unicorn", "apps/v1")]);
     check(&cluster, "{name: web}", "{name: web, namespace: nowhere}", &["namespaces \"nowhere\" not found"]);
+}
+
+#[test]
+fn items_of_a_list_are_judged_one_by_one() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let list = |data: &str| {
+        format!(
+            "apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: one}}, {data}}}\n"
+        )
+    };
+    let told = cluster.kubectl_in(&["apply", "-f", "-"], &list("date: {a: b}")).refused();
+    assert!(told.contains("unknown field \"date\""), "{told}");
+    assert_eq!(cluster.kubectl_in(&["apply", "-f", "-"], &list("data: {a: b}")).ok(), "configmap/one created\n");
 }
 
 #[test]

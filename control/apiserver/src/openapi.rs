@@ -1,9 +1,11 @@
-//! OpenAPI v3: one document for each group and version, from the types themselves.
+//! OpenAPI: in version 3 one document for each group and version, in version 2 one for all, from the types themselves.
 //!
 //! kubectl reads them for three things: which operations validate fields, which lists merge by which key, and what every field
 //! means (`kubectl explain`). They are made when the first client asks, once, and kept compressed.
 
 mod document;
+mod gnostic;
+mod swagger;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,7 +15,7 @@ use api::StatusError;
 use axum::extract::{Path, Request, State};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
@@ -26,13 +28,28 @@ use crate::{Door, discovery, target};
 
 /// The documents, once somebody has asked for them.
 #[derive(Default)]
-pub(crate) struct OpenApi(OnceCell<Arc<BTreeMap<String, Document>>>);
+pub(crate) struct OpenApi(OnceCell<Arc<Documents>>);
+
+struct Documents {
+    /// Version 3, by path.
+    by_path: BTreeMap<String, Document>,
+    /// Version 2, as JSON.
+    swagger: Document,
+    /// Version 2, as protobuf.
+    gnostic: Document,
+}
 
 /// One document.
 struct Document {
+    media_type: &'static str,
     gzipped: Bytes,
     hash: String,
 }
+
+/// How clients ask for version 2 as protobuf.
+const GNOSTIC_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// How it is told that they get it; Kubernetes names it so because an `@` is no part of a media type.
+const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Made once and kept: worth the best level that is still quick.
 const GZIP_LEVEL: u32 = 6;
@@ -41,6 +58,7 @@ const GZIP_LEVEL: u32 = 6;
 pub(crate) async fn root(State(door): State<Arc<Door>>) -> Result<Answer, Refusal> {
     let documents = door.openapi.documents().await?;
     let paths: Map<String, Value> = documents
+        .by_path
         .iter()
         .map(|(path, document)| {
             let url = format!("/openapi/v3/{path}?hash={}", document.hash);
@@ -57,55 +75,79 @@ pub(crate) async fn document(
     request: Request,
 ) -> Result<Answer, Refusal> {
     let documents = door.openapi.documents().await?;
-    let document = documents.get(&path).ok_or_else(target::nothing_here)?;
+    let document = documents.by_path.get(&path).ok_or_else(target::nothing_here)?;
     let query = Query::parse(request.uri().query());
     document.answer(request.headers(), query.get("hash"))
+}
+
+/// `/openapi/v2`: all of it in one document.
+pub(crate) async fn version_2(State(door): State<Arc<Door>>, headers: HeaderMap) -> Result<Answer, Refusal> {
+    let documents = door.openapi.documents().await?;
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let binary = accept.split(',').any(|clause| [GNOSTIC_ASKED, GNOSTIC].contains(&clause.trim()));
+    let document = if binary { &documents.gnostic } else { &documents.swagger };
+    document.answer(&headers, None)
 }
 
 // === impl OpenApi ===
 
 impl OpenApi {
-    async fn documents(&self) -> Result<&BTreeMap<String, Document>, StatusError> {
+    async fn documents(&self) -> Result<&Documents, StatusError> {
         let made = self.0.get_or_try_init(|| async {
-            let made = tokio::task::spawn_blocking(documents).await;
+            let made = tokio::task::spawn_blocking(Documents::new).await;
             made.map_err(StatusError::internal)?.map(Arc::new).map_err(StatusError::internal)
         });
         made.await.map(AsRef::as_ref)
     }
 }
 
-fn documents() -> std::io::Result<BTreeMap<String, Document>> {
-    let versions = discovery::group_versions().into_iter();
-    versions
-        .map(|(version, kinds)| {
-            let path = if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") };
-            let text = document::of(&kinds).to_string();
-            let hash = hex::encode_upper(Sha512::digest(text.as_bytes()));
-            Ok((path, Document { gzipped: gzip(text.as_bytes(), GZIP_LEVEL)?, hash }))
+// === impl Documents ===
+
+impl Documents {
+    fn new() -> std::io::Result<Self> {
+        let path = |version: String| match version.contains('/') {
+            true => format!("apis/{version}"),
+            false => format!("api/{version}"),
+        };
+        let versions = discovery::group_versions().into_iter();
+        let trees: BTreeMap<String, Value> =
+            versions.map(|(version, kinds)| (path(version), document::of(&kinds))).collect();
+        let swagger = swagger::of(trees.values());
+        let by_path = trees
+            .into_iter()
+            .map(|(path, tree)| Document::new(JSON, tree.to_string().as_bytes()).map(|document| (path, document)));
+        Ok(Self {
+            by_path: by_path.collect::<Result<_, _>>()?,
+            gnostic: Document::new(GNOSTIC, &gnostic::encode(&swagger))?,
+            swagger: Document::new(JSON, swagger.to_string().as_bytes())?,
         })
-        .collect()
+    }
 }
 
 // === impl Document ===
 
 impl Document {
+    fn new(media_type: &'static str, bytes: &[u8]) -> std::io::Result<Self> {
+        Ok(Self { media_type, gzipped: gzip(bytes, GZIP_LEVEL)?, hash: hex::encode_upper(Sha512::digest(bytes)) })
+    }
+
     fn answer(&self, headers: &HeaderMap, hash: Option<&str>) -> Result<Answer, Refusal> {
         let tag = format!("\"{}\"", self.hash);
         let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
         let mut answer = if known {
-            answer::typed(StatusCode::NOT_MODIFIED, JSON, "")
+            answer::typed(StatusCode::NOT_MODIFIED, self.media_type, "")
         } else if wants_gzip(headers) {
-            let mut answer = answer::json(StatusCode::OK, self.gzipped.clone());
+            let mut answer = answer::typed(StatusCode::OK, self.media_type, self.gzipped.clone());
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             answer
         } else {
             let mut plain = Vec::with_capacity(self.gzipped.len() * 8);
             GzDecoder::new(&*self.gzipped).read_to_end(&mut plain).map_err(StatusError::internal)?;
-            answer::json(StatusCode::OK, plain)
+            answer::typed(StatusCode::OK, self.media_type, plain)
         };
         let headers = answer.headers_mut();
         headers.insert(ETAG, HeaderValue::from_str(&tag).map_err(StatusError::internal)?);
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if hash == Some(self.hash.as_str()) {
             // What is asked for by its hash never changes.
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000"));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::VERSION;
 
-const REFERENCE: &str = "#/components/schemas/";
+pub(super) const REFERENCE: &str = "#/components/schemas/";
 const PATCH_TYPES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 

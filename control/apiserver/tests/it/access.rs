@@ -55,7 +55,11 @@ async fn the_openapi_documents_are_found_from_their_root() {
     let gzipped = admin.ask(Method::GET, &url, &[("accept-encoding", "gzip")], "").await;
     assert_eq!(gzipped.headers["content-encoding"], "gzip");
     assert!(gzipped.bytes.len() * 3 < document.bytes.len());
-    assert_eq!(admin.get("/openapi/v2").await.code, 404);
+    let accept = ("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+    let binary = admin.ask(Method::GET, "/openapi/v2?timeout=32s", &[accept], "").await;
+    assert_eq!(binary.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    assert!(binary.bytes.starts_with(b"\x0a\x032.0"), "the first field is the version");
+    assert_eq!(admin.get("/openapi/v2").await.json()["swagger"], "2.0");
     door.close().await;
 }
 
