@@ -1,13 +1,16 @@
 //! The stories that prove the whole: each file one, each with clusters of its own, all able to run side by side.
 
+mod clients;
 mod commands;
 mod edge;
 mod first_light;
 mod fleet;
 mod foreign;
+mod forward;
 mod kubectl;
 mod lifecycle;
 mod names;
+mod namespaces;
 mod nodes;
 mod pods;
 mod power;

@@ -48,6 +48,8 @@ pub enum Subresource {
     Binding,
     Eviction,
     Finalize,
+    PortForward,
+    Proxy,
 }
 
 /// A column of the table that `kubectl get` prints.

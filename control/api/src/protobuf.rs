@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::StatusError;
 use crate::schema::{self, Field, Message, Shape, Type};
-use crate::{Reason, StatusError};
 use wire::{Payload, Reader};
 
 /// What an envelope begins with.
@@ -58,10 +58,8 @@ pub fn decode(body: &[u8]) -> Result<Value, StatusError> {
     let refuse = |why: Malformed| StatusError::bad_request(why.to_string());
     let envelope = Envelope::read(body).map_err(refuse)?;
     let Some(message) = message_of(&envelope.api_version, &envelope.kind) else {
-        return Err(StatusError::new(
-            Reason::UnsupportedMediaType,
-            format!("no kind \"{}\" is registered for version \"{}\"", envelope.kind, envelope.api_version),
-        ));
+        let what = format!("no kind {:?} is registered for version {:?}", envelope.kind, envelope.api_version);
+        return Err(StatusError::bad_request(what));
     };
     let mut members = members(message, envelope.raw, 0).map_err(refuse)?;
     members.insert("apiVersion".into(), envelope.api_version.into());

@@ -11,6 +11,9 @@ use crate::negotiate::Encoding;
 /// As Kubernetes has it: a body larger than that is no object.
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// As Kubernetes has it: so much of a body that is no object is shown.
+const SUMMARY_BYTES: usize = 30;
+
 /// The whole body, if it is within the limit.
 pub(crate) async fn read(body: Body) -> Result<Bytes, StatusError> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
@@ -23,12 +26,21 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, StatusError> {
     }
 }
 
-/// The tree that a body says, and the paths of members that it says twice.
-pub(crate) fn decode(encoding: Encoding, body: &[u8]) -> Result<Parsed, StatusError> {
+/// The tree that a body says, and the paths of members that it says twice; `kind` is what it should be. Whatever is wrong with a
+/// body whose type is known is the client's fault: 400, as Kubernetes has it. 415 is for types that are not known.
+pub(crate) fn decode(encoding: Encoding, body: &[u8], kind: &str) -> Result<Parsed, StatusError> {
+    let unrecognized = |error: &dyn std::fmt::Display| {
+        let summary = hex::encode(&body[..body.len().min(SUMMARY_BYTES)]);
+        let more = if body.len() > SUMMARY_BYTES { " ..." } else { "" };
+        StatusError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {error} ({summary}{more})"
+        ))
+    };
     match encoding {
-        Encoding::Json => api::json::parse(body).map_err(unrecognized),
+        Encoding::Json => api::json::parse(body)
+            .map_err(|error| unrecognized(&format_args!("couldn't get version/kind; json parse error: {error}"))),
         Encoding::Yaml => {
-            let text = std::str::from_utf8(body).map_err(unrecognized)?;
+            let text = std::str::from_utf8(body).map_err(|error| unrecognized(&error))?;
             // `name: y` names something y, as it does for Kubernetes.
             let options = serde_saphyr::options! { strict_booleans: true };
             let value = serde_saphyr::from_str_with_options(text, options)
@@ -36,14 +48,10 @@ pub(crate) fn decode(encoding: Encoding, body: &[u8]) -> Result<Parsed, StatusEr
             Ok(Parsed { value, duplicates: Vec::new() })
         }
         Encoding::Protobuf => {
-            let value = api::protobuf::decode(body).map_err(unrecognized)?;
+            let value = api::protobuf::decode(body).map_err(|error| unrecognized(&error))?;
             Ok(Parsed { value, duplicates: Vec::new() })
         }
     }
-}
-
-fn unrecognized(error: impl std::fmt::Display) -> StatusError {
-    StatusError::bad_request(format!("the object provided is unrecognized: {error}"))
 }
 
 #[cfg(test)]
@@ -54,10 +62,29 @@ mod tests {
     #[test]
     fn json_and_yaml_say_the_same() {
         let expect = json!({"kind": "ConfigMap", "data": {"a": "1"}});
-        let said = |encoding, text: &str| decode(encoding, text.as_bytes()).map(|parsed| parsed.value);
+        let said = |encoding, text: &str| decode(encoding, text.as_bytes(), "ConfigMap").map(|parsed| parsed.value);
         assert_eq!(said(Encoding::Json, r#"{"kind":"ConfigMap","data":{"a":"1"}}"#), Ok(expect.clone()));
         assert_eq!(said(Encoding::Yaml, "kind: ConfigMap\ndata:\n  a: \"1\"\n"), Ok(expect));
-        assert_eq!(decode(Encoding::Json, b"{").expect_err("no JSON").code(), 400);
+    }
+
+    #[test]
+    fn what_is_no_object_is_a_bad_request() {
+        let refused = |encoding, body: &[u8]| {
+            let error = decode(encoding, body, "ConfigMap").expect_err("no object");
+            format!("{} {}", error.code(), error.message)
+        };
+        assert!(refused(Encoding::Json, b"{").starts_with(
+            "400 the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: "
+        ));
+        assert_eq!(
+            refused(Encoding::Protobuf, b"{}"),
+            "400 the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (7b7d)"
+        );
+        let unicorn = b"k8s\0\x0a\x0d\x0a\x02v1\x12\x07Unicorn";
+        assert_eq!(
+            refused(Encoding::Protobuf, unicorn),
+            "400 the object provided is unrecognized (must be of type ConfigMap): no kind \"Unicorn\" is registered for version \"v1\" (6b3873000a0d0a0276311207556e69636f726e)"
+        );
     }
 
     #[tokio::test]

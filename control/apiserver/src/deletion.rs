@@ -81,7 +81,7 @@ impl DeleteOptions {
         let mut options: Self = if body.is_empty() {
             Self::default()
         } else {
-            let value = crate::body::decode(encoding, body)?.value;
+            let value = crate::body::decode(encoding, body, "DeleteOptions")?.value;
             serde_json::from_value(value).map_err(|error| StatusError::bad_request(error.to_string()))?
         };
         if let Some(grace) = query.get("gracePeriodSeconds") {

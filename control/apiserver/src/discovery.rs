@@ -252,6 +252,12 @@ fn spoken(kind: &'static dyn Kind, part: Subresource) -> (&'static str, &'static
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
         Subresource::Eviction => ("policy", "v1", "Eviction"),
         Subresource::Binding => ("", "v1", "Binding"),
+        Subresource::PortForward => ("", "v1", "PodPortForwardOptions"),
+        Subresource::Proxy => match names.kind {
+            "Pod" => ("", "v1", "PodProxyOptions"),
+            "Service" => ("", "v1", "ServiceProxyOptions"),
+            _ => ("", "v1", "NodeProxyOptions"),
+        },
         Subresource::Status | Subresource::Log | Subresource::Finalize => (names.group, names.version, names.kind),
     }
 }
@@ -262,6 +268,8 @@ fn part_verbs(part: Subresource) -> &'static [&'static str] {
         Subresource::Log => &["get"],
         Subresource::Binding | Subresource::Eviction => &["create"],
         Subresource::Finalize => &["update"],
+        Subresource::PortForward => &["create", "get"],
+        Subresource::Proxy => &["create", "delete", "get", "patch", "update"],
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every answer gets: a number for the audit, and compression when it is large and wanted.
+//! What every answer gets: a number for the audit, a place in the counts, and compression when it is large and wanted.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,11 +12,13 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use crate::Door;
 use crate::answer::{Answer, JSON, Refusal};
+use crate::metrics::Asked;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// As Kubernetes has it: below that, compression costs more than it saves.
@@ -27,7 +29,13 @@ const GZIP_LEVEL: u32 = 1;
 /// Wraps the answer to one request.
 pub(crate) async fn wrap(State(door): State<Arc<Door>>, request: Request, next: Next) -> Answer {
     let gzip = wants_gzip(request.headers());
+    let other = Asked::other(request.method());
+    let began = Instant::now();
+    let going_on = door.metrics.began(!matches!(*request.method(), Method::GET | Method::HEAD));
     let answer = next.run(request).await;
+    drop(going_on);
+    let asked = answer.extensions().get().copied().unwrap_or(other);
+    door.metrics.answered(asked, answer.status().as_u16(), began.elapsed());
     let mut answer = if gzip && is_large(&answer) { compressed(answer).await } else { answer };
     if let Ok(id) = HeaderValue::from_str(&door.uid()) {
         answer.headers_mut().insert(AUDIT_ID, id);

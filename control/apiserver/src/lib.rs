@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod claims;
 mod complete;
+mod connect;
 mod deletion;
 mod discovery;
 mod envelope;
@@ -18,6 +19,7 @@ mod join;
 mod link;
 mod list;
 mod logs;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod patch;
@@ -30,8 +32,10 @@ mod routes;
 mod seed;
 mod selection;
 mod serve;
+mod spdy;
 mod target;
 mod watch;
+mod websocket;
 
 use std::future::Future;
 use std::io;
@@ -47,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub use connect::PORT_PROTOCOL;
 pub use identity::{MASTERS, NODE_USER, NODES};
 pub use join::{Join, Sign};
 pub use link::PROTOCOL as LINK_PROTOCOL;
@@ -54,6 +59,7 @@ pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 
 use link::Links;
+use metrics::Metrics;
 use openapi::OpenApi;
 use registry::Images;
 use watch::Encoded;
@@ -115,6 +121,7 @@ pub(crate) struct Door {
     pub(crate) links: Arc<Links>,
     pub(crate) encoded: Arc<Encoded>,
     pub(crate) openapi: OpenApi,
+    pub(crate) metrics: Metrics,
     /// The address clients are told in legacy discovery.
     pub(crate) address: String,
     pub(crate) seeded: AtomicBool,
@@ -143,6 +150,7 @@ pub async fn run(
         links: Arc::default(),
         encoded: Arc::new(Encoded::new()),
         openapi: OpenApi::default(),
+        metrics: Metrics::new(),
         address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
         seeded: AtomicBool::new(false),
         closing: CancellationToken::new(),

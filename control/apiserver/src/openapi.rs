@@ -105,9 +105,8 @@ impl OpenApi {
 
 impl Documents {
     fn new() -> std::io::Result<Self> {
-        let path = |version: String| match version.contains('/') {
-            true => format!("apis/{version}"),
-            false => format!("api/{version}"),
+        let path = |version: String| {
+            if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") }
         };
         let versions = discovery::group_versions().into_iter();
         let trees: BTreeMap<String, Value> =

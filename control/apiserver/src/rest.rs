@@ -9,6 +9,8 @@ mod delete;
 mod parts;
 mod read;
 
+pub(crate) use read::unreadable;
+
 use std::sync::Arc;
 
 use api::{Reason, StatusError, Subresource};
@@ -22,11 +24,12 @@ use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
 use crate::identity::{Identity, Verb};
+use crate::metrics::Asked;
 use crate::negotiate::{Form, Offer, form};
 use crate::present::Presenter;
 use crate::query::{Include, Query};
 use crate::target::{Place, Target};
-use crate::{Door, body};
+use crate::{Door, body, connect};
 
 /// One request, understood.
 pub(crate) struct Ask {
@@ -46,15 +49,25 @@ pub(crate) async fn handle(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Answer {
+    let mut asked = None;
     let answered = async {
+        let target = Target::parse(request.uri().path())?;
+        if connect::part(&target).is_some() {
+            return connect::answer(door, &identity, target, request).await;
+        }
         let (parts, body) = request.into_parts();
-        let mut ask = Ask::new(door, identity, parts)?;
+        let mut ask = Ask::new(door, identity, target, parts)?;
+        asked = Some(Asked::of(ask.verb, &ask.target));
         if !matches!(ask.verb, Verb::Get | Verb::List | Verb::Watch) {
             ask.body = body::read(body).await?;
         }
         ask.answer().await
     };
-    answered.await.unwrap_or_else(|error| Refusal(error).into_response())
+    let mut answer = answered.await.unwrap_or_else(|error| Refusal(error).into_response());
+    if let Some(asked) = asked {
+        answer.extensions_mut().insert(asked);
+    }
+    answer
 }
 
 /// The verb that a method means at a place.
@@ -100,8 +113,7 @@ fn not_allowed(method: &Method, target: &Target) -> StatusError {
 // === impl Ask ===
 
 impl Ask {
-    fn new(door: Arc<Door>, identity: Identity, parts: Parts) -> Result<Self, StatusError> {
-        let target = Target::parse(parts.uri.path())?;
+    fn new(door: Arc<Door>, identity: Identity, target: Target, parts: Parts) -> Result<Self, StatusError> {
         let query = Query::parse(parts.uri.query());
         let verb = verb(&parts.method, &target, &query)?;
         identity.authorize(verb, &target)?;

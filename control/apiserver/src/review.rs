@@ -73,7 +73,7 @@ async fn read(headers: &HeaderMap, said: axum::body::Body) -> Result<Value, Stat
     let content_type = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok());
     let encoding = negotiate::encoding(content_type)?;
     let said = body::read(said).await?;
-    let review = body::decode(encoding, &said)?.value;
+    let review = body::decode(encoding, &said, "SelfSubjectAccessReview")?.value;
     if review.is_object() { Ok(review) } else { Err(StatusError::bad_request("the review is not an object")) }
 }
 

@@ -17,7 +17,7 @@ use crate::answer::{self, Answer, Refusal};
 use crate::identity::Identity;
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
-use crate::{Door, VERSION, body, discovery, envelope, openapi, registry, rest, review, target};
+use crate::{Door, VERSION, body, discovery, envelope, metrics, openapi, registry, rest, review, target};
 
 type Shared = State<Arc<Door>>;
 type Who = Extension<Identity>;
@@ -36,8 +36,11 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/apis/{group}", get(group))
         .route("/api/{version}", get(core_resources))
         .route("/apis/{group}/{version}", get(resources))
+        .route("/metrics", get(metrics))
+        .route("/openapi/v2", get(openapi::version_2))
         .route("/openapi/v3", get(openapi::root))
         .route("/openapi/v3/{*path}", get(openapi::document))
+        .route("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", get(definitions))
         .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
         .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::myself))
         .route("/api/{version}/{*rest}", any(rest::handle))
@@ -52,11 +55,11 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .with_state(door)
 }
 
-/// A path without the slash that some clients end it with; the registry's paths may mean it.
+/// A path without the slash that some clients end it with; the registry's paths, and those behind a proxy, may mean it.
 pub(crate) fn plain_path(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let plain = path.trim_end_matches('/');
-    if plain == path || plain.is_empty() || path.starts_with("/v2/") {
+    if plain == path || plain.is_empty() || path.starts_with("/v2/") || target::proxied(path).is_some() {
         return None;
     }
     let text = match uri.query() {
@@ -111,6 +114,26 @@ async fn ready(State(door): Shared) -> Answer {
     } else {
         answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready")
     }
+}
+
+/// Counts tell much about a cluster: they are for those who may see all of it.
+async fn metrics(State(door): Shared, Extension(identity): Who) -> Result<Answer, Refusal> {
+    if !identity.is_master() {
+        let why = format!("forbidden: User {:?} cannot get path \"/metrics\"", identity.user);
+        return Err(StatusError::new(api::Reason::Forbidden, why).into());
+    }
+    let told = door.metrics.tell(&door.store.snapshot()).map_err(StatusError::internal)?;
+    Ok(answer::typed(StatusCode::OK, metrics::MEDIA_TYPE, told))
+}
+
+/// Nobody defines kinds of their own here. kubectl asks before it says that it does not know a kind.
+async fn definitions(State(door): Shared) -> Answer {
+    let revision = door.store.snapshot().revision().to_string();
+    let list = json!({
+        "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"resourceVersion": revision}, "items": [],
+    });
+    answer::value(StatusCode::OK, &list)
 }
 
 async fn core(State(door): Shared, headers: HeaderMap) -> Result<Answer, Refusal> {
@@ -209,5 +232,6 @@ mod tests {
         assert_eq!(plain("/version"), None);
         assert_eq!(plain("/"), None);
         assert_eq!(plain("/v2/hello/blobs/uploads/"), None);
+        assert_eq!(plain("/api/v1/namespaces/n/services/web/proxy/"), None);
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn nothing_here() -> StatusError {
 impl Target {
     /// Reads a path that begins with `/api/` or `/apis/`.
     pub(crate) fn parse(path: &str) -> Result<Self, StatusError> {
-        let segments = segments(path)?;
+        let segments = segments(proxied(path).map_or(path, |(door, _)| door))?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
             ["api", version, rest @ ..] => Self::within("", version, rest),
@@ -113,6 +113,18 @@ impl Target {
     }
 }
 
+/// The path of a proxy and what is asked behind it, as it stands: `…/pods/web/proxy` and `/a//b/`.
+pub(crate) fn proxied(path: &str) -> Option<(&str, &str)> {
+    const ROOT: &str = "/api/v1/";
+    const PROXY: &str = "/proxy";
+    let rest = path.strip_prefix(ROOT)?;
+    let words = if rest.starts_with("nodes/") { 2 } else { 4 };
+    let (at, _) = rest.match_indices('/').nth(words - 1)?;
+    let behind = rest[at..].strip_prefix(PROXY)?;
+    let door = &path[..ROOT.len() + at + PROXY.len()];
+    (behind.is_empty() || behind.starts_with('/')).then_some((door, behind))
+}
+
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} in {:?}: {:?}", self.names().resource(), self.namespace, self.place)
@@ -142,6 +154,8 @@ fn subresource(name: &str) -> Option<Subresource> {
         "binding" => Subresource::Binding,
         "eviction" => Subresource::Eviction,
         "finalize" => Subresource::Finalize,
+        "portforward" => Subresource::PortForward,
+        "proxy" => Subresource::Proxy,
         _ => return None,
     })
 }
@@ -155,6 +169,8 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::Binding => "binding",
         Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
+        Subresource::PortForward => "portforward",
+        Subresource::Proxy => "proxy",
     }
 }
 
@@ -181,6 +197,21 @@ mod tests {
         check("/apis/apps/v1/namespaces/shop/deployments/web/scale", r#"deployments.apps "shop" Part("web", Scale)"#);
         check("/api/v1/nodes/n1", r#"nodes "" Object("n1")"#);
         check("/api/v1/namespaces/shop/configmaps/a%3Ab", r#"configmaps "shop" Object("a:b")"#);
+    }
+
+    #[test]
+    fn what_is_behind_a_proxy_is_not_ours_to_read() {
+        check("/api/v1/namespaces/shop/pods/web:80/proxy/a//b/%2F/", r#"pods "shop" Part("web:80", Proxy)"#);
+        check("/api/v1/nodes/n1/proxy/metrics", r#"nodes "" Part("n1", Proxy)"#);
+        check("/api/v1/namespaces/shop/services/http:web:80/proxy", r#"services "shop" Part("http:web:80", Proxy)"#);
+        check("/api/v1/namespaces/shop/configmaps/web/proxy", NOTHING);
+        assert_eq!(
+            proxied("/api/v1/namespaces/shop/pods/web/proxy/a//b/"),
+            Some(("/api/v1/namespaces/shop/pods/web/proxy", "/a//b/"))
+        );
+        assert_eq!(proxied("/api/v1/nodes/n1/proxy"), Some(("/api/v1/nodes/n1/proxy", "")));
+        assert_eq!(proxied("/api/v1/nodes/n1/proxyx"), None);
+        assert_eq!(proxied("/api/v1/namespaces/proxy/pods/a"), None);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Print the logs of a pod's container
     Logs(Logs),
+    /// Let ports of this machine lead to a pod
+    PortForward(PortForward),
     /// Set how many replicas a workload has
     Scale(Scale),
     /// Follow the rollout of a workload
@@ -147,6 +149,21 @@ pub(crate) struct Apply {
     /// A manifest, a folder of manifests, or `-` for standard input
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PortForward {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The pod, or what selects it: `web-0`, `deploy/web`, `svc/web`
+    #[arg(value_name = "POD|KIND/NAME")]
+    pub(crate) pod: String,
+    /// Which ports: `8080:80`, `80` for the same on both sides, `:80` for any that is free here
+    #[arg(value_name = "[LOCAL:]REMOTE", required = true)]
+    pub(crate) ports: Vec<String>,
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) address: IpAddr,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod manifests;
 mod names;
 mod node;
 mod pki;
+mod port_forward;
 mod progress;
 mod push;
 mod running;
@@ -90,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Describe(args) => describe::run(args, Timestamp::now()).await,
             Command::Delete(args) => verbs::delete(args).await,
             Command::Logs(args) => verbs::logs(args).await,
+            Command::PortForward(args) => port_forward::run(args).await,
             Command::Scale(args) => verbs::scale(args).await,
             Command::Rollout(args) => match args.command {
                 RolloutCommand::Status(args) => verbs::rollout_status(args).await,

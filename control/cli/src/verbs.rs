@@ -247,7 +247,7 @@ pub(crate) async fn logs(args: Logs) -> anyhow::Result<()> {
 }
 
 /// The pod that a word means: its name, `pod/NAME`, or any pod of a workload that selects by labels.
-async fn pod_of(cluster: &Cluster, word: &str) -> anyhow::Result<Key> {
+pub(crate) async fn pod_of(cluster: &Cluster, word: &str) -> anyhow::Result<Key> {
     if !word.contains('/') {
         return Ok(kinds::POD.key(&cluster.namespace, word));
     }

@@ -27,7 +27,7 @@ impl Resource for Nodes {
         categories: &[],
         scope: Scope::Cluster,
     };
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const COLUMNS: &'static [Column] = &[
         NAME,
         text("Status", "Whether it is ready, and whether it takes new pods."),

@@ -30,8 +30,14 @@ impl Resource for Pods {
         categories: &["all"],
         scope: Scope::Namespaced,
     };
-    const SUBRESOURCES: &'static [Subresource] =
-        &[Subresource::Status, Subresource::Log, Subresource::Binding, Subresource::Eviction];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Status,
+        Subresource::Log,
+        Subresource::Binding,
+        Subresource::Eviction,
+        Subresource::PortForward,
+        Subresource::Proxy,
+    ];
     const COUNTS_GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = &[
         NAME,

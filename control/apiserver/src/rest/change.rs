@@ -54,7 +54,7 @@ impl Ask {
     pub(super) async fn put(self, part: Part) -> Result<Answer, StatusError> {
         let options = self.query.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
-        let parsed = body::decode(encoding, &self.body)?;
+        let parsed = body::decode(encoding, &self.body, self.target.names().kind)?;
         let changed = self
             .change(options, |old| {
                 api::metadata::check_version(self.target.names(), &parsed.value, old)?;

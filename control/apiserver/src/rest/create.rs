@@ -17,7 +17,7 @@ impl Ask {
     pub(super) async fn create(self) -> Result<Answer, StatusError> {
         let options = self.query.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
-        let parsed = body::decode(encoding, &self.body)?;
+        let parsed = body::decode(encoding, &self.body, self.target.names().kind)?;
         if self.target.names().scope == Scope::Namespaced && self.target.namespace.is_empty() {
             return Err(StatusError::bad_request("an empty namespace may not be set during creation"));
         }

@@ -38,6 +38,8 @@ impl Ask {
             (Subresource::Binding, _) => self.bind().await,
             (Subresource::Eviction, _) => self.evict().await,
             (Subresource::Finalize, _) => self.finalize().await,
+            // Those become connections, before anything of them is read.
+            (Subresource::PortForward | Subresource::Proxy, _) => Err(target::nothing_here()),
         }
     }
 
@@ -60,7 +62,7 @@ impl Ask {
             Some(_) => negotiate::Encoding::Json,
             None => negotiate::encoding(self.content_type())?,
         };
-        let said = body::decode(encoding, &self.body)?.value;
+        let said = body::decode(encoding, &self.body, self.target.names().kind)?.value;
         let changed = self
             .change(options, |old| {
                 let scale = match patch_type {
@@ -146,7 +148,7 @@ impl Ask {
     fn said(&self) -> Result<(WriteOptions, Value), StatusError> {
         let options = self.query.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
-        let said = body::decode(encoding, &self.body)?.value;
+        let said = body::decode(encoding, &self.body, self.target.names().kind)?.value;
         if said.is_object() {
             Ok((options, said))
         } else {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::{Reason, Revision, StatusError};
 use axum::body::Body;
+use futures::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use state::Snapshot;
@@ -12,6 +13,7 @@ use store::ReadError;
 use super::Ask;
 use crate::answer::{self, Answer, JSON};
 use crate::list::{self, Continue, Source};
+use crate::metrics::Asked;
 use crate::query::ListOptions;
 use crate::selection::Selection;
 use crate::watch::{Start, Watcher};
@@ -59,7 +61,12 @@ impl Ask {
             self.door.clock.clone(),
             self.door.closing.clone(),
         );
-        let mut answer = Response::new(Body::from_stream(watcher.lines()));
+        let going_on = self.door.metrics.goes_on(Asked::of(self.verb, &self.target));
+        let lines = watcher.lines().inspect(move |_| {
+            // The stream owns it: the watch is over when the stream is dropped.
+            let _ = &going_on;
+        });
+        let mut answer = Response::new(Body::from_stream(lines));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         Ok(answer)
@@ -123,6 +130,7 @@ impl Ask {
     }
 }
 
-fn unreadable(error: ReadError) -> StatusError {
+/// How it is told that nothing can be read now.
+pub(crate) fn unreadable(error: ReadError) -> StatusError {
     StatusError::new(Reason::ServiceUnavailable, error.to_string())
 }

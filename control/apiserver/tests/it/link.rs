@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::harness::{Client, Door};
 
 /// What an agent does: dials, upgrades, and serves HTTP/2 on the connection.
-async fn link(client: &Client, node: &str, router: Router) -> StatusCode {
+pub(crate) async fn link(client: &Client, node: &str, router: Router) -> StatusCode {
     let stream = client.connect("http/1.1").await;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("http/1.1");
     tokio::spawn(connection.with_upgrades());
@@ -49,7 +49,7 @@ fn agent() -> Router {
     Router::new().route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
 }
 
-async fn bound_pod(admin: &Client) {
+pub(crate) async fn bound_pod(admin: &Client) {
     let containers = json!([{"name": "main", "image": "hello:v1"}, {"name": "waiting", "image": "hello:v1"}]);
     let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": containers}});
     let created = admin.post("/api/v1/namespaces/default/pods", &pod).await;

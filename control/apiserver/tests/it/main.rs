@@ -1,8 +1,10 @@
 //! The door as clients see it: over TLS, on a real port.
 
 mod access;
+mod connect;
 mod harness;
 mod images;
 mod link;
 mod objects;
+mod services;
 mod watches;

@@ -29,7 +29,7 @@ impl Remains {
             for object in view.list_in(kind, namespace) {
                 *found.by_resource.entry(resource.clone()).or_default() += 1;
                 for finalizer in &object.meta().finalizers {
-                    *found.by_finalizer.entry(finalizer.to_string()).or_default() += 1;
+                    *found.by_finalizer.entry(finalizer.clone()).or_default() += 1;
                 }
             }
         }

@@ -24,29 +24,29 @@ pub(super) fn keep(spec: &mut ServiceSpec, old: &ServiceSpec) {
 /// What the new type has no use for goes, unless the client asks for something new: then it is told that it cannot be.
 pub(super) fn give_back(spec: &mut ServiceSpec, old: &ServiceSpec) {
     if is_external_name(spec) && !is_external_name(old) {
-        clear(&mut spec.cluster_ips, &old.cluster_ips);
-        clear(&mut spec.cluster_ip, &old.cluster_ip);
-        clear(&mut spec.ip_families, &old.ip_families);
-        clear(&mut spec.ip_family_policy, &old.ip_family_policy);
-        clear(&mut spec.internal_traffic_policy, &old.internal_traffic_policy);
+        clear(&mut spec.cluster_ips, old.cluster_ips.as_ref());
+        clear(&mut spec.cluster_ip, old.cluster_ip.as_ref());
+        clear(&mut spec.ip_families, old.ip_families.as_ref());
+        clear(&mut spec.ip_family_policy, old.ip_family_policy.as_ref());
+        clear(&mut spec.internal_traffic_policy, old.internal_traffic_policy.as_ref());
     }
     if !needs_node_ports(spec) && needs_node_ports(old) {
         drop_node_ports(spec, old);
     }
     if !needs_health_check(spec) && needs_health_check(old) {
-        clear(&mut spec.health_check_node_port, &old.health_check_node_port);
+        clear(&mut spec.health_check_node_port, old.health_check_node_port.as_ref());
     }
     if !is_reached_from_outside(spec) && is_reached_from_outside(old) {
-        clear(&mut spec.external_traffic_policy, &old.external_traffic_policy);
+        clear(&mut spec.external_traffic_policy, old.external_traffic_policy.as_ref());
     }
     if spec.type_.as_deref() != Some("LoadBalancer") && old.type_.as_deref() == Some("LoadBalancer") {
-        clear(&mut spec.allocate_load_balancer_node_ports, &old.allocate_load_balancer_node_ports);
-        clear(&mut spec.load_balancer_class, &old.load_balancer_class);
+        clear(&mut spec.allocate_load_balancer_node_ports, old.allocate_load_balancer_node_ports.as_ref());
+        clear(&mut spec.load_balancer_class, old.load_balancer_class.as_ref());
     }
 }
 
-fn clear<T: PartialEq>(field: &mut Option<T>, old: &Option<T>) {
-    if field == old {
+fn clear<T: PartialEq>(field: &mut Option<T>, old: Option<&T>) {
+    if field.as_ref() == old {
         *field = None;
     }
 }

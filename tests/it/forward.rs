@@ -1,0 +1,145 @@
+//! Into a pod from outside of the cluster: port-forward, and the proxies of the API.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use harness::{Answer, Cluster, get, get_with, kubectl_is_there};
+use http::Method;
+
+use crate::with;
+
+/// A program that forwards or proxies for as long as this lives.
+struct Helper {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Helper {
+    /// Starts `kubectl` and reads off where it listens.
+    fn kubectl(cluster: &Cluster, words: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("kubectl");
+        command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.data().join("kubectl-home"));
+        command.args(words).envs(env.iter().copied());
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            line.split([' ', '\'']).find_map(|word| word.parse::<SocketAddr>().ok()).filter(SocketAddr::is_ipv4)
+        });
+        // It tells of every connection; somebody has to listen.
+        std::thread::spawn(move || lines.for_each(drop));
+        let Some(address) = address else {
+            let mut told = String::new();
+            let _ = child.stderr.take().expect("piped").read_to_string(&mut told);
+            panic!("it does not listen: {told}");
+        };
+        Self { child, address }
+    }
+
+    fn ask(&self, path: &str) -> Answer {
+        get(self.address, "localhost", path).expect("an answer")
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn says_hello(answer: &Answer) {
+    assert!(answer.status == 200 && answer.body.contains("Hello, world!"), "{answer:?}");
+}
+
+#[test]
+fn kubectl_forwards_ports() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&["hello", "probe"]);
+    let spdy = [("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")];
+    for env in [&[][..], &spdy[..]] {
+        for what in ["service/hello", "deployment/hello"] {
+            let forward = Helper::kubectl(&cluster, &["port-forward", what, ":80"], env);
+            for _ in 0..3 {
+                says_hello(&forward.ask("/"));
+            }
+        }
+        let forward = Helper::kubectl(&cluster, &["port-forward", "service/probe", ":80"], env);
+        let large = "x".repeat(1 << 20);
+        let echoed = get_with(forward.address, Method::POST, "localhost", "/echo", &[], large.clone());
+        assert!(echoed.expect("an answer").body == large, "a megabyte comes back as it went");
+        let at_once: Vec<_> = (0..8)
+            .map(|_| {
+                let address = forward.address;
+                std::thread::spawn(move || get(address, "localhost", "/healthz").expect("an answer").status)
+            })
+            .collect();
+        let codes: Vec<u16> = at_once.into_iter().map(|one| one.join().expect("no panic")).collect();
+        assert_eq!(codes, [200; 8]);
+    }
+}
+
+#[test]
+fn a_port_that_nobody_answers_is_told() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&["hello"]);
+    let mut forward = Helper::kubectl(&cluster, &["port-forward", "deployment/hello", ":81"], &[]);
+    get(forward.address, "localhost", "/").expect_err("nobody is there");
+    let mut told = String::new();
+    let mut stderr = BufReader::new(forward.child.stderr.take().expect("piped"));
+    while !told.contains("an error occurred forwarding") {
+        assert_ne!(stderr.read_line(&mut told).expect("lines"), 0, "{told}");
+    }
+    assert!(told.contains("error forwarding port 81 to pod hello-"), "{told}");
+}
+
+#[test]
+fn coracle_forwards_ports() {
+    let cluster = with(&["hello"]);
+    for what in ["service/hello", "deploy/hello"] {
+        let mut command = Command::new(crate::PROGRAM);
+        command.args(["port-forward", what, "0:80"]).env("CORACLE_KUBECONFIG", cluster.kubeconfig());
+        let forward = Helper::start(command);
+        says_hello(&forward.ask("/"));
+        says_hello(&forward.ask("/"));
+    }
+    let refused = cluster.coracle(&["port-forward", "service/nobody", "80"]).refused();
+    assert!(refused.contains("services \"nobody\" not found"), "{refused}");
+}
+
+#[test]
+fn the_api_leads_to_pods_and_services() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&["hello", "probe"]);
+    let proxy = Helper::kubectl(&cluster, &["proxy", "--port=0"], &[]);
+    let core = "/api/v1/namespaces/default";
+    for name in ["hello", "hello:80", "hello:http", "http:hello:http"] {
+        says_hello(&proxy.ask(&format!("{core}/services/{name}/proxy/")));
+    }
+    let pod = cluster.kubectl(&["get", "pods", "-l", "app=hello", "-o", "jsonpath={.items[0].metadata.name}"]).ok();
+    says_hello(&proxy.ask(&format!("{core}/pods/{pod}/proxy/")));
+    says_hello(&proxy.ask(&format!("{core}/pods/{pod}:80/proxy/")));
+
+    let bare = proxy.ask(&format!("{core}/services/hello/proxy"));
+    assert_eq!(
+        (bare.status, bare.headers["location"].to_str().ok()),
+        (301, Some(&*format!("{core}/services/hello/proxy/")))
+    );
+    assert_eq!(proxy.ask(&format!("{core}/services/probe/proxy/status?code=418")).status, 418, "the query goes along");
+    let echoed =
+        get_with(proxy.address, Method::POST, "localhost", &format!("{core}/services/probe/proxy/echo"), &[], "x");
+    assert_eq!(echoed.expect("an answer").body, "x");
+    let refused = proxy.ask(&format!("{core}/services/hello:81/proxy/"));
+    assert!(refused.status == 503 && refused.body.contains("no service port 81 found"), "{refused:?}");
+    assert_eq!(proxy.ask(&format!("{core}/services/nobody/proxy/")).status, 404);
+}
