@@ -44,6 +44,8 @@ pub struct Ask {
 pub enum Server {
     /// The cluster's own zone, and through it the rest of the world.
     Cluster,
+    /// The cluster's own zone and nobody beyond it.
+    Zone,
     /// Whom the machine asks; knows nothing of the cluster.
     Machine,
     /// A server of the pod's choice, at port 53.
@@ -132,6 +134,17 @@ impl Ask {
         }
     }
 
+    /// The same, but nobody outside the cluster hears of what is asked.
+    #[must_use]
+    pub fn within_cluster(&self) -> Self {
+        Self { servers: vec![Server::Zone], ..self.clone() }
+    }
+
+    /// Whether every answer is one that the cluster or the machine gives, and none of them the pod's own choice.
+    pub fn is_impartial(&self) -> bool {
+        !self.servers.iter().any(|server| matches!(server, Server::At(_)))
+    }
+
     /// The addresses of a name that needs no server; none if it does.
     pub(crate) fn known(&self, name: &str) -> Vec<IpAddr> {
         if let Ok(address) = name.parse() {
@@ -174,6 +187,7 @@ impl fmt::Display for Ask {
         for server in &self.servers {
             match server {
                 Server::Cluster => writeln!(f, "nameserver cluster")?,
+                Server::Zone => writeln!(f, "nameserver zone")?,
                 Server::Machine => writeln!(f, "nameserver machine")?,
                 Server::At(address) => writeln!(f, "nameserver {address}")?,
             }

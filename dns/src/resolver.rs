@@ -151,6 +151,7 @@ impl Resolver {
     async fn ask(&self, server: Server, name: &Name, wanted: RecordType) -> Reply {
         match server {
             Server::Cluster => self.reply(Asker { view: View::Pods, is_served: true }, name, wanted).await,
+            Server::Zone => self.reply(Asker { view: View::Pods, is_served: false }, name, wanted).await,
             Server::Machine => reply::from_outside(self.inner.forwarder.as_ref(), name, wanted).await,
             Server::At(address) => reply::from_outside(self.chosen(address).as_ref(), name, wanted).await,
         }

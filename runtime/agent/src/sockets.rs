@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use host::{Connecting, Connection, NetworkError, Resolving};
-use network::policy::Peer;
+use network::policy::{Direction, Peer, PortProtocol};
 use network::{Attachment, BindError, Fabric, Origin, Refused};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -70,16 +70,7 @@ impl host::Network for PodNetwork {
     }
 
     fn resolve(&self, name: String) -> Resolving {
-        let resolving = self.names.resolve(&name);
-        let (fabric, origin) = (self.fabric.clone(), self.attachment.origin().clone());
-        Box::pin(async move {
-            let found = resolving.await?;
-            // Rules about names hold for what a pod was told, and so before it hears of it.
-            if let (Some(policy), Origin::Pod { namespace, name: pod, address }) = (fabric.policy(), &origin) {
-                policy.answered(&Peer::Pod { namespace, name: pod, address: *address }, &name, &found);
-            }
-            Ok(found)
-        })
+        self.names.resolve(name, self.fabric.clone(), self.attachment.origin().clone())
     }
 }
 
@@ -92,8 +83,10 @@ impl Names {
         Self { resolver, ask, runtime: Handle::current() }
     }
 
-    fn resolve(&self, name: &str) -> Resolving {
-        let looking = AbortOnDropHandle::new(self.runtime.spawn(self.resolver.lookup(name, &self.ask)));
+    fn resolve(&self, name: String, fabric: Fabric, origin: Origin) -> Resolving {
+        let names = self.clone();
+        let looking = self.runtime.spawn(async move { names.look_up(&name, &fabric, &origin).await });
+        let looking = AbortOnDropHandle::new(looking);
         Box::pin(async move {
             match looking.await {
                 Ok(found) => found.map_err(|error| match error {
@@ -103,6 +96,35 @@ impl Names {
                 Err(_) => Err(NetworkError::ResolverFailed),
             }
         })
+    }
+
+    /// What `origin` is told about a name. A pod that policies isolate asks outside the cluster only where they let it: a
+    /// question carries words, too.
+    async fn look_up(&self, name: &str, fabric: &Fabric, origin: &Origin) -> Result<Vec<IpAddr>, dns::LookupError> {
+        let peer = origin.peer();
+        let Some(policy) = fabric.policy().filter(|policy| policy.isolates_egress(&peer)) else {
+            return self.resolver.lookup(name, &self.ask).await;
+        };
+        if let Ok(found) = self.resolver.lookup(name, &self.ask.within_cluster()).await {
+            return Ok(found);
+        }
+        if !policy.may_ask(&peer, name) {
+            return Err(dns::LookupError::NoAddress { name: name.to_owned() });
+        }
+        let mut ask = dns::Ask::clone(&self.ask);
+        ask.servers.retain(|server| match server {
+            dns::ask::Server::At(address) => {
+                let (to, port) = (Peer::Address(*address), PortProtocol::udp(53));
+                policy.check(Direction::Egress, &peer, &to, port).is_ok()
+            }
+            _ => true,
+        });
+        let found = self.resolver.lookup(name, &ask).await?;
+        // Rules about names hold for what a pod was told, and so before it hears of it; not for what it chose to be told.
+        if ask.is_impartial() {
+            policy.answered(&peer, name, &found);
+        }
+        Ok(found)
     }
 }
 
@@ -324,6 +346,33 @@ mod tests {
 
     async fn said(reader: &mut Box<dyn host::Reader>) -> Bytes {
         std::future::poll_fn(|cx| reader.poll_read(cx, 100)).await.expect("bytes")
+    }
+
+    #[tokio::test]
+    async fn who_is_isolated_asks_nobody_outside() {
+        let fabric = Fabric::new();
+        let object = |kind: api::GroupKind, name: &str, rest: &str| {
+            let version = if kind.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group) };
+            let text = format!(
+                r#"{{"apiVersion":"{version}","kind":"{}","metadata":{{"name":"{name}","namespace":"shop"}},{rest}}}"#,
+                kind.kind
+            );
+            api::Object::from_value(kind, &serde_json::from_str(&text).expect("JSON")).expect("an object")
+        };
+        let deny = r#""spec":{"podSelector":{},"policyTypes":["Egress"]}"#;
+        let view = Snapshot::load(
+            api::Revision(1),
+            [
+                object(api::kinds::POD, "web", r#""spec":{"containers":[]}"#),
+                object(api::kinds::NETWORK_POLICY, "deny", deny),
+            ],
+        );
+        fabric.obey(network::Policy::fixed(network::PolicyTable::from(&view)));
+        let (pod, _, _doors) = containers(&fabric);
+        assert_eq!(pod.resolve("db".to_owned()).await, Ok(vec![IpAddr::from([10, 9, 9, 9])]));
+        assert_eq!(pod.resolve("secret.example.com".to_owned()).await, Err(NetworkError::NoSuchName));
+        let denials = fabric.policy().expect("obeyed").denials();
+        assert_eq!(denials.count(Direction::Egress), 1);
     }
 
     #[tokio::test]

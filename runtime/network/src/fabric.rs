@@ -266,6 +266,7 @@ impl Fabric {
             let to = canonical(to);
             let source = pod.source(bound, to);
             if !attachment::is_own(to.ip()) {
+                fabric.settle(&pod.origin).await;
                 return fabric.reach(&pod.origin, pod.reach, source, to).await;
             }
             if let Some(Behind::Listener(listener)) = pod.space.find(Protocol::Tcp, to) {

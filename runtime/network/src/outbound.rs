@@ -103,6 +103,7 @@ impl Outbound {
         request.extensions_mut().insert(Hops(hops + 1));
         request.extensions_mut().insert(Client(from.address));
         let target = Target::complete(&mut request)?;
+        self.shared.fabric.settle(&from.origin()).await;
         let limit = config.response_timeout;
         timeout(limit, self.shared.send(&from, target, request)).await.unwrap_or(Err(Fault::TimedOut(limit)))
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use state::Protocol;
@@ -33,7 +34,21 @@ pub(super) enum Opened {
     Handler(Arc<Bound>),
 }
 
+/// How long a pod that policies may isolate waits to be known; its labels were written before it was started.
+const SETTLING: Duration = Duration::from_secs(1);
+
 impl Fabric {
+    /// Waits until policies know a pod of this node that has only just begun, so that it does not begin by being isolated.
+    pub(crate) async fn settle(&self, origin: &Origin) {
+        let (Some(policy), Origin::Pod { namespace, name, .. }) = (self.shared.policy.get(), origin) else { return };
+        if policy.knows(namespace, name) {
+            return;
+        }
+        let (policy, namespace, name) = (policy.clone(), namespace.clone(), name.clone());
+        // Whether it is known by then or not, the table is asked.
+        let _ = self.home(async move { timeout(SETTLING, policy.known(&namespace, &name)).await }).await;
+    }
+
     /// Connects to wherever `to` is.
     pub(super) async fn reach(
         &self,

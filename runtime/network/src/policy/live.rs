@@ -120,6 +120,11 @@ impl Policy {
         }
     }
 
+    /// Whether policies hold for a pod of this node as they do for its labels.
+    pub fn knows(&self, namespace: &str, name: &str) -> bool {
+        self.table.load().knows(namespace, name)
+    }
+
     /// Waits until policies hold for a pod of this node as they do for its labels. Until then it is isolated wherever any pod
     /// of its namespace is, which a program should not have to see.
     pub async fn known(&self, namespace: &str, name: &str) {
