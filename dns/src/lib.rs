@@ -114,10 +114,17 @@ pub async fn run(
         () = shutdown => (),
         error = first_failure(&mut served) => return Err(error),
         error = resolver.follow(view) => return Err(error),
+        () = watch_for_loops(&resolver) => {}
     }
     let mut stopping: JoinSet<()> = served.into_iter().map(Served::stop).collect();
     while stopping.join_next().await.is_some() {}
     Ok(())
+}
+
+async fn watch_for_loops(resolver: &Resolver) {
+    resolver.watch_for_loops().await;
+    // There is nobody to ask, and so nobody asks back.
+    std::future::pending().await
 }
 
 async fn first_failure(served: &mut [Served]) -> Error {

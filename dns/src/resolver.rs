@@ -4,8 +4,10 @@
 //! out of the same two. A pod's question about the cluster is a look into a table, with no socket and no wire between.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -28,6 +30,8 @@ use crate::{Authority, Error};
 
 /// Servers that pods have chosen themselves, each with a cache; beyond this the others are forgotten.
 const CHOSEN_MAX: usize = 64;
+/// How often it is looked whether questions go round in circles.
+const LOOK_FOR_LOOPS: Duration = Duration::from_secs(600);
 /// The least time between two zones: answers may be cached for a thousand times as long.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -42,6 +46,11 @@ struct Inner {
     machine: Machine,
     tables: ArcSwap<Tables>,
     forwarder: Option<Forwarder>,
+    /// What names end in that only this resolver asks for: a question for one, coming in, has gone round.
+    probe: Name,
+    is_probe_back: AtomicBool,
+    /// Whether those who are asked ask back, directly or not.
+    is_looping: AtomicBool,
     /// By server, for pods that choose their own.
     chosen: Mutex<HashMap<IpAddr, Forwarder>>,
 }
@@ -76,7 +85,16 @@ impl Resolver {
     pub fn new(authority: Authority, machine: Machine, view: &Snapshot) -> Result<Self, Error> {
         let tables = ArcSwap::from_pointee(Tables::new(&authority, view)?);
         let forwarder = Forwarder::new(&machine.servers).map_err(Error::Upstreams)?;
-        let inner = Inner { authority, machine, tables, forwarder, chosen: Mutex::default() };
+        let inner = Inner {
+            authority,
+            machine,
+            tables,
+            forwarder,
+            probe: probe(),
+            is_probe_back: AtomicBool::new(false),
+            is_looping: AtomicBool::new(false),
+            chosen: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -97,6 +115,33 @@ impl Resolver {
                 None => std::future::pending().await,
             };
         }
+    }
+
+    /// Looks now and then whether what is forwarded comes back, and forwards nothing while it does.
+    pub(crate) async fn watch_for_loops(&self) {
+        let Some(forwarder) = &self.inner.forwarder else { return };
+        for number in 0u64.. {
+            self.inner.is_probe_back.store(false, Ordering::Relaxed);
+            // A name that nobody has remembered from the last time.
+            if let Ok(name) = self.inner.probe.prepend_label(format!("p{number}").as_bytes()) {
+                let _ = forwarder.lookup(&name, RecordType::A).await;
+            }
+            let is_back = self.inner.is_probe_back.load(Ordering::Relaxed);
+            if self.inner.is_looping.swap(is_back, Ordering::Relaxed) != is_back {
+                match is_back {
+                    true => {
+                        tracing::error!(servers = ?self.inner.machine.servers, "name servers ask back: nothing is forwarded")
+                    }
+                    false => tracing::info!("name servers ask back no more"),
+                }
+            }
+            sleep(LOOK_FOR_LOOPS).await;
+        }
+    }
+
+    /// Whom to ask about the rest of the world.
+    fn forwarder(&self) -> Option<&Forwarder> {
+        self.inner.forwarder.as_ref().filter(|_| !self.inner.is_looping.load(Ordering::Relaxed))
     }
 
     /// How `pod`, which has these addresses, looks up names on this machine.
@@ -152,14 +197,18 @@ impl Resolver {
         match server {
             Server::Cluster => self.reply(Asker { view: View::Pods, is_served: true }, name, wanted).await,
             Server::Zone => self.reply(Asker { view: View::Pods, is_served: false }, name, wanted).await,
-            Server::Machine => reply::from_outside(self.inner.forwarder.as_ref(), name, wanted).await,
+            Server::Machine => reply::from_outside(self.forwarder(), name, wanted).await,
             Server::At(address) => reply::from_outside(self.chosen(address).as_ref(), name, wanted).await,
         }
     }
 
     /// What the cluster's server says.
     pub(crate) async fn reply(&self, asker: Asker, name: &Name, wanted: RecordType) -> Reply {
-        let forwarder = self.inner.forwarder.as_ref().filter(|_| asker.is_served);
+        if self.inner.probe.zone_of(name) {
+            self.inner.is_probe_back.store(true, Ordering::Relaxed);
+            return Reply::no(ResponseCode::Refused);
+        }
+        let forwarder = self.forwarder().filter(|_| asker.is_served);
         let tables = self.inner.tables.load_full();
         reply::reply(&tables.seen_by(asker.view).zone, forwarder, name, wanted).await
     }
@@ -191,6 +240,12 @@ impl Resolver {
         chosen.insert(address, forwarder.clone());
         Some(forwarder)
     }
+}
+
+/// A name that does not exist (RFC 6761; `invalid` would not even be asked for), and that no other process makes up.
+fn probe() -> Name {
+    let text = format!("x{:016x}.coracle.test.", RandomState::new().hash_one(0));
+    Name::from_ascii(text).expect("letters, digits and dots are a name")
 }
 
 /// The next snapshot in which something is different that zones are made of. None: there will be none.
