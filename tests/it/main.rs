@@ -14,6 +14,7 @@ mod namespaces;
 mod nodes;
 mod pods;
 mod power;
+mod programs;
 mod records;
 mod refusals;
 mod registry;

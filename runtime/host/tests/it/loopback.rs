@@ -88,10 +88,11 @@ impl Loopback {
         state.streams.len() + state.datagrams.len()
     }
 
-    /// Whether somebody listens there.
+    /// Whether somebody listens there, at either address.
     pub(crate) fn listens(&self, port: u16) -> bool {
-        let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        matches!(lock(&self.shared).streams.get(&local), Some(Some(_)))
+        let state = lock(&self.shared);
+        let own = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        own.into_iter().any(|ip| matches!(state.streams.get(&SocketAddr::new(ip, port)), Some(Some(_))))
     }
 
     fn own(

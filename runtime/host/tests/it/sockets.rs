@@ -162,6 +162,19 @@ async fn what_is_said_comes_back() {
 }
 
 #[tokio::test]
+async fn ipv6_is_a_family_of_its_own() {
+    let street = Street::new();
+    let _six = street.serve("echo [::]:7", 7).await;
+    street.check("dial echo [::1]:7 100000 3", "100000 bytes came back on each of 3 connections").await;
+    street.check_failure("dial connect 127.0.0.1:7", "dial: Connection refused (os error 14)").await;
+    // The name has both; the first that answers is taken.
+    street.check("dial half here:7", "heard \"half a talk\", then the end; writing more gave Err(BrokenPipe)").await;
+    let _four = street.serve("kv serve 0.0.0.0:8", 8).await;
+    street.check("kv 127.0.0.1:8 PING", "PONG").await;
+    street.check_failure("kv [::1]:8 PING", "kv: [::1]:8: Connection refused (os error 14)").await;
+}
+
+#[tokio::test]
 async fn both_generations_talk_to_each_other() {
     let street = Street::new();
     let _splices = street.serve("dial3 serve 70", 70).await;
