@@ -162,6 +162,8 @@ impl Edge {
         head.uri = uri.map_err(|_| bad_request("the request's target cannot be read"))?;
         strip_hop_by_hop(&mut head.headers);
         head.headers.insert(header::HOST, host.field);
+        // Whom `sessionAffinity` is about.
+        head.extensions.insert(network::Client(source.client));
         source.tell(&mut head.headers);
         if body.is_end_stream() {
             let request = Request::from_parts(head, empty());
@@ -182,7 +184,7 @@ impl Edge {
         let answer = async {
             let port = service.port(named.port.as_ref())?;
             match upgrade {
-                Some(upgrade) => upgrade.send(&self.fabric, port, request, connection, idle).await,
+                Some(upgrade) => upgrade.send(&self.fabric, &service, port, request, connection, idle).await,
                 None => service.send(port, |address| self.fabric.dial(&Origin::Ingress, address), request).await,
             }
         };

@@ -7,7 +7,6 @@
 //! | `coracle.dev/body-size-max` | a quantity such as `10Mi`; `0` lifts the limit | how large the body of a request may be |
 //! | `coracle.dev/ssl-redirect` | `true`, `false` | whether a host that has a certificate sends `http` on to `https`; it does |
 //! | `coracle.dev/hsts` | directives such as `max-age=31536000; includeSubDomains` | the `Strict-Transport-Security` of answers over TLS |
-//! | `coracle.dev/acme` | `true`, `false` | whether certificates are got by ACME; as `cert-manager.io/cluster-issuer` does |
 //!
 //! A value that cannot be read counts as absent, and the Ingress is told so.
 
@@ -66,7 +65,6 @@ impl Terms {
             "body-size-max" => self.body_size_max = Some(size(value).ok_or("a quantity of bytes such as 10Mi")?),
             "ssl-redirect" => self.stays_on_http = !flag(value)?,
             "hsts" => self.hsts = Some(hsts(value).ok_or("directives such as max-age=31536000; includeSubDomains")?),
-            "acme" => flag(value).map(|_| ())?,
             // Others may have words for an Ingress too.
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! bytes go to and fro until one side ends or nothing has come for too long. HTTP/2 in the clear is not asked for in this way
 //! any more (RFC 9113), and a request that does is answered as it is: what follows it would be a second way in.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +16,12 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use network::{BoxError, Fabric, Fault, Origin, Port, Request, Response, Stream, balance, empty};
+use network::balance::{InFlight, Tries};
+use network::{BoxError, Fabric, Fault, Origin, Port, Request, Response, Service, Stream, empty};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::sleep;
 
 use crate::connection::Connection;
-
-/// How many endpoints are tried; a connection that is refused harms nobody.
-const ATTEMPTS_MAX: usize = 3;
 
 /// A request that asks for another protocol.
 pub(crate) struct Upgrade {
@@ -49,12 +48,14 @@ impl Upgrade {
     pub(crate) async fn send(
         self,
         fabric: &Fabric,
+        service: &Service,
         port: &Port,
         mut request: Request,
         connection: &Connection,
         idle: Duration,
     ) -> Result<Response, Fault> {
-        let stream = connect(fabric, port).await?;
+        let client = request.extensions().get().map(|network::Client(client)| *client);
+        let (stream, in_flight) = connect(fabric, service, port, client).await?;
         let broken = |error: hyper::Error| Fault::Connection(error.into());
         let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the connection, which ends with the answer or with what both sides say after it.
@@ -70,6 +71,7 @@ impl Upgrade {
         let server = hyper::upgrade::on(&mut response);
         let client = self.client;
         connection.go_on_with(Box::pin(async move {
+            let _in_flight = in_flight;
             match futures::future::try_join(client, server).await {
                 Ok((client, server)) => splice(TokioIo::new(client), TokioIo::new(server), idle).await,
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "no change of protocol"),
@@ -97,15 +99,26 @@ fn wanted(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
     (version == Version::HTTP_11 && is_meant && is_one && !is_ours).then_some(protocol)
 }
 
-async fn connect(fabric: &Fabric, port: &Port) -> Result<Stream, Fault> {
-    let mut fault = Fault::NoEndpoint { service: format!("port {}", port.number) };
-    let mut tried = Vec::new();
-    while tried.len() < ATTEMPTS_MAX {
-        let Some(endpoint) = balance::pick(&port.endpoints, &tried, balance::draw()) else { break };
-        tried.push(endpoint.address);
+/// A connection to one of a port's endpoints, which is busy with it for as long as the second value is kept.
+async fn connect(
+    fabric: &Fabric,
+    service: &Service,
+    port: &Port,
+    client: Option<IpAddr>,
+) -> Result<(Stream, InFlight), Fault> {
+    let mut fault = Fault::NoEndpoint { service: format!("{service}:{}", port.number) };
+    let mut tries = Tries::new(&port.endpoints, service.session(port, client));
+    while let Some(endpoint) = tries.next_endpoint() {
+        let in_flight = endpoint.load.enter();
         match fabric.connect(&Origin::Ingress, endpoint.address).await {
-            Ok(stream) => return Ok(stream),
-            Err(refused) if refused.is_worth_another_try() => fault = refused.into(),
+            Ok(stream) => {
+                tries.succeeded(endpoint);
+                return Ok((stream, in_flight));
+            }
+            Err(refused) if refused.is_worth_another_try() => {
+                tries.failed(endpoint);
+                fault = refused.into();
+            }
             Err(refused) => return Err(refused.into()),
         }
     }
