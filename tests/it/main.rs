@@ -13,6 +13,7 @@ mod names;
 mod namespaces;
 mod nodes;
 mod pods;
+mod policies;
 mod power;
 mod programs;
 mod records;

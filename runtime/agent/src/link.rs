@@ -6,8 +6,10 @@
 //! | `GET /containerLogs/{namespace}/{pod}/{container}` | a container's log, as a kubelet serves it |
 //! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it |
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod |
+//! | `GET /metrics` | what the node counts |
 
 mod forward;
+mod metrics;
 mod proxy;
 
 use std::net::IpAddr;
@@ -73,6 +75,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/portForward/{namespace}/{pod}", post(forward::forward))
         .route("/proxy/{*target}", any(proxy::proxy))
+        .route("/metrics", get(metrics::metrics))
         .with_state(context)
 }
 
