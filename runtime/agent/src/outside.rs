@@ -1,19 +1,26 @@
 //! The seam between guests and the network: what a guest asks of the outside, and what the outside asks of a server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use host::{Outside, OutsideError, Sending, Server, Sink, Timeouts};
-use http::Request;
+use http::uri::Authority;
+use http::{HeaderValue, Request, Uri, header};
 use network::{Body, Fault, Outbound, Response};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::sockets::Names;
+
+/// Where requests go whose URL names no port.
+const HTTP_PORT: u16 = 80;
 
 /// The way out of one pod.
 pub(crate) struct PodOutside {
     outbound: Outbound,
     from: network::From,
+    names: Names,
     /// Guests' threads do no I/O: requests are sent on the agent's.
     runtime: Handle,
 }
@@ -33,17 +40,44 @@ pub(crate) struct Front {
 // === impl PodOutside ===
 
 impl PodOutside {
-    pub(crate) fn new(outbound: Outbound, namespace: &str, pod: &str, address: IpAddr, on_host_network: bool) -> Self {
+    pub(crate) fn new(
+        outbound: Outbound,
+        namespace: &str,
+        pod: &str,
+        address: IpAddr,
+        on_host_network: bool,
+        names: Names,
+    ) -> Self {
         let mut from = network::From::pod(namespace, pod, address);
         if on_host_network {
             from.reach = network::Reach::Node;
         }
-        Self { outbound, from, runtime: Handle::current() }
+        Self { outbound, from, names, runtime: Handle::current() }
+    }
+}
+
+impl PodOutside {
+    /// A request to a name that the pod's own `hosts` file has, such as one of `hostAliases`, goes to the address there. With
+    /// TLS the name has to stay.
+    fn redirected(&self, mut request: Request<host::Body>) -> Request<host::Body> {
+        let uri = request.uri();
+        let address = uri.host().filter(|_| uri.scheme_str() != Some("https")).and_then(|host| self.names.alias(host));
+        let (Some(address), Some(authority)) = (address, uri.authority().cloned()) else { return request };
+        let there = SocketAddr::new(address, authority.port_u16().unwrap_or(HTTP_PORT));
+        let mut parts = uri.clone().into_parts();
+        parts.authority = Authority::try_from(there.to_string()).ok();
+        let (Ok(uri), Ok(host)) = (Uri::from_parts(parts), HeaderValue::from_str(authority.as_str())) else {
+            return request;
+        };
+        *request.uri_mut() = uri;
+        request.headers_mut().entry(header::HOST).or_insert(host);
+        request
     }
 }
 
 impl Outside for PodOutside {
     fn send(&self, request: Request<host::Body>, _: Timeouts) -> Sending {
+        let request = self.redirected(request);
         let (outbound, from) = (self.outbound.clone(), self.from.clone());
         let sending = AbortOnDropHandle::new(self.runtime.spawn(async move { outbound.send(from, request).await }));
         Box::pin(async move {

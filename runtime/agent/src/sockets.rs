@@ -83,6 +83,12 @@ impl Names {
         Self { resolver, ask, runtime: Handle::current() }
     }
 
+    /// The address that the pod itself has for a name, without asking anybody.
+    pub(crate) fn alias(&self, name: &str) -> Option<IpAddr> {
+        let mut hosts = self.ask.hosts.iter();
+        hosts.find(|(host, _)| host.eq_ignore_ascii_case(name)).map(|(_, address)| *address)
+    }
+
     fn resolve(&self, name: String, fabric: Fabric, origin: Origin) -> Resolving {
         let names = self.clone();
         let looking = self.runtime.spawn(async move { names.look_up(&name, &fabric, &origin).await });
@@ -392,6 +398,8 @@ mod tests {
         assert_eq!(nobody.err(), Some(NetworkError::Refused));
         assert_eq!(client.resolve("db".to_owned()).await, Ok(vec![IpAddr::from([10, 9, 9, 9])]));
         assert_eq!(client.resolve("web".to_owned()).await, Ok(vec![ADDRESS]));
+        let aliases = ["DB", "web", "kv"].map(|name| client.names.alias(name).map(|address| address.to_string()));
+        assert_eq!(aliases.map(Option::unwrap_or_default), ["10.9.9.9", "10.42.0.5", ""]);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! addresses they hold end with the worker.
 
 mod mount;
+mod ports;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Container;
 use network::Binding;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ports::{self, HostPort};
 use super::{Mail, Worker};
 use crate::environment::program;
 use crate::logs::{Streams, Whose};
@@ -24,6 +25,8 @@ pub(super) struct Live {
     spec: Spec,
     outside: Arc<PodOutside>,
     engine: Engine,
+    /// The node's ports that lead here.
+    host_ports: Vec<HostPort>,
 }
 
 enum Engine {
@@ -73,7 +76,12 @@ impl Worker {
         let doors = Doors::new();
         let names = Names::of(self.context.resolver.clone(), &pod, address);
         let spec = Spec {
-            network: Arc::new(PodNetwork::new(self.attach(address), self.context.fabric.clone(), doors.clone(), names)),
+            network: Arc::new(PodNetwork::new(
+                self.attach(address),
+                self.context.fabric.clone(),
+                doors.clone(),
+                names.clone(),
+            )),
             args: program.args,
             env: program.env,
             working_dir: container.working_dir.clone().filter(|directory| !directory.is_empty()),
@@ -83,13 +91,20 @@ impl Worker {
             ledger: Ledger::new(limits(&container)),
             ..Spec::default()
         };
+        let on_host_network = self.is_on_host_network();
+        let answers = match workload.kind() {
+            host::WorkloadKind::Server(_) => answered(&container),
+            host::WorkloadKind::Command(_) => Vec::new(),
+        };
+        let host_ports = ports::listen(&container, address, on_host_network, &answers, &self.context.fabric);
+        let host_ports = host_ports.map_err(|error| failed(error.to_string()))?;
         let outbound = self.context.outbound.clone();
-        let outside = Arc::new(PodOutside::new(outbound, &namespace, &name, address, self.is_on_host_network()));
+        let outside = Arc::new(PodOutside::new(outbound, &namespace, &name, address, on_host_network, names.clone()));
         let engine = match workload.kind() {
             host::WorkloadKind::Server(_) => {
                 let server =
                     workload.serve(spec.clone(), outside.clone()).map_err(|error| failed(error.to_string()))?;
-                self.open(place, run, server, &container, address, stderr)
+                self.open(place, run, server, &answers, address, stderr)
             }
             host::WorkloadKind::Command(_) => {
                 let command = workload.run(spec.clone(), host::Stdin::Empty, outside.clone());
@@ -110,7 +125,7 @@ impl Worker {
             Engine::Server { .. } => spec,
             Engine::Command { .. } => silent(spec),
         };
-        Ok(Live { run, spec, outside, engine })
+        Ok(Live { run, spec, outside, engine, host_ports })
     }
 
     /// Has the server answer on its ports.
@@ -119,7 +134,7 @@ impl Worker {
         place: Place,
         run: u32,
         server: Server,
-        container: &Container,
+        answers: &[u16],
         address: std::net::IpAddr,
         stderr: Arc<dyn Sink>,
     ) -> Engine {
@@ -132,19 +147,17 @@ impl Worker {
         });
         let front = Front { server: server.clone(), closing: closing.clone(), out_of_memory, stderr };
         let handler = network::handler(move |request| front.clone().answer(request));
-        let declared =
-            container.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
-        let mut ports: Vec<u16> = declared.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
-        if ports.is_empty() {
-            ports.push(PORT_DEFAULT);
-        }
-        let bind = |port| self.context.fabric.bind(SocketAddr::new(address, port), handler.clone());
-        Engine::Server { server, closing, bindings: ports.into_iter().map(bind).collect() }
+        let bind = |port: &u16| self.context.fabric.bind(SocketAddr::new(address, *port), handler.clone());
+        Engine::Server { server, closing, bindings: answers.iter().map(bind).collect() }
     }
 
     pub(super) fn stop(&mut self, place: Place, run: u32, grace: Duration) {
-        let slot = self.slot(place);
-        match slot.live.as_mut().filter(|live| live.run == run).map(|live| &mut live.engine) {
+        let live = self.slot(place).live.as_mut().filter(|live| live.run == run);
+        let engine = live.map(|live| {
+            live.host_ports.clear();
+            &mut live.engine
+        });
+        match engine {
             // The run has ended by itself; its end is in the post.
             None => {}
             // WASI has no signals: a command cannot be asked, only ended. Its waiter tells.
@@ -210,6 +223,13 @@ impl Worker {
             Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
     }
+}
+
+/// The ports at which a server answers: those that it declares, or the usual one.
+fn answered(container: &Container) -> Vec<u16> {
+    let declared = container.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+    let ports: Vec<u16> = declared.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
+    if ports.is_empty() { vec![PORT_DEFAULT] } else { ports }
 }
 
 /// The same, with nothing written anywhere.
