@@ -36,10 +36,12 @@ echo     bin  echo/echo.wasm
 chat     bin  chat/chat.wasm
 dial     bin  dial/dial.wasm
 dial3    lib  dial3/dial3.wasm
+sh       bin  two-containers/sh.wasm
+files    lib  two-containers/files.wasm
 '
 
 # The crate's folder: its sources.
-folder() { case $1 in web | counter) echo "counter/$1" ;; *) echo "$1" ;; esac; }
+folder() { case $1 in web | counter) echo "counter/$1" ;; sh | files) echo "two-containers/$1" ;; *) echo "$1" ;; esac; }
 
 # === the lock ===
 

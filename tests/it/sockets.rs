@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use harness::{Cluster, eventually};
+use harness::{Cluster, eventually, get};
 use serde_json::Value;
 
 use crate::{manifest, with};
@@ -75,6 +75,27 @@ spec:
     wait(&cluster, "outsider", |status| status["phase"] == "Failed");
     let told = cluster.coracle(&["logs", "outsider"]).ok();
     assert!(told.to_lowercase().contains("refused"), "{told}");
+}
+
+#[test]
+fn containers_of_a_pod_share_a_volume() {
+    // The page of Kubernetes' documentation, with only the images changed.
+    let cluster = with(&["two-containers/manifest.yaml", "probe"]);
+    let status = wait(&cluster, "two-containers", |status| {
+        let containers = status["containerStatuses"].as_array().into_iter().flatten();
+        let has = |name: &str, state: &str| {
+            containers.clone().any(|one| one["name"] == name && one["state"][state].is_object())
+        };
+        has("nginx-container", "running") && has("debian-container", "terminated")
+    });
+    let address = status["podIP"].as_str().expect("an address");
+    let answer = eventually(30, || {
+        let answer = get(cluster.ingress(), "probe.localhost", &format!("/call?url=http://{address}/"));
+        answer.map_err(|error| error.to_string()).and_then(|answer| {
+            if answer.status == 200 { Ok(answer.body) } else { Err(format!("{} {}", answer.status, answer.body)) }
+        })
+    });
+    assert_eq!(answer, "Hello from the debian container\n");
 }
 
 #[test]
@@ -177,6 +198,11 @@ fn names_are_looked_up_as_the_pod_says() {
     assert!(look("by-service", "", "shards.default.svc").contains(&address));
     let alias = "hostAliases: [{ip: 10.9.9.9, hostnames: [sea.example]}],";
     assert!(look("by-alias", alias, "sea.example").contains("10.9.9.9"));
+    let kv = "image: EXAMPLES/kv/kv.wasm, args: [serve]";
+    apply(&cluster, &a_pod("kv", "", kv));
+    let kv = ready(&cluster, "kv")["podIP"].as_str().expect("an address").to_owned();
+    let alias = format!("hostAliases: [{{ip: {kv}, hostnames: [other.example]}}],");
+    assert_eq!(says(&cluster, "by-both", &alias, "kv", &["other.example:6379", "PING"]), "PONG");
     let search = "dnsConfig: {searches: [shards.default.svc.cluster.local]},";
     assert!(look("by-search", search, "first").contains(&address));
     let own = look("itself", "", "itself");
@@ -198,4 +224,25 @@ fn a_pod_on_the_nodes_network_has_real_ports() {
     assert_eq!(heard, "ahoy");
     let status = pod(&cluster, "real")["status"].clone();
     assert_eq!(status["podIP"], status["hostIP"], "{status}");
+}
+
+#[test]
+fn a_port_of_the_node_leads_to_a_pod() {
+    let cluster = with(&[]);
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let (one, two) = (free(), free());
+    let ports = format!("ports: [{{containerPort: 8080, hostPort: {}, hostIP: 127.0.0.1}}]", one.port());
+    apply(&cluster, &a_pod("led-to", "", &format!("image: EXAMPLES/probe/probe.wasm, {ports}")));
+    let ports = format!("ports: [{{containerPort: {}}}]", two.port());
+    apply(&cluster, &a_pod("there", "hostNetwork: true,", &format!("image: EXAMPLES/probe/probe.wasm, {ports}")));
+    for (address, name) in [(one, "led-to"), (two, "there")] {
+        let answer = eventually(60, || get(address, "localhost", "/").map_err(|error| error.to_string()));
+        assert_eq!((answer.status, answer.body.trim()), (200, name));
+    }
+    // With the pod the port goes.
+    cluster.coracle(&["delete", "pod/led-to"]).ok();
+    eventually(30, || match TcpStream::connect(one) {
+        Ok(_) => Err("somebody still listens".to_owned()),
+        Err(_) => Ok(()),
+    });
 }
