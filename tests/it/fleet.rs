@@ -94,14 +94,14 @@ fn pods_of_three_nodes_are_one_network() {
     assert!(status != 200 || !body.contains("on-"), "{status} {body}");
 }
 
-/// An echo on one node, behind a service and a port of every node; askers on another, each a name and its words.
-fn echo_and_askers(echo: usize, asker: usize, words: &[(&str, String)]) -> String {
-    let mut text = format!(
+/// An echo on a node, behind a service and a port of every node.
+fn echo(node: usize) -> String {
+    format!(
         "apiVersion: v1
 kind: Pod
 metadata: {{name: echo, labels: {{app: echo}}}}
 spec:
-  nodeSelector: {{kubernetes.io/hostname: node-{echo}}}
+  nodeSelector: {{kubernetes.io/hostname: node-{node}}}
   terminationGracePeriodSeconds: 1
   containers:
   - {{name: echo, image: EXAMPLES/echo/echo.wasm, args: [\"0.0.0.0:7\"]}}
@@ -116,8 +116,12 @@ spec:
   - {{name: tcp, port: 7, nodePort: 30007}}
   - {{name: udp, port: 7, protocol: UDP, nodePort: 30007}}
 "
-    );
-    for (name, words) in words {
+    )
+}
+
+/// Askers on a node, each a name and its words.
+fn askers(node: usize, askers: &[(&str, String)]) -> String {
+    askers.iter().fold(String::new(), |mut text, (name, words)| {
         let _ = write!(
             text,
             "---
@@ -125,33 +129,32 @@ apiVersion: v1
 kind: Pod
 metadata: {{name: {name}}}
 spec:
-  nodeSelector: {{kubernetes.io/hostname: node-{asker}}}
+  nodeSelector: {{kubernetes.io/hostname: node-{node}}}
   restartPolicy: OnFailure
   containers:
   - {{name: dial, image: EXAMPLES/dial/dial.wasm, args: [{words}]}}
 "
         );
-    }
-    text
+        text
+    })
 }
 
 #[test]
 fn sockets_reach_pods_of_other_nodes() {
     let fleet = Fleet::on_loopback(PROGRAM, Server::IsNode, 2);
-    let apply = |words: &[(&str, String)]| {
-        fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), &echo_and_askers(2, 1, words))]).ok();
-    };
-    apply(&[]);
+    let apply = |text: &str| fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), text)]).ok();
+    apply(&echo(2));
     fleet.coracle(&["wait", "--for=condition=Ready", "pod/echo", "--timeout", "120s"]).ok();
     let pod: serde_json::Value =
         serde_json::from_str(&fleet.coracle(&["get", "pod/echo", "-o", "json"]).ok()).expect("an object");
     let address = pod["status"]["podIP"].as_str().expect("an address").to_owned();
-    apply(&[
+    let asked = [
         ("many", "echo, \"echo:7\", \"300000\", \"16\"".into()),
         ("half", format!("half, \"{address}:7\"")),
         ("datagram", format!("udp, \"{address}:7\", ahoy")),
         ("datagram-to-service", "udp, \"echo:7\", ahoy".into()),
-    ]);
+    ];
+    apply(&askers(1, &asked));
     for (pod, words) in [
         ("many", "300000 bytes came back on each of 16 connections"),
         ("half", "heard \"half a talk\", then the end"),

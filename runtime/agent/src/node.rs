@@ -194,4 +194,19 @@ mod tests {
         assert!(!is_told(&Node::default()));
         assert_eq!(labels(&config)["kubernetes.io/hostname"], "n1");
     }
+
+    #[test]
+    fn a_node_tells_where_it_is_dialled() {
+        let told = |tunnel: Option<&str>| {
+            let address = "192.0.2.7".parse().expect("an address");
+            let tunnel = tunnel.map(|tunnel| tunnel.parse().expect("an address"));
+            let config = Config { addresses: vec![address], tunnel, ..Config::new("n1", "data") };
+            let machine = Machine::read(&Resources { cpu_millis: Some(1), memory_bytes: Some(1), pods: Some(1) });
+            let status = status(&config, &machine, None, Timestamp::UNIX_EPOCH);
+            (status["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64(), annotations(&config))
+        };
+        assert_eq!(told(Some("192.0.2.7:6443")), (Some(6443), None), "the address and the port say it");
+        assert_eq!(told(Some("127.0.0.1:7000")), (Some(7000), Some(json!({TUNNEL: "127.0.0.1:7000"}))));
+        assert_eq!(told(None), (Some(0), None));
+    }
 }
