@@ -21,6 +21,7 @@ mod refusals;
 mod registry;
 mod rollout;
 mod rotation;
+mod services;
 mod sockets;
 mod tidy;
 mod tls;

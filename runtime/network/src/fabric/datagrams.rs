@@ -207,7 +207,7 @@ impl Datagrams {
             *used = now;
             return Ok(*endpoint);
         }
-        let mut tries = Tries::new(endpoints, service.session(port, self.pod.origin.address()));
+        let mut tries = Tries::new(endpoints, service.session(port, Some(self.pod.source(Some(self.local), to).ip())));
         let Some(chosen) = tries.next_endpoint() else {
             return Err(Refused::NoEndpoint { service: format!("{service}:{}", port.number) });
         };

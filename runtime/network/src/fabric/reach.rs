@@ -120,7 +120,7 @@ impl Fabric {
         source: SocketAddr,
     ) -> Result<(Opened, InFlight), Refused> {
         let mut refused = Refused::NoEndpoint { service: format!("{service}:{}", port.number) };
-        let mut tries = Tries::new(port.endpoints_for(traffic), service.session(port, origin.address()));
+        let mut tries = Tries::new(port.endpoints_for(traffic), service.session(port, Some(source.ip())));
         while let Some(endpoint) = tries.next_endpoint() {
             let in_flight = endpoint.load.enter();
             // Endpoints written by hand may lie outside; they are reached as pods reach what is outside.

@@ -155,3 +155,36 @@ async fn services_answer_at_ports_of_the_node_whoever_is_behind_them() {
     drop(stopped);
     running.await.expect("no panic").expect("an end");
 }
+
+#[tokio::test]
+async fn a_service_without_a_selector_leads_to_who_is_outside() {
+    let database = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let there = database.local_addr().expect("bound");
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = database.accept().await.expect("a connection");
+        let mut asked = String::new();
+        stream.read_to_string(&mut asked).await.expect("an end");
+        stream.write_all(asked.to_uppercase().as_bytes()).await.expect("open");
+    });
+    let view = world(&format!("service shop/db 10.43.0.9 sql:5432\nslice shop/db sql:{} | 127.0.0.1", there.port()));
+    let on = |egress| {
+        let config = crate::Config { egress, ..crate::Config::default() };
+        let fabric = Fabric::over(Latest::fixed(ServiceTable::from(&view)), config);
+        let (namespace, name) = ("shop".into(), "web".into());
+        fabric.attach(Citizen { namespace, name, addresses: vec![[10, 42, 0, 2].into()], host_network: false })
+    };
+    let service: SocketAddr = "10.43.0.9:5432".parse().expect("an address");
+    let closed = on(crate::EgressPolicy::default()).connect(service).await;
+    assert!(matches!(closed, Err(crate::Refused::Denied { .. })), "{closed:?}");
+
+    let allowed = vec!["127.0.0.0/8".parse().expect("a network")];
+    let pod = on(crate::EgressPolicy { allowed, ..crate::EgressPolicy::default() });
+    let mut stream = pod.connect(service).await.expect("a way out");
+    assert_eq!(stream.remote(), service, "who asks a service hears the service");
+    stream.write_all(b"select 1").await.expect("open");
+    stream.shutdown().await.expect("open");
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.expect("an end");
+    assert_eq!(told, "SELECT 1");
+    answering.await.expect("no panic");
+}
