@@ -124,7 +124,7 @@ pub async fn run(
 async fn watch_for_loops(resolver: &Resolver) {
     resolver.watch_for_loops().await;
     // There is nobody to ask, and so nobody asks back.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn first_failure(served: &mut [Served]) -> Error {

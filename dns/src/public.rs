@@ -57,8 +57,8 @@ struct Request {
 /// resources' names; if some ask for addresses and others for an alias, those for addresses.
 pub(crate) fn wanted(zone: &Name, view: &Snapshot) -> AllWanted {
     let mut requests: Vec<Request> = Vec::new();
-    requests.extend(view.list(kinds::INGRESS).filter_map(|object| of_ingress(object)));
-    requests.extend(view.list(kinds::SERVICE).filter_map(|object| of_service(object)));
+    requests.extend(view.list(kinds::INGRESS).filter_map(of_ingress));
+    requests.extend(view.list(kinds::SERVICE).filter_map(of_service));
     requests.sort_by(|one, other| one.resource.cmp(&other.resource));
     let mut all = AllWanted::new();
     for request in requests {
@@ -146,7 +146,7 @@ fn by_type(targets: &[String]) -> Vec<(RecordType, Vec<RData>)> {
             list.push(data);
         }
     }
-    alias.truncate(if v4.is_empty() && v6.is_empty() { 1 } else { 0 });
+    alias.truncate(usize::from(v4.is_empty() && v6.is_empty()));
     let all = [(RecordType::A, v4), (RecordType::AAAA, v6), (RecordType::CNAME, alias)];
     all.into_iter().filter(|(_, data)| !data.is_empty()).collect()
 }

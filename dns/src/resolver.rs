@@ -128,11 +128,11 @@ impl Resolver {
             }
             let is_back = self.inner.is_probe_back.load(Ordering::Relaxed);
             if self.inner.is_looping.swap(is_back, Ordering::Relaxed) != is_back {
-                match is_back {
-                    true => {
-                        tracing::error!(servers = ?self.inner.machine.servers, "name servers ask back: nothing is forwarded")
-                    }
-                    false => tracing::info!("name servers ask back no more"),
+                let servers = &self.inner.machine.servers;
+                if is_back {
+                    tracing::error!(?servers, "name servers ask back: nothing is forwarded");
+                } else {
+                    tracing::info!(?servers, "name servers ask back no more");
                 }
             }
             sleep(LOOK_FOR_LOOPS).await;

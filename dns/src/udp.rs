@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::Edns;
 use hickory_proto::rr::Record;
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::NetError;
@@ -200,7 +201,7 @@ impl ResponseHandler for Back {
     ) -> Result<ResponseInfo, NetError> {
         let mut bytes = Vec::with_capacity(512);
         let mut encoder = BinEncoder::new(&mut bytes);
-        encoder.set_max_size(response.edns().map_or(512, |edns| edns.max_payload()));
+        encoder.set_max_size(response.edns().map_or(512, Edns::max_payload));
         let info = response.destructive_emit(&mut encoder)?;
         self.send(&bytes);
         Ok(info)

@@ -348,7 +348,7 @@ fn data_bytes(data: &RData) -> Option<Vec<u8>> {
 
 fn name_bytes(name: &Name) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len() + 1);
-    for label in name.iter() {
+    for label in name {
         bytes.push(label.len() as u8);
         bytes.extend(label);
     }

@@ -106,7 +106,7 @@ fn apply(zone: &mut Vec<Record>, change: &Change) {
     for update in &change.updates {
         match update.dns_class {
             DNSClass::ANY => {
-                zone.retain(|known| known.name != update.name || known.record_type() != update.record_type())
+                zone.retain(|known| known.name != update.name || known.record_type() != update.record_type());
             }
             _ => zone.push(update.clone()),
         }
