@@ -1,5 +1,6 @@
 //! Every record of the Kubernetes DNS specification, as `dig` and `nslookup` see it.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use harness::{Cluster, Output, Plan, eventually};
@@ -135,8 +136,13 @@ const ROWS: &[(&str, &str)] = &[
 
 /// What `dig` prints, put as in [`ROWS`].
 fn dig(cluster: &Cluster, question: &str, more: &[&str]) -> String {
+    dig_at(cluster.dns(), question, more)
+}
+
+/// The same, of another server.
+fn dig_at(server: SocketAddr, question: &str, more: &[&str]) -> String {
     let mut command = Command::new("dig");
-    command.arg("@127.0.0.1").args(["-p", &cluster.dns().port().to_string(), "+timeout=5", "+nocookie"]);
+    command.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string(), "+timeout=5", "+nocookie"]);
     command.args(["+noall", "+comments", "+answer"]).args(more).args(question.split(' '));
     let said = Output::of(command, None).stdout;
     let data = |line: &str| line.split_whitespace().skip(4).collect::<Vec<_>>().join(" ");
@@ -212,4 +218,56 @@ fn nslookup(cluster: &Cluster) {
         let said = ask(words);
         assert!(said.contains(expected), "nslookup {words:?}: {said}");
     }
+}
+
+/// An Ingress that is to be called by names of a public zone.
+const PUBLIC: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: edge, namespace: default}
+spec:
+  clusterIP: 10.43.77.9
+  ports: [{name: http, port: 80}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: edge
+  annotations: {external-dns.alpha.kubernetes.io/target: 192.0.2.80, external-dns.alpha.kubernetes.io/ttl: "60"}
+spec:
+  rules:
+    - host: www.example.com
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: edge, port: {name: http}}}}]}
+    - host: "*.apps.example.com"
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: edge, port: {name: http}}}}]}
+"#;
+
+#[test]
+fn the_world_and_the_machine_are_answered_in_their_own_terms() {
+    if !is_there("dig", "-v") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("public.yaml");
+    std::fs::write(&file, PUBLIC).expect("the folder can be written to");
+    let flags = ["--dns-mirror", "127.0.0.1:0", "--dns-public-zone", "example.com"];
+    let cluster = Plan::new().say(&flags).apply(file).up(PROGRAM).expect("a cluster");
+    for (question, expected) in [
+        ("www.example.com A", "192.0.2.80"),
+        ("anything.apps.example.com A", "192.0.2.80"),
+        ("www.example.com AAAA", "NOERROR"),
+        ("nobody.example.com A", "NXDOMAIN"),
+        ("example.com NS", "ns.example.com."),
+        ("edge.default.svc.cluster.local A", "10.43.77.9"),
+    ] {
+        eventually(10, || match dig(&cluster, question, &[]) {
+            told if told == expected => Ok(()),
+            told => Err(format!("{question}: {told}")),
+        });
+    }
+    let addresses = std::fs::read(cluster.data().join("addresses.json")).expect("the addresses are written");
+    let addresses: serde_json::Value = serde_json::from_slice(&addresses).expect("as JSON");
+    let mirror = addresses["dnsMirror"].as_str().and_then(|text| text.parse().ok()).expect("the mirror's address");
+    assert_eq!(dig_at(mirror, "edge.default.svc.cluster.local A", &[]), "127.43.77.9");
+    assert_eq!(dig_at(mirror, "-x 127.43.77.9", &[]), "edge.default.svc.cluster.local.");
 }
