@@ -61,18 +61,15 @@ impl Peers {
             Relay::Server(address) => {
                 // Datagrams go to nodes; what would be sent to the server itself gets lost.
                 let way = Arc::new(Way::new(address.as_str().into(), mpsc::channel(1).0));
-                let (way, identity, address, closing) =
+                let (kept, identity, address, closing) =
                     (way.clone(), identity.clone(), address.clone(), closing.clone());
-                let (kept, ending) = (way.clone(), closing.clone());
                 tokio::spawn(async move {
-                    let dial = || to_server(&identity, &address, &closing);
-                    ending
-                        .run_until_cancelled(async {
-                            loop {
-                                kept.keep(dial).await
-                            }
-                        })
-                        .await;
+                    let keeping = async {
+                        loop {
+                            kept.keep(|| to_server(&identity, &address, &closing)).await;
+                        }
+                    };
+                    closing.run_until_cancelled(keeping).await;
                 });
                 Some(way)
             }
