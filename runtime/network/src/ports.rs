@@ -78,10 +78,10 @@ pub async fn run(
         }
         let is_complete = listeners.follow(&wanted(&services.get(), &config)).await;
         let again = async {
-            match is_complete {
-                true => std::future::pending().await,
-                false => tokio::time::sleep(AGAIN).await,
+            if is_complete {
+                std::future::pending::<()>().await;
             }
+            tokio::time::sleep(AGAIN).await;
         };
         tokio::select! {
             changed = services.changed() => if !changed { break },
@@ -154,9 +154,10 @@ impl Listeners {
                     is_complete &= error.kind() == std::io::ErrorKind::PermissionDenied;
                     if self.missing.insert(*at, front.clone()).is_none() {
                         let error = &error as &dyn std::error::Error;
-                        match front.is_mirror {
-                            true => tracing::debug!(service = %front, address = %at.1, error, "is not mirrored"),
-                            false => tracing::warn!(service = %front, address = %at.1, error, "cannot listen"),
+                        if front.is_mirror {
+                            tracing::debug!(service = %front, address = %at.1, error, "is not mirrored");
+                        } else {
+                            tracing::warn!(service = %front, address = %at.1, error, "cannot listen");
                         }
                     }
                 }

@@ -38,13 +38,13 @@ pub struct Stream {
 /// What comes from the other side.
 pub struct Reader {
     pipe: Arc<Pipe>,
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 /// What goes to the other side.
 pub struct Writer {
     pipe: Arc<Pipe>,
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 /// Something that lives as long as one side of a connection does.
@@ -59,8 +59,8 @@ impl Stream {
         let side = |local, remote, incoming: &Arc<Pipe>, outgoing: &Arc<Pipe>| Self {
             local,
             remote,
-            reader: Reader { pipe: incoming.clone(), _held: None },
-            writer: Writer { pipe: outgoing.clone(), _held: None },
+            reader: Reader { pipe: incoming.clone(), held: None },
+            writer: Writer { pipe: outgoing.clone(), held: None },
         };
         (side(near, far, &back, &out), side(far, near, &out, &back))
     }
@@ -82,12 +82,12 @@ impl Stream {
 
     /// Keeps `value` until this side of the connection is gone, both halves of it.
     pub fn holding(mut self, value: impl Any + Send + Sync) -> Self {
-        let held: Held = match self.reader._held.take() {
+        let held: Held = match self.reader.held.take() {
             Some(before) => Arc::new((before, value)),
             None => Arc::new(value),
         };
-        self.reader._held = Some(held.clone());
-        self.writer._held = Some(held);
+        self.reader.held = Some(held.clone());
+        self.writer.held = Some(held);
         self
     }
 

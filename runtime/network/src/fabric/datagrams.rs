@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -161,14 +162,16 @@ impl Datagrams {
 
     fn send_outside(&self, datagram: Bytes, to: SocketAddr) -> Result<(), Refused> {
         let mut flows = self.flows.lock();
-        if !flows.outside.contains_key(&to.is_ipv4()) {
-            let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            let bound = Outside::bind(&self.fabric, SocketAddr::new(any, 0), &self.mailbox, Filter::Known);
-            flows.outside.insert(to.is_ipv4(), bound.map_err(|source| Refused::failed(to, source))?);
-        }
-        if let Some(outside) = flows.outside.get(&to.is_ipv4()) {
-            outside.send(&datagram, to);
-        }
+        let outside = match flows.outside.entry(to.is_ipv4()) {
+            Entry::Occupied(bound) => bound.into_mut(),
+            Entry::Vacant(none) => {
+                let any: IpAddr =
+                    if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let bound = Outside::bind(&self.fabric, SocketAddr::new(any, 0), &self.mailbox, Filter::Known);
+                none.insert(bound.map_err(|source| Refused::failed(to, source))?)
+            }
+        };
+        outside.send(&datagram, to);
         Ok(())
     }
 
