@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -26,6 +27,7 @@ pub struct Plan {
     files: Vec<PathBuf>,
     data: Option<PathBuf>,
     flags: Vec<String>,
+    user: Option<u32>,
 }
 
 /// A running `coracle up`.
@@ -66,6 +68,12 @@ impl Plan {
         self
     }
 
+    /// Runs it as this user, who has no rights of root; only root may say so.
+    pub fn run_as(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Starts the cluster with `program` and waits until it says that all is up.
     pub fn up(self, program: &str) -> anyhow::Result<Cluster> {
         let folder = self.data.is_none().then(TempDir::new).transpose()?;
@@ -75,6 +83,9 @@ impl Plan {
             (None, None) => bail!("a cluster needs a folder"),
         };
         let mut command = Command::new(program);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).env("HOME", "/nonexistent");
+        }
         command.arg("up").args([
             "--listen",
             "127.0.0.1:0",

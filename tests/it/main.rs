@@ -25,6 +25,7 @@ mod services;
 mod sockets;
 mod tidy;
 mod tls;
+mod unprivileged;
 mod volumes;
 mod web;
 
