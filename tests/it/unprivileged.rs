@@ -48,15 +48,18 @@ fn an_ordinary_user_runs_everything() {
     let cluster = plan.up(&program.display().to_string()).unwrap_or_else(|error| panic!("{error:#}"));
 
     let status = fs::read_to_string(format!("/proc/{}/status", cluster.pid())).expect("it runs");
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
     assert!(!field("Uid:").starts_with("0\t"), "{status}");
     assert_eq!(field("CapEff:").trim_matches('0'), "", "no capability at all");
 
     let answer = get(cluster.ingress(), "hello.localhost", "/").expect("an answer");
     assert!(answer.body.starts_with("Hello, world!"), "{}", answer.body);
 
-    let port = cluster.coracle(&["get", "service", "kv-outside", "-o", "jsonpath={.spec.ports[0].nodePort}"]).ok();
-    let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("a port")));
+    let service = cluster.coracle(&["get", "service", "kv-outside", "-o", "json"]).ok();
+    let service: serde_json::Value = serde_json::from_str(&service).expect("JSON");
+    let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a port was given");
+    let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
     eventually(30, || ping(address).map_err(|error| error.to_string()));
 }
 

@@ -115,8 +115,15 @@ fn members(schema: Schema, last: &Map<String, Value>, wanted: &Map<String, Value
     Value::Object(patch)
 }
 
-/// A list whose items have names: each wanted one, and a deletion for each that is wanted no more.
+/// A list whose items have names: each wanted one, and a deletion for each that is wanted no more. Where the names do not
+/// tell the items apart, as with a port that is served over TCP and UDP, the list is taken as a whole.
 fn list(schema: Schema, key: &str, last: &[Value], wanted: &[Value]) -> Value {
+    let repeats = |items: &[Value]| {
+        items.iter().enumerate().any(|(at, item)| items[..at].iter().any(|other| other[key] == item[key]))
+    };
+    if repeats(last) || repeats(wanted) {
+        return std::iter::once(json!({"$patch": "replace"})).chain(wanted.iter().cloned()).collect();
+    }
     let find = |items: &[Value], item: &Value| items.iter().find(|other| other[key] == item[key]).cloned();
     let kept = wanted.iter().map(|item| patch(schema, &find(last, item).unwrap_or(Value::Null), item));
     let gone = last.iter().filter(|item| find(wanted, item).is_none());
@@ -150,5 +157,13 @@ mod tests {
             spec(json!([{"name": "a", "image": "y"}])),
             spec(json!([{"name": "a", "image": "y", "args": null}, {"$patch": "delete", "name": "b"}])),
         );
+    }
+
+    #[test]
+    fn items_that_their_key_does_not_tell_apart_are_replaced_together() {
+        let ports = json!([{"name": "tcp", "port": 7}, {"name": "udp", "port": 7, "protocol": "UDP"}]);
+        let service = json!({"spec": {"ports": ports.clone()}});
+        let expect = json!({"spec": {"ports": [{"$patch": "replace"}, ports[0], ports[1]]}});
+        assert_eq!(patch(api::schema::message("api.core.v1.Service"), &service, &service), expect);
     }
 }
