@@ -155,9 +155,10 @@ fn outside(at: IpAddr) -> SocketAddr {
             let mut heard = [0; 4096];
             let length = stream.read(&mut heard).unwrap_or_default();
             let heard = String::from_utf8_lossy(&heard[..length]);
-            let answer = match heard.starts_with("GET ") {
-                true => "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\nfrom outside".to_owned(),
-                false => heard.to_uppercase(),
+            let answer = if heard.starts_with("GET ") {
+                "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\nfrom outside".to_owned()
+            } else {
+                heard.to_uppercase()
             };
             let _ = stream.write_all(answer.as_bytes());
         }
