@@ -117,7 +117,12 @@ async fn http(get: &HTTPGetAction, container: &Container, address: IpAddr, fabri
     }
     match fabric.send(&fabric.node(), target, request).await {
         Err(fault) => Err(format!("Get \"{url}\": {}", refused(target, &fault))),
-        Ok(response) => Ok(response.status().as_u16()),
+        Ok(response) => {
+            let status = response.status().as_u16();
+            // Heard out, as the kubelet does: to a guest, an answer that nobody reads is a connection that broke.
+            let _ = whole(response.into_body(), BODY_BYTES_MAX).await;
+            Ok(status)
+        }
     }
 }
 
