@@ -73,6 +73,8 @@ pub(crate) struct Options<'a> {
 /// The node of this process.
 pub(crate) struct Node {
     pub(crate) addresses: Addresses,
+    /// The services as the node's ingress sees them.
+    pub(crate) services: network::Services,
     /// What lets requests in; it ends first, so that those under way are answered.
     doors: Running,
     agent: Running,
@@ -135,7 +137,7 @@ impl Node {
         };
         let listening = network::ports::run(ports, view.clone(), services.clone(), fabric.clone(), doors.stopping());
         doors.start("node ports", listening);
-        doors.start("ingress", ingress::run(ingress, view.clone(), services, fabric.clone(), doors.stopping()));
+        doors.start("ingress", ingress::run(ingress, view.clone(), services.clone(), fabric.clone(), doors.stopping()));
         let telling = ingress_status::run(edge, view.clone(), client.clone(), doors.stopping());
         doors.start("ingress status", telling);
         let resolver = names.resolver.clone();
@@ -149,7 +151,7 @@ impl Node {
         };
         let engines = agent::Engines { host, fabric, outbound, resolver };
         running.start("agent", agent::run(agent, view, client, engines, running.stopping()));
-        Ok(Self { addresses, doors, agent: running, tunnels })
+        Ok(Self { addresses, services, doors, agent: running, tunnels })
     }
 
     /// Returns when a part has ended although nobody asked it to.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use api::{Key, kinds};
 use client::Client;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressServiceBackend};
+use network::PortRef;
 
 use crate::apply::{self, Outcome};
 use crate::args::Up;
@@ -23,6 +24,9 @@ use crate::verbs::{self, Rollout};
 
 /// How long an application may take to come up before one is told that it has not.
 const ROLLOUT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long the ingress may take to hear of pods that are there.
+const ROUTE_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     // What was written wrong is said before anything is started.
@@ -51,8 +55,9 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     step.done(&name);
 
     let client = control.client()?;
+    let services = node.services.clone();
     let applying = async {
-        bring_up(&progress, &client, manifests, &addresses).await?;
+        bring_up(&progress, &client, manifests, &addresses, services).await?;
         progress::say("");
         progress::say(&next_steps(&data, &addresses));
         progress::say("Ctrl-C stops it.");
@@ -79,6 +84,7 @@ async fn bring_up(
     client: &Client,
     mut manifests: Vec<manifests::Manifest>,
     addresses: &node::Addresses,
+    services: network::Services,
 ) -> anyhow::Result<()> {
     if manifests.is_empty() {
         return Ok(());
@@ -102,8 +108,10 @@ async fn bring_up(
     }
     let mut urls = BTreeSet::new();
     for (key, _) in applied.iter().filter(|(key, _)| key.kind() == kinds::INGRESS) {
-        let ingress = client.get(key).await?;
-        urls.extend(urls_of(&*ingress.decode::<Ingress>()?, addresses));
+        let ingress = client.get(key).await?.decode::<Ingress>()?;
+        // A URL that is told answers; one whose pods do not come up is told all the same, and answers 503.
+        let _ = tokio::time::timeout(ROUTE_PATIENCE, answered(&ingress, key.namespace(), services.clone())).await;
+        urls.extend(urls_of(&ingress, addresses));
     }
     if !urls.is_empty() {
         progress::say("");
@@ -134,6 +142,33 @@ async fn rolled_out(client: &Client, key: &Key, mut note: impl FnMut(&str)) -> a
         Ok(told) => Ok(told?),
         Err(_) => Ok(format!("not available yet; `coracle describe deploy/{}` tells why", key.name())),
     }
+}
+
+/// Returns when every service that an ingress leads to has somebody behind it.
+async fn answered(ingress: &Ingress, namespace: &str, mut services: network::Services) {
+    let backends: Vec<&IngressServiceBackend> =
+        backends(ingress).filter_map(|backend| backend.service.as_ref()).collect();
+    let is_answered = |table: &network::ServiceTable, backend: &IngressServiceBackend| {
+        let wanted = match backend.port.as_ref().and_then(|port| port.name.as_deref()) {
+            Some(name) => PortRef::Name(name),
+            None => PortRef::Number(backend.port.as_ref().and_then(|port| port.number).unwrap_or(0) as u16),
+        };
+        let service = table.service(namespace, &backend.name);
+        service.and_then(|service| service.port(wanted).ok()).is_some_and(|port| !port.endpoints.is_empty())
+    };
+    loop {
+        let table = services.get();
+        if backends.iter().all(|backend| is_answered(&table, backend)) || !services.changed().await {
+            return;
+        }
+    }
+}
+
+fn backends(ingress: &Ingress) -> impl Iterator<Item = &IngressBackend> {
+    let spec = ingress.spec.iter();
+    let rules = spec.clone().flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+    paths.map(|path| &path.backend).chain(spec.flat_map(|spec| &spec.default_backend))
 }
 
 /// The URLs at which an ingress answers on this machine.
