@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use host::Workload;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
@@ -16,13 +17,16 @@ use crate::pod::Outcome;
 /// What is read of an answer.
 const BODY_BYTES_MAX: usize = 10 << 10;
 
+/// The component's command with these arguments, beside the run that is asked.
+pub(crate) type Aside = Box<dyn FnOnce(Vec<String>) -> BoxFuture<'static, Outcome> + Send>;
+
 /// Asks and says what came of it, within the probe's time.
 pub(crate) async fn ask(
     probe: &Probe,
     container: &Container,
     address: IpAddr,
     fabric: &Fabric,
-    command: impl AsyncFnOnce(Vec<String>) -> Outcome,
+    command: Aside,
 ) -> Outcome {
     let seconds = u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1);
     let asking = async {
@@ -59,7 +63,7 @@ pub(crate) async fn hook(
     address: IpAddr,
     fabric: &Fabric,
     within: Option<Duration>,
-    command: impl AsyncFnOnce(Vec<String>) -> Outcome,
+    command: Aside,
 ) -> Outcome {
     let acting = async {
         if let Some(get) = &handler.http_get {
@@ -85,7 +89,7 @@ pub(crate) async fn hook(
 }
 
 /// Runs the component's command; its exit code is the answer.
-pub(crate) async fn exec(workload: &Workload, spec: host::Spec, outside: std::sync::Arc<dyn host::Outside>) -> Outcome {
+pub(crate) async fn exec(workload: Workload, spec: host::Spec, outside: std::sync::Arc<dyn host::Outside>) -> Outcome {
     match workload.run(spec, host::Stdin::Empty, outside) {
         Err(error) => Outcome::Failed(error.to_string()),
         Ok(run) => match run.wait().await {
@@ -197,7 +201,7 @@ mod tests {
         let answer =
             move |_| async move { Ok(network::text(http::StatusCode::from_u16(status).expect("a status"), "hello")) };
         let _bound = fabric.bind(SocketAddr::new(address, 8080), network::handler(answer));
-        let no_command = async |_| Outcome::Failed("no command".to_owned());
+        let no_command: Aside = Box::new(|_| Box::pin(async { Outcome::Failed("no command".to_owned()) }));
         let found = match ask(&probe, &container, address, &fabric, no_command).await {
             Outcome::Passed => Ok(()),
             Outcome::Failed(message) => Err(message),
@@ -228,7 +232,7 @@ mod tests {
         let address = IpAddr::from([10, 42, 0, 5]);
         let answer = |_| async { Ok(network::text(http::StatusCode::INTERNAL_SERVER_ERROR, "no")) };
         let _bound = fabric.bind(SocketAddr::new(address, 8080), network::handler(answer));
-        let command = async |args: Vec<String>| Outcome::Failed(args.join(" "));
+        let command: Aside = Box::new(|args| Box::pin(async move { Outcome::Failed(args.join(" ")) }));
         let within = Some(Duration::from_secs(1));
         let found = match hook(&handler, &Container::default(), address, &fabric, within, command).await {
             Outcome::Passed => Ok(()),

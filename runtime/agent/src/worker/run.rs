@@ -1,10 +1,11 @@
 //! Beginning, probing and ending runs of containers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use host::{Command, Ledger, Limits, Server, Sink, Spec};
 use k8s_openapi::api::core::v1::Container;
 use network::Binding;
@@ -16,6 +17,7 @@ use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
 use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
+use crate::probing::Aside;
 use crate::sockets::{Doors, Names, PodNetwork};
 use crate::{probing, quantity, volumes};
 
@@ -135,7 +137,7 @@ impl Worker {
         run: u32,
         server: Server,
         answers: &[u16],
-        address: std::net::IpAddr,
+        address: IpAddr,
         stderr: Arc<dyn Sink>,
     ) -> Engine {
         let closing = Arc::new(AtomicBool::new(false));
@@ -183,45 +185,34 @@ impl Worker {
     }
 
     pub(super) fn probe(&mut self, place: Place, run: u32, kind: ProbeKind) {
-        let (Some(container), Some(address)) = (self.state.container(place).cloned(), self.state.address()) else {
-            return;
-        };
+        let Some((container, address, command)) = self.asked(place, run) else { return };
         let Some(probe) = kind.of(&container).cloned() else { return };
-        let slot = self.slot(place);
-        let Some(live) = slot.live.as_ref().filter(|live| live.run == run) else { return };
-        let (spec, outside) = (live.spec.clone(), live.outside.clone());
-        let Some(workload) = slot.workload.clone() else { return };
         let fabric = self.context.fabric.clone();
         self.spawn(async move {
-            let command = async move |args| {
-                let quiet = silent(Spec { args, ..spec });
-                probing::exec(&workload, quiet, outside).await
-            };
             let outcome: Outcome = probing::ask(&probe, &container, address, &fabric, command).await;
             Mail::Happened(Happening::Probed(place, run, kind, outcome))
         });
     }
-}
 
-impl Worker {
     pub(super) fn hook(&mut self, place: Place, run: u32, hook: Hook, within: Option<Duration>) {
-        let (Some(container), Some(address)) = (self.state.container(place).cloned(), self.state.address()) else {
-            return;
-        };
+        let Some((container, address, command)) = self.asked(place, run) else { return };
         let Some(handler) = hook.of(&container).cloned() else { return };
-        let slot = self.slot(place);
-        let Some(live) = slot.live.as_ref().filter(|live| live.run == run) else { return };
-        let (spec, outside) = (live.spec.clone(), live.outside.clone());
-        let Some(workload) = slot.workload.clone() else { return };
         let fabric = self.context.fabric.clone();
         self.spawn(async move {
-            let command = async move |args| {
-                let quiet = silent(Spec { args, ..spec });
-                probing::exec(&workload, quiet, outside).await
-            };
             let outcome = probing::hook(&handler, &container, address, &fabric, within, command).await;
             Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
+    }
+
+    /// Whom to ask, where, and by which command, while this run of the container is the one that lives.
+    fn asked(&mut self, place: Place, run: u32) -> Option<(Container, IpAddr, Aside)> {
+        let container = self.state.container(place)?.clone();
+        let address = self.state.address()?;
+        let slot = self.slot(place);
+        let live = slot.live.as_ref().filter(|live| live.run == run)?;
+        let (workload, spec, outside) = (slot.workload.clone()?, silent(live.spec.clone()), live.outside.clone());
+        let command: Aside = Box::new(move |args| probing::exec(workload, Spec { args, ..spec }, outside).boxed());
+        Some((container, address, command))
     }
 }
 
