@@ -246,3 +246,47 @@ fn a_port_of_the_node_leads_to_a_pod() {
         Err(_) => Ok(()),
     });
 }
+
+#[test]
+fn a_request_to_the_pods_own_loopback_reaches_the_container_beside() {
+    let cluster = with(&[]);
+    apply(
+        &cluster,
+        "apiVersion: v1
+kind: Pod
+metadata: {name: trio, labels: {app: trio}}
+spec:
+  containers:
+  - {name: probe, image: EXAMPLES/probe/probe.wasm, ports: [{containerPort: 8080}]}
+  - {name: hello, image: EXAMPLES/hello/hello.wasm, ports: [{containerPort: 80}]}
+  - {name: chat, image: EXAMPLES/chat/chat.wasm, args: [\"127.0.0.1:9000\"]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: trio}
+spec: {selector: {app: trio}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: trio}
+spec: {rules: [{host: trio.localhost, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: trio, port: {number: 80}}}}]}}]}
+",
+    );
+    let call = |url: &str| {
+        let answer = get(cluster.ingress(), "trio.localhost", &format!("/call?url={url}"));
+        answer.map_err(|error| error.to_string())
+    };
+    for (url, words) in [
+        ("http://127.0.0.1:9000/", "WebSocket"),
+        ("http://localhost:9000/", "WebSocket"),
+        ("http://localhost/", "Hello"),
+    ] {
+        eventually(30, || match call(url) {
+            Ok(answer) if answer.status == 200 && answer.body.contains(words) => Ok(()),
+            other => Err(format!("{url}: {other:?}")),
+        });
+    }
+    let address = pod(&cluster, "trio")["status"]["podIP"].as_str().expect("an address").to_owned();
+    let shut = call(&format!("http://{address}:9000/")).expect("an answer");
+    assert!(shut.status == 502 && shut.body.contains("ConnectionRefused"), "{shut:?}");
+}

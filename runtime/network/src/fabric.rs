@@ -190,6 +190,18 @@ impl Fabric {
         }
     }
 
+    /// Who answers requests at an address of the loopback of `origin`, a pod of this node. Its containers alone ask there: no
+    /// policy has a say.
+    pub fn dial_own(&self, origin: &Origin, to: SocketAddr) -> Result<Handler, Fault> {
+        if self.own_listener(origin, to).is_some() {
+            let (fabric, origin) = (self.clone(), origin.clone());
+            return Ok(handler(move |request| bridge::exchange(fabric.clone(), origin.clone(), to, request)));
+        }
+        let own = origin.address().map(|ip| SocketAddr::new(ip, to.port()));
+        let bound = own.and_then(|own| self.shared.handlers.load().get(&own).map(|bound| bound.handler.clone()));
+        bound.ok_or(Fault::Unreachable(to))
+    }
+
     /// Has `request` answered at the address of a pod.
     pub async fn send(&self, origin: &Origin, address: SocketAddr, request: Request) -> Result<Response, Fault> {
         call(self.dial(origin, address)?, request).await
@@ -269,7 +281,7 @@ impl Fabric {
                 fabric.settle(&pod.origin).await;
                 return fabric.reach(&pod.origin, pod.reach, source, to).await;
             }
-            if let Some(Behind::Listener(listener)) = pod.space.find(Protocol::Tcp, to) {
+            if let Some(listener) = pod.listener(to) {
                 return fabric.enter(listener, source, to).await;
             }
             let own = SocketAddr::new(pod.address(to.ip()), to.port());

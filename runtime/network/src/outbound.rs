@@ -4,7 +4,7 @@
 //! else: out of a real socket, if the egress policy lets it. A name is resolved as the pod's resolver would resolve it.
 //! The scheme decides the port and nothing more within the cluster: what never leaves the node needs no TLS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,8 +117,11 @@ impl Shared {
             return self.send_to_address(from, SocketAddr::new(address, target.port), request).await;
         }
         if target.host == "localhost" || target.host.ends_with(".localhost") {
-            let own = SocketAddr::new([127, 0, 0, 1].into(), target.port);
-            return self.send_to_address(from, own, request).await;
+            let (origin, port) = (from.origin(), target.port);
+            let dial = |ip: IpAddr| self.fabric.dial_own(&origin, SocketAddr::new(ip, port));
+            let dialled =
+                dial(Ipv4Addr::LOCALHOST.into()).or_else(|no| dial(Ipv6Addr::LOCALHOST.into()).map_err(|_| no));
+            return self.send_to_itself(from, dialled, request).await;
         }
         let meaning = names::resolve(&self.services.load(), &self.config.domain, &from.namespace, &target.host);
         match meaning {
@@ -149,17 +152,25 @@ impl Shared {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let ip = address.ip();
         if ip.is_loopback() || ip.is_unspecified() {
-            let own = SocketAddr::new(from.address, address.port());
-            return match (self.fabric.dial(&from.origin(), own), from.reach) {
-                (Err(Fault::Unreachable(_)), Reach::Node) => self.egress.send(Reach::Node, request).await,
-                (Err(Fault::Unreachable(_)), Reach::Pod) => Err(Fault::Unreachable(address)),
-                (handler, _) => call(handler?, request).await,
-            };
+            return self.send_to_itself(from, self.fabric.dial_own(&from.origin(), address), request).await;
         }
         let service = self.services.load().at(ip).cloned();
         match service {
             Some(service) => self.send_to_service(from, &service, address.port(), request).await,
             None => call(self.dial(from, address)?, request).await,
+        }
+    }
+
+    /// Sends a request to who was found on the pod's loopback, which on the node's own network is the node's.
+    async fn send_to_itself(
+        &self,
+        from: &From,
+        dialled: Result<Handler, Fault>,
+        request: Request,
+    ) -> Result<Response, Fault> {
+        match (dialled, from.reach) {
+            (Err(Fault::Unreachable(_)), Reach::Node) => self.egress.send(Reach::Node, request).await,
+            (handler, _) => call(handler?, request).await,
         }
     }
 

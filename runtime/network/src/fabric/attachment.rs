@@ -59,6 +59,9 @@ enum Held {
     Real(TcpSocket, SocketAddr),
 }
 
+/// Where connections to a listener go in.
+pub(super) type Door = mpsc::Sender<Arriving>;
+
 /// Takes connections at an address of a pod.
 pub struct Listener {
     local: SocketAddr,
@@ -158,6 +161,14 @@ impl Pod {
     pub(super) fn address(&self, like: IpAddr) -> IpAddr {
         let mut own = self.addresses.iter().copied();
         own.clone().find(|own| own.is_ipv4() == like.is_ipv4()).or_else(|| own.next()).unwrap_or(like)
+    }
+
+    /// Who takes connections at `to`, one of the pod's addresses or its loopback.
+    pub(super) fn listener(&self, to: SocketAddr) -> Option<Door> {
+        match self.space.find(Protocol::Tcp, to)? {
+            Behind::Listener(door) => Some(door),
+            Behind::Taken | Behind::Mailbox(_) => None,
+        }
     }
 
     /// Where a connection of the pod's to `to` comes from.

@@ -136,7 +136,7 @@ async fn exchange_at_home(
             Err((None, error)) => return Err(Fault::Connection(error.into())),
         }
     }
-    let stream = match fabric.connect_here(&key.0, to).await {
+    let stream = match fabric.connect_near(&key.0, to).await {
         Ok(stream) => stream,
         Err(refused) if refused.is_worth_another_try() => return Err(Fault::refused(request, "nobody listens")),
         Err(refused) => return Err(refused.into()),

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use state::Protocol;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 
-use super::space::{self, Arriving, Behind};
+use super::attachment::{self, Door};
+use super::space::{self, Arriving};
 use super::{Bound, Fabric, bridge, canonical};
 use crate::balance::{InFlight, Tries};
 use crate::policy::{Direction, Peer, PortProtocol};
@@ -176,22 +176,29 @@ impl Fabric {
         is_ours.then_some(Err(Refused::Nobody(to)))
     }
 
-    /// Who takes connections at an address.
-    pub(super) fn listener(&self, to: SocketAddr) -> Option<mpsc::Sender<Arriving>> {
-        let found = self.shared.pods.load().get(&to.ip())?.space.find(Protocol::Tcp, to);
-        match found? {
-            Behind::Listener(listener) => Some(listener),
-            Behind::Taken | Behind::Mailbox(_) => None,
+    /// A connection of `origin` to a pod of this node, or to its own loopback: what its requests are sent over.
+    pub(super) async fn connect_near(&self, origin: &Origin, to: SocketAddr) -> Result<Stream, Refused> {
+        if !attachment::is_own(to.ip()) {
+            return self.connect_here(origin, to).await;
         }
+        let listener = self.own_listener(origin, to).ok_or(Refused::Nobody(to))?;
+        let port = space::any(|_| true).unwrap_or_default();
+        self.enter(listener, SocketAddr::new(to.ip(), port), to).await
+    }
+
+    /// Who takes connections at an address.
+    pub(super) fn listener(&self, to: SocketAddr) -> Option<Door> {
+        self.shared.pods.load().get(&to.ip())?.listener(to)
+    }
+
+    /// Who takes connections at an address of the loopback of a pod of this node.
+    pub(super) fn own_listener(&self, origin: &Origin, to: SocketAddr) -> Option<Door> {
+        let Origin::Pod { address, .. } = origin else { return None };
+        self.shared.pods.load().get(address)?.listener(to)
     }
 
     /// A connection to who listens, waiting where the row before the listener is full.
-    pub(super) async fn enter(
-        &self,
-        listener: mpsc::Sender<Arriving>,
-        source: SocketAddr,
-        to: SocketAddr,
-    ) -> Result<Stream, Refused> {
+    pub(super) async fn enter(&self, listener: Door, source: SocketAddr, to: SocketAddr) -> Result<Stream, Refused> {
         let (near, far) = Stream::pair(source, to);
         let waiting = match listener.try_send(Arriving::new(far)) {
             Ok(()) => return Ok(near),

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::world::world;
-use crate::{Binding, Latest, ServiceTable, empty, full, handler};
+use crate::{Binding, Citizen, Latest, ServiceTable, empty, full, handler};
 
 const WORLD: &str = "
     service default/web 10.43.0.5 http:80
@@ -82,6 +82,50 @@ async fn the_loopback_is_the_pods_own() {
     check("default", "http://localhost", "10.42.0.9:80 as localhost").await;
     check("default", "http://[::1]", "10.42.0.9:80 as [::1]").await;
     check("default", "http://localhost:81", "nobody answers at 127.0.0.1:81").await;
+}
+
+#[tokio::test]
+async fn a_request_reaches_who_listens_on_the_pods_loopback_alone() {
+    let node = node(Config::default());
+    let attach = |name: &str, ip: [u8; 4]| {
+        let (namespace, addresses) = ("default".into(), vec![ip.into()]);
+        node.outbound.shared.fabric.attach(Citizen { namespace, name: name.into(), addresses, host_network: false })
+    };
+    let (own, _other) = (attach("asking", [10, 42, 0, 9]), attach("other", [10, 42, 0, 8]));
+    let listen = |at: &str| {
+        let at: SocketAddr = at.parse().expect("an address");
+        let mut listener = own.bind(at).and_then(|socket| socket.listen(8)).expect("free");
+        tokio::spawn(async move {
+            while let Ok(stream) = listener.accept().await {
+                let serve = service_fn(move |request: http::Request<Incoming>| async move {
+                    let host = request.headers()[header::HOST].to_str().unwrap_or_default().to_owned();
+                    Ok::<_, std::convert::Infallible>(Response::new(full(format!("{at} as {host}"))))
+                });
+                tokio::spawn(async move {
+                    let _ =
+                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), serve).await;
+                });
+            }
+        });
+    };
+    listen("127.0.0.1:8081");
+    listen("[::1]:8082");
+    for (uri, expected) in [
+        ("http://127.0.0.1:8081", "127.0.0.1:8081 as 127.0.0.1:8081"),
+        ("http://localhost:8081", "127.0.0.1:8081 as localhost:8081"),
+        ("http://[::1]:8082", "[::1]:8082 as [::1]:8082"),
+        ("http://localhost:8082", "[::1]:8082 as localhost:8082"),
+        ("http://127.0.0.1:8082", "nobody answers at 127.0.0.1:8082"),
+        ("http://10.42.0.9:8081", "nobody answers at 10.42.0.9:8081"),
+        ("http://localhost", "10.42.0.9:80 as localhost"),
+    ] {
+        let told = ask(&node, "default", Reach::Pod, uri).await;
+        assert_eq!(told.unwrap_or_else(|fault| fault.to_string()), expected, "{uri}");
+    }
+    // Another pod's loopback is another.
+    let request = http::Request::get("http://127.0.0.1:8081").body(empty()).expect("a request");
+    let answer = node.outbound.send(From::pod("default", "other", [10, 42, 0, 8].into()), request).await;
+    assert!(matches!(answer, Err(Fault::Unreachable(_))), "{answer:?}");
 }
 
 #[tokio::test]
