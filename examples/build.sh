@@ -38,10 +38,11 @@ dial     bin  dial/dial.wasm
 dial3    lib  dial3/dial3.wasm
 sh       bin  two-containers/sh.wasm
 files    lib  two-containers/files.wasm
+frontend lib  front-end/frontend.wasm
 '
 
 # The crate's folder: its sources.
-folder() { case $1 in web | counter) echo "counter/$1" ;; sh | files) echo "two-containers/$1" ;; *) echo "$1" ;; esac; }
+folder() { case $1 in web | counter) echo "counter/$1" ;; sh | files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; *) echo "$1" ;; esac; }
 
 # === the lock ===
 

@@ -160,6 +160,11 @@ impl Cluster {
         self.address("dns")
     }
 
+    /// Where the DNS server answers with addresses of the loopback.
+    pub fn dns_mirror(&self) -> SocketAddr {
+        self.address("dnsMirror")
+    }
+
     fn address(&self, name: &str) -> SocketAddr {
         let told = self.addresses[name].as_str().and_then(|text| text.parse().ok());
         told.unwrap_or_else(|| panic!("addresses.json names no {name}: {}", self.addresses))

@@ -45,6 +45,11 @@ impl Fleet {
         Self::start(program, server, agents, Some(namespaces))
     }
 
+    /// A server and `agents` nodes on the first of these machines; the others have nothing to do with them.
+    pub fn on_some_of(namespaces: Namespaces, program: &str, server: Server, agents: usize) -> Self {
+        Self::start(program, server, agents, Some(namespaces))
+    }
+
     fn start(program: &str, server: Server, agents: usize, namespaces: Option<Namespaces>) -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
         let mut fleet = Self { program: program.into(), machines: Vec::new(), namespaces, folder };

@@ -7,6 +7,7 @@ mod load;
 mod namespaces;
 mod peers;
 mod web;
+mod websocket;
 
 pub use cluster::{Cluster, Plan, eventually};
 pub use fleet::{Fleet, Server};
@@ -15,3 +16,4 @@ pub use load::{Load, Report};
 pub use namespaces::{Namespaces, namespaces_are_possible};
 pub use peers::peer_is_there;
 pub use web::{Answer, get, get_with};
+pub use websocket::WebSocket;

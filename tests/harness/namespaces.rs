@@ -2,8 +2,16 @@
 //!
 //! The network of the machine that runs the tests is not touched, so any addresses do; everything goes with the value.
 
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Output;
 use crate::peers::peer_is_there;
@@ -67,6 +75,27 @@ impl Namespaces {
         command
     }
 
+    /// A listener of this process on a machine, at its address.
+    pub fn listen(&self, machine: usize, port: u16) -> TcpListener {
+        let namespace = format!("/run/netns/{}", self.name(machine));
+        let address = format!("{}:{port}", Self::address(machine));
+        // A thread goes there and ends; what it opened stays there.
+        let listening = move || -> io::Result<TcpListener> {
+            let namespace = File::open(namespace)?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            TcpListener::bind(address)
+        };
+        let listener = thread::spawn(listening).join().unwrap_or_else(|_| panic!("the thread broke"));
+        listener.unwrap_or_else(|error| panic!("cannot listen on machine {machine}: {error}"))
+    }
+
+    /// What `/etc/resolv.conf` says to commands that are started on a machine from now on.
+    pub fn resolve(&self, machine: usize, text: &str) {
+        let folder = self.etc(machine);
+        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("resolv.conf"), text));
+        written.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    }
+
     /// Pulls a machine's cable.
     pub fn cut(&self, machine: usize) {
         self.set(machine, "down");
@@ -85,6 +114,11 @@ impl Namespaces {
         format!("{}net", self.prefix)
     }
 
+    /// Files that `ip netns exec` shows instead of those of `/etc`.
+    fn etc(&self, machine: usize) -> PathBuf {
+        PathBuf::from("/etc/netns").join(self.name(machine))
+    }
+
     fn name(&self, machine: usize) -> String {
         format!("{}m{machine}", self.prefix)
     }
@@ -94,6 +128,9 @@ impl Drop for Namespaces {
     fn drop(&mut self) {
         for name in (0..self.machines).map(|machine| self.name(machine)).chain([self.bridge()]) {
             let _ = ip(&["netns", "delete", &name]);
+        }
+        for machine in 0..self.machines {
+            let _ = fs::remove_dir_all(self.etc(machine));
         }
     }
 }

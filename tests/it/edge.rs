@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use harness::{Cluster, Plan, eventually, get, get_with};
 use http::Method;
@@ -129,72 +128,4 @@ fn proxies_in_front_are_believed_and_requests_are_written_down() {
     });
     let told = ["client", "method", "host", "path", "backend"].map(|member| line[member].as_str().unwrap_or_default());
     assert_eq!(told, ["192.0.2.7", "GET", "probe.localhost", "/headers", "default/probe:http"]);
-}
-
-/// A guest of the room that the `chat` example keeps.
-struct Guest(TcpStream);
-
-impl Guest {
-    fn enter(to: SocketAddr, path: &str) -> Result<Self, String> {
-        let mut stream = TcpStream::connect(to).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(|error| error.to_string())?;
-        let ask = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-        let head = format!("GET {path} HTTP/1.1\r\nHost: chat.localhost\r\n{ask}\r\n\r\n");
-        stream.write_all(head.as_bytes()).map_err(|error| error.to_string())?;
-        let mut told = Vec::new();
-        let mut byte = [0];
-        while !told.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
-            told.push(byte[0]);
-        }
-        let told = String::from_utf8_lossy(&told).to_ascii_lowercase();
-        // What RFC 6455 has as the answer to the key of its example.
-        let is_agreed = told.starts_with("http/1.1 101") && told.contains("s3pplmbitxaq9kygzzhzrbk+xoo=");
-        if is_agreed { Ok(Self(stream)) } else { Err(told) }
-    }
-
-    /// Says something short, in a masked frame as a browser does.
-    fn say(&mut self, text: &str) {
-        let mask = [1, 2, 3, 4];
-        let length = u8::try_from(text.len()).expect("short");
-        let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-        let frame: Vec<u8> = [0x81, 0x80 | length].into_iter().chain(mask).chain(masked).collect();
-        self.0.write_all(&frame).expect("said");
-    }
-
-    fn hear(&mut self) -> String {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).expect("heard");
-        let mut text = vec![0; usize::from(head[1])];
-        self.0.read_exact(&mut text).expect("heard");
-        String::from_utf8(text).expect("text")
-    }
-
-    /// Waits until somebody has said this.
-    fn hear_of(&mut self, words: &str) {
-        while !self.hear().contains(words) {}
-    }
-}
-
-#[test]
-fn a_room_over_websockets_is_behind_the_ingress() {
-    let cluster = with(&["chat"]);
-    let mut first = eventually(60, || Guest::enter(cluster.ingress(), "/room"));
-    let mut second = eventually(10, || Guest::enter(cluster.ingress(), "/room"));
-    first.say("is anybody here?");
-    first.hear_of("is anybody here?");
-    second.hear_of("is anybody here?");
-    second.say("I am");
-    first.hear_of("I am");
-    let mut alone = Guest::enter(cluster.ingress(), "/echo").expect("a WebSocket");
-    for number in 0..100 {
-        let words = format!("echo {number}");
-        alone.say(&words);
-        assert_eq!(alone.hear(), words);
-    }
-    drop(second);
-    first.hear_of("has left");
-    let page = get(cluster.ingress(), "chat.localhost", "/").expect("an answer");
-    assert!(page.status == 200 && page.body.contains("<html"), "{page:?}");
-    let refused = get(cluster.ingress(), "chat.localhost", "/room").expect("an answer");
-    assert_eq!(refused.status, 426, "{refused:?}");
 }

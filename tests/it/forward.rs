@@ -10,14 +10,14 @@ use http::Method;
 use crate::with;
 
 /// A program that forwards or proxies for as long as this lives.
-struct Helper {
+pub(crate) struct Helper {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Helper {
     /// Starts `kubectl` and reads off where it listens.
-    fn kubectl(cluster: &Cluster, words: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn kubectl(cluster: &Cluster, words: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.data().join("kubectl-home"));
         command.args(words).envs(env.iter().copied());
@@ -142,4 +142,15 @@ fn the_api_leads_to_pods_and_services() {
     let refused = proxy.ask(&format!("{core}/services/hello:81/proxy/"));
     assert!(refused.status == 503 && refused.body.contains("no service port 81 found"), "{refused:?}");
     assert_eq!(proxy.ask(&format!("{core}/services/nobody/proxy/")).status, 404);
+
+    let node = |name: &str, path: &str| proxy.ask(&format!("/api/v1/nodes/{name}/proxy{path}"));
+    let counted = node("node-1", "/metrics");
+    assert!(
+        counted.status == 200 && counted.body.contains("# TYPE coracle_network_policy_denied_total"),
+        "{counted:?}"
+    );
+    let nothing = node("node-1", "/nothing");
+    assert_eq!(nothing.status, 404, "{nothing:?}");
+    let nobody = node("nobody", "/metrics");
+    assert!(nobody.status == 404 && nobody.body.contains("nodes \\\"nobody\\\" not found"), "{nobody:?}");
 }

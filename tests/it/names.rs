@@ -1,11 +1,14 @@
-//! Services have names: in the DNS server, and in what pods ask for.
+//! Services have names: in the DNS server, in what pods ask for, and on the node's own loopback.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
-use harness::{eventually, get};
+use harness::{Output, Plan, eventually, get, peer_is_there};
+use serde_json::Value;
 
-use crate::with;
+use crate::{PROGRAM, example, manifest, with};
 
 /// Asks for one record and gives the response code and the answers' addresses (A) or raw data.
 fn ask(server: SocketAddr, name: &str, kind: u16) -> (u8, Vec<Vec<u8>>) {
@@ -96,4 +99,142 @@ fn pods_call_each_other_by_name() {
         let answer = get(cluster.ingress(), "probe.localhost", &path).expect("an answer");
         assert_ne!(answer.status, 200, "{forbidden} was reached: {}", answer.body);
     }
+}
+
+const SHARDS: &str = "apiVersion: v1
+kind: Service
+metadata: {name: shards}
+spec: {clusterIP: None, selector: {app: kv}, ports: [{name: redis, port: 6379}]}
+";
+
+/// A pod as a StatefulSet would have made it. Before it serves, it tells the others that it comes.
+fn shard(number: usize, others: &[usize]) -> String {
+    let mut text = format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: kv-{number}, labels: {{app: kv}}}}
+spec:
+  hostname: kv-{number}
+  subdomain: shards
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: kv
+    image: EXAMPLES/kv/kv.wasm
+    args: [serve]
+    ports: [{{name: redis, containerPort: 6379}}]
+    readinessProbe: {{tcpSocket: {{port: redis}}, periodSeconds: 1}}
+  initContainers:
+"
+    );
+    for other in others {
+        let words = format!("\"kv-{other}.shards:6379\", SET, heard-of-{number}, \"at {other}\"");
+        let _ = writeln!(text, "  - {{name: to-{other}, image: EXAMPLES/kv/kv.wasm, args: [{words}]}}");
+    }
+    text
+}
+
+#[test]
+fn pods_of_a_headless_service_find_each_other_by_name() {
+    let cluster = with(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let apply = |text: &str| cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
+    let address = |number: usize| {
+        let pod = cluster.coracle(&["get", "pod", &format!("kv-{number}"), "-o", "json"]).ok();
+        let pod: Value = serde_json::from_str(&pod).expect("an object");
+        let address = pod["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok());
+        address.map(|ip: Ipv4Addr| ip.octets().to_vec()).ok_or_else(|| format!("{pod}"))
+    };
+    let comes = |number: usize, others: &[usize]| {
+        apply(&shard(number, others));
+        let pod = format!("kv-{number}");
+        cluster.coracle(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout", "60s"]).ok();
+        for other in others {
+            assert_eq!(cluster.coracle(&["logs", &pod, "-c", &format!("to-{other}")]).ok().trim(), "OK");
+        }
+        let name = format!("{pod}.shards.default.svc.cluster.local");
+        let expected = (0, vec![address(number).expect("an address")]);
+        eventually(10, || match ask(cluster.dns(), &name, A) {
+            told if told == expected => Ok(()),
+            told => Err(format!("{name}: {told:?}, not {expected:?}")),
+        });
+    };
+    apply(SHARDS);
+    comes(0, &[]);
+    comes(1, &[0]);
+    comes(2, &[0, 1]);
+    assert_eq!(ask(cluster.dns(), "shards.default.svc.cluster.local", A).1.len(), 3);
+    assert_eq!(ask(cluster.dns(), "_redis._tcp.shards.default.svc.cluster.local", SRV).1.len(), 3);
+    // Who comes again is found by its name again, whatever its address; it has forgotten what it was told.
+    let was = address(0).expect("an address");
+    cluster.coracle(&["delete", "pod/kv-0"]).ok();
+    eventually(30, || match cluster.coracle(&["get", "pod", "kv-0"]) {
+        told if told.code != 0 => Ok(()),
+        told => Err(told.stdout),
+    });
+    comes(0, &[1, 2]);
+    assert_ne!(address(0).expect("an address"), was);
+
+    let looks = [(1, 2, "at 1"), (1, 0, "at 1"), (2, 0, "at 2"), (2, 1, "(nil)"), (0, 1, "(nil)")];
+    let reader = looks.map(|(at, of, _)| {
+        let words = format!("\"kv-{at}.shards.default.svc:6379\", GET, heard-of-{of}");
+        format!("{{name: at-{at}-of-{of}, image: EXAMPLES/kv/kv.wasm, args: [{words}]}}")
+    });
+    let spec = format!("spec: {{restartPolicy: Never, containers: [{}]}}", reader.join(", "));
+    apply(&format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: reader}}\n{spec}\n"));
+    for (at, of, words) in looks {
+        eventually(60, || match cluster.coracle(&["logs", "reader", "-c", &format!("at-{at}-of-{of}")]) {
+            told if told.stdout.trim() == words => Ok(()),
+            told => Err(format!("kv-{at} of kv-{of}: {told:?}, not {words}")),
+        });
+    }
+}
+
+const WEB: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: hello}, ports: [{port: 8088, targetPort: http}]}
+";
+
+#[test]
+fn programs_of_the_node_reach_services_by_name() {
+    if !peer_is_there("dig") || !peer_is_there("curl") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = Plan::new().apply(example("hello")).apply(manifest(folder.path(), WEB));
+    let plan = plan.say(&["--mirror-services", "true", "--dns-mirror", "127.0.0.1:0"]);
+    let cluster = plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    let dig = |server: SocketAddr, words: &[&str]| {
+        let mut command = Command::new("dig");
+        command.args(["+short", "+time=5", "+tries=1", &format!("@{}", server.ip()), "-p", &server.port().to_string()]);
+        command.args(words);
+        Output::of(command, None).ok().trim().to_owned()
+    };
+    let name = "web.default.svc.cluster.local";
+    let inside: Ipv4Addr = eventually(10, || {
+        let told = dig(cluster.dns(), &[name]);
+        told.parse().map_err(|_| told)
+    });
+    let [_, second, third, fourth] = inside.octets();
+    let mirrored = Ipv4Addr::new(127, second, third, fourth);
+    assert_eq!((inside.octets()[0], second), (10, 43));
+    assert_eq!(dig(cluster.dns_mirror(), &[name]), mirrored.to_string());
+    assert_eq!(dig(cluster.dns_mirror(), &["-x", &mirrored.to_string()]), format!("{name}."));
+    let curl = |host: &str, at: IpAddr| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "20", "--noproxy", "*", "--resolve", &format!("{host}:8088:{at}")]);
+        command.arg(format!("http://{host}:8088/"));
+        Output::of(command, None)
+    };
+    let told = eventually(10, || match curl(name, mirrored.into()) {
+        told if told.code == 0 => Ok(told.stdout),
+        told => Err(told.stderr),
+    });
+    assert!(told.starts_with("Hello, world!"), "{told}");
+    // With the service its address goes.
+    cluster.coracle(&["delete", "service", "web"]).ok();
+    eventually(10, || match (dig(cluster.dns_mirror(), &[name]), curl(name, mirrored.into())) {
+        (told, asked) if told.is_empty() && asked.code == 7 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }

@@ -171,6 +171,100 @@ fn a_namespace_is_closed_and_opened_by_policies() {
     comes_to(&cluster, "web", "http://db/", OPEN);
 }
 
+const ECHO: &str = "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo, namespace: shop}
+spec:
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      containers: [{name: echo, image: EXAMPLES/echo/echo.wasm, args: [\"0.0.0.0:7\"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: shop}
+spec:
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7}, {name: udp, port: 7, protocol: UDP}]
+";
+
+/// How many dials the node has denied at this end.
+fn denied(cluster: &Cluster, direction: &str) -> u64 {
+    let text = cluster.kubectl(&["get", "--raw", "/api/v1/nodes/node-1/proxy/metrics"]).ok();
+    let name = format!("coracle_network_policy_denied_total{{direction=\"{direction}\"}} ");
+    let count = text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
+    count.unwrap_or_else(|| panic!("{name:?} is missing in\n{text}"))
+}
+
+#[test]
+fn sockets_of_guests_obey_policies() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let apply = |policy: &str| cluster.kubectl_in(&["apply", "-f", "-"], policy).ok();
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = ["apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n", &app("web"), &app("other"), ECHO].concat();
+    cluster.coracle(&["apply", "-f", &manifest(folder.path(), &text)]).ok();
+    cluster.kubectl(&["-n", "shop", "rollout", "status", "deploy/echo", "--timeout=60s"]).ok();
+    // The probe's own words for a connection and for a datagram.
+    let talks = |from: &str, how: &str, status: u16| {
+        let path = format!("/{how}?to=echo:7&say=ahoy");
+        eventually(30, || match get(cluster.ingress(), &format!("{from}.localhost"), &path) {
+            Ok(answer) if answer.status == status => Ok(answer.body),
+            other => Err(format!("{from}, {how}: {other:?}, not {status}")),
+        })
+    };
+    for (from, how) in [("web", "dial"), ("web", "datagram"), ("other", "dial"), ("other", "datagram")] {
+        assert_eq!(talks(from, how, OPEN), "ahoy");
+    }
+
+    apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: default-deny, namespace: shop}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
+    );
+    for (from, how) in [("web", "dial"), ("web", "datagram"), ("other", "dial"), ("other", "datagram")] {
+        talks(from, how, SHUT);
+    }
+    let before = denied(&cluster, "ingress");
+    talks("other", "dial", SHUT);
+    talks("other", "datagram", SHUT);
+    assert_eq!(denied(&cluster, "ingress"), before + 2);
+
+    apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: echo, namespace: shop}\nspec:\n  podSelector: {matchLabels: {app: echo}}\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: web}}}]\n    ports: [{port: 7, protocol: TCP}]\n",
+    );
+    assert_eq!(talks("web", "dial", OPEN), "ahoy");
+    talks("web", "datagram", SHUT);
+    talks("other", "dial", SHUT);
+    apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: datagrams, namespace: shop}\nspec:\n  podSelector: {matchLabels: {app: echo}}\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: web}}}]\n    ports: [{port: 1, endPort: 9, protocol: UDP}]\n",
+    );
+    assert_eq!(talks("web", "datagram", OPEN), "ahoy");
+    talks("other", "datagram", SHUT);
+
+    apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: shut-in, namespace: shop}\nspec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress]}\n",
+    );
+    talks("web", "dial", SHUT);
+    talks("web", "datagram", SHUT);
+    assert!(denied(&cluster, "egress") > 0);
+    for (app, words) in [
+        ("echo", "Denied ingress from shop/other-"),
+        ("echo", "to port 7/TCP: no rule of NetworkPolicy"),
+        ("echo", "to port 7/UDP: no rule of NetworkPolicy"),
+        ("web", "Denied egress to shop/echo-"),
+        ("web", "port 7/TCP: no rule of NetworkPolicy shut-in allows it"),
+        ("web", "port 7/UDP: no rule of NetworkPolicy shut-in allows it"),
+    ] {
+        eventually(30, || {
+            let told = cluster.kubectl(&["-n", "shop", "describe", "pods", "-l", &format!("app={app}")]).ok();
+            if told.contains(words) { Ok(()) } else { Err(format!("{words:?} is missing in\n{told}")) }
+        });
+    }
+}
+
 #[test]
 fn a_guest_finds_no_way_to_the_node() {
     let cluster = with(&["probe"]);

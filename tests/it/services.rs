@@ -1,16 +1,15 @@
-//! Services as real clients meet them: at ports of the node, on its loopback, with sessions, and with what is outside behind
-//! them.
+//! Services as real clients meet them: at ports of the node, on its loopback, with sessions; and as pods do.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::thread;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use harness::{Cluster, eventually, get};
+use harness::{Cluster, Plan, eventually, get, get_with};
+use http::Method;
 use serde_json::Value;
 
-use crate::{manifest, with};
+use crate::{PROGRAM, example, manifest, with};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -139,77 +138,96 @@ spec:
     assert_eq!(kept.len(), 1, "one client, one pod: {kept:?}");
 }
 
-/// This machine's address as others see it; none where it has only its loopback.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback())
-}
-
-/// A server that is no pod: it answers HTTP with a few words, and anything else with the same in capitals.
-fn outside(at: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((at, 0)).expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut heard = [0; 4096];
-            let length = stream.read(&mut heard).unwrap_or_default();
-            let heard = String::from_utf8_lossy(&heard[..length]);
-            let answer = if heard.starts_with("GET ") {
-                "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\nfrom outside".to_owned()
-            } else {
-                heard.to_uppercase()
-            };
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    address
-}
-
 #[test]
-fn a_service_without_a_selector_does_not_lead_to_the_node_itself() {
-    let Some(own) = own_address() else {
-        eprintln!("this machine has only its loopback: there is no other address of its own to lead to");
-        return;
+fn a_front_end_passes_what_it_is_asked_on_to_its_back_end() {
+    // The page of Kubernetes' documentation, with only the images changed.
+    // An address of its own, so that nobody else has the balancer's port.
+    let [_, _, third, fourth] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 80, third, fourth);
+    let plan = Plan::new().apply(example("front-end")).say(&["--node-ports", &address.to_string()]);
+    let cluster = plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    eventually(30, || match &service(&cluster, "frontend")["status"]["loadBalancer"]["ingress"][0]["ip"] {
+        Value::String(_) => Ok(()),
+        other => Err(format!("the balancer has no address: {other}")),
+    });
+    let port = &service(&cluster, "frontend")["spec"]["ports"][0]["nodePort"];
+    let mut doors = vec![u16::try_from(port.as_u64().expect("a port was given")).expect("a port")];
+    // The balancer's own port is one that only root may open.
+    doors.extend(rustix::process::geteuid().is_root().then_some(80));
+    for port in &doors {
+        let at = SocketAddr::from((address, *port));
+        let mut heard = BTreeSet::new();
+        eventually(60, || {
+            let answer = get(at, "frontend", "/").map_err(|error| error.to_string())?;
+            heard.insert(answer.body.clone());
+            if answer.status == 200 && heard.len() == 3 { Ok(()) } else { Err(format!("{answer:?} of {heard:?}")) }
+        });
+        assert!(heard.iter().all(|words| words.starts_with("Hello!\nI am backend-")), "{heard:?}");
+        let lost = get_with(at, Method::POST, "frontend", "/a/b?c=d", &[("x-trace", "1")], "words").expect("an answer");
+        assert_eq!((lost.status, lost.body.trim()), (404, "nothing at /a/b"), "the answer is the back end's");
+    }
+    // Without a back end the front end says so, and with it goes on.
+    cluster.coracle(&["scale", "deploy/backend", "--replicas", "0"]).ok();
+    let at = SocketAddr::from((address, doors[0]));
+    let comes_to = |status: u16| {
+        eventually(60, || match get(at, "frontend", "/") {
+            Ok(answer) if answer.status == status => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
     };
-    let there = outside(own);
-    let cluster = with(&["probe"]);
-    let leading = |name: &str, to: SocketAddr| {
-        format!(
-            "
+    comes_to(502);
+    cluster.coracle(&["scale", "deploy/backend", "--replicas", "1"]).ok();
+    comes_to(200);
+}
+
+const TELLERS: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: teller}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: teller}}
+  template:
+    metadata: {labels: {app: teller}}
+    spec:
+      containers:
+      - name: dial
+        image: EXAMPLES/dial/dial.wasm
+        args: [tell, \"0.0.0.0:5353\"]
+        ports: [{name: asked, containerPort: 5353, protocol: UDP}]
+---
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}}}
+metadata: {name: teller}
 spec:
-  type: NodePort
-  ports: [{{name: sql, port: 5432}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: IPv4
-ports: [{{name: sql, port: {port}}}]
-endpoints: [{{addresses: [{ip}]}}]
----
-",
-            port = to.port(),
-            ip = to.ip(),
-        )
-    };
-    apply(&cluster, &leading("database", there));
-    let call = |service: &str| {
-        let path = format!("/call?url=http://{service}.default.svc:5432/");
-        get(cluster.ingress(), "probe.localhost", &path).map_err(|error| error.to_string())
-    };
-    eventually(30, || match call("database") {
-        Ok(answer) if answer.status == 502 && answer.body.contains("HttpRequestDenied") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
-    assert!(say(node_port(&cluster, "database", "sql"), "select 1").is_err(), "nor does a node port lead there");
+  selector: {app: teller}
+  ports: [{port: 53, protocol: UDP, targetPort: asked}]
+";
+const ASKER: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: asker}
+spec:
+  restartPolicy: OnFailure
+  containers: [{name: dial, image: EXAMPLES/dial/dial.wasm, args: [ask, \"teller:53\", \"40\"]}]
+";
 
-    // Nobody is led to the node's own loopback, whatever he writes down.
-    let folder = tempfile::tempdir().expect("a folder");
-    let trick = leading("trick", outside(Ipv4Addr::LOCALHOST.into()));
-    let refused = cluster.coracle(&["apply", "-f", &manifest(folder.path(), &trick)]);
-    assert!(refused.code != 0 && refused.stderr.contains("may not be in the loopback range"), "{refused:?}");
+#[test]
+fn datagrams_of_a_pod_are_shared_out_and_answered_by_the_service() {
+    let cluster = with(&[]);
+    apply(&cluster, TELLERS);
+    cluster.coracle(&["rollout", "status", "deploy/teller", "--timeout", "60s"]).ok();
+    apply(&cluster, ASKER);
+    let log = eventually(60, || match cluster.coracle(&["logs", "asker"]).stdout {
+        log if log.lines().count() == 40 => Ok(log),
+        log => Err(log),
+    });
+    let told = service(&cluster, "teller");
+    let from = format!("{}:53 says \"teller-", told["spec"]["clusterIP"].as_str().expect("an address"));
+    let mut tellers = BTreeSet::new();
+    for (number, line) in log.lines().enumerate() {
+        let words = line.strip_prefix(&from).unwrap_or_else(|| panic!("{line}: not from {from}"));
+        let (teller, heard) = words.split_once(' ').expect("two words");
+        assert_eq!(heard, format!("heard question {number}\""));
+        tellers.insert(teller.to_owned());
+    }
+    assert_eq!(tellers.len(), 3, "{tellers:?}");
 }

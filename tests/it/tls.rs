@@ -94,6 +94,42 @@ fn http2_is_spoken_over_tls_and_in_the_clear() {
     told(&curl(cluster.ingress(), "http", "hello.localhost", None, &["--http1.1"]).ok(), &["HTTP/1.1 200"]);
 }
 
+#[test]
+fn a_host_with_a_certificate_sends_http_on_to_https() {
+    if !peer_is_there("curl") {
+        return;
+    }
+    let cluster = with(&["hello"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, &authority.pem).expect("written");
+    let mut both = ingress("both", "both.localhost");
+    both["metadata"]["annotations"] = json!({"coracle.dev/ssl-redirect": "false"});
+    let objects = [
+        authority.secret("shop", "shop.localhost"),
+        authority.secret("both", "both.localhost"),
+        ingress("shop", "shop.localhost"),
+        both,
+    ];
+    apply(&cluster, folder.path(), &objects);
+    let clear = |host: &str, path: &str, more: &[&str]| curl_at(cluster.ingress(), "http", host, path, None, more);
+    let secure = cluster.ingress_tls();
+    let sent_on = eventually(10, || match clear("shop.localhost", "/a?b=c", &[]) {
+        output if output.stdout.starts_with("HTTP/1.1 308") => Ok(output.stdout),
+        output => Err(format!("{output:?}")),
+    });
+    told(&sent_on, &[&format!("location: https://shop.localhost:{}/a?b=c\r\n", secure.port())]);
+    // Who follows arrives, and a name that is served both ways is not sent anywhere.
+    let (resolve, roots) = (format!("shop.localhost:{}:{}", secure.port(), secure.ip()), roots.display().to_string());
+    let followed = clear("shop.localhost", "/", &["--location", "--resolve", &resolve, "--cacert", &roots]).ok();
+    told(&followed, &["HTTP/1.1 308", "HTTP/2 200", "Hello, world!"]);
+    let posted = clear("shop.localhost", "/", &["--data", "words"]).ok();
+    told(&posted, &["HTTP/1.1 308"]);
+    told(&clear("both.localhost", "/", &[]).ok(), &["HTTP/1.1 200", "Hello, world!"]);
+    told(&clear("hello.localhost", "/", &[]).ok(), &["HTTP/1.1 200", "Hello, world!"]);
+}
+
 #[track_caller]
 fn told(text: &str, parts: &[&str]) {
     for part in parts {

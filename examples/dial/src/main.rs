@@ -8,6 +8,8 @@
 //! dial flood ADDRESS                  writes until no more is taken, says how many bytes that were, and waits
 //! dial take ADDRESS                   takes one connection, writes until the other side goes, says how that looked
 //! dial udp ADDRESS TEXT               sends a datagram, prints the answer
+//! dial ask ADDRESS SOCKETS            sends a datagram from each of so many sockets, says who answered what
+//! dial tell ADDRESS                   answers every datagram with its host's name
 //! dial lookup NAME                    prints a name's addresses
 //! dial open ADDRESS SOCKETS           opens so many connections and says how many it got
 //! dial rounds ADDRESS COUNT BYTES     so many questions and answers, one after another; says how long one took
@@ -43,10 +45,12 @@ fn act(words: &[&str]) -> Done {
         ["flood", address] => talk::flood(address),
         ["take", address] => talk::take(address),
         ["udp", address, text] => talk::udp(address, text),
+        ["ask", address, sockets] => talk::ask(address, sockets.parse()?),
+        ["tell", address] => talk::tell(address),
         ["lookup", name] => talk::lookup(name),
         ["open", address, sockets] => talk::open(address, sockets.parse()?),
         ["rounds", address, count, bytes] => talk::rounds(address, count.parse()?, bytes.parse()?),
         ["states"] => states::check_all(),
-        _ => Err("what is to be done? dial connect|echo|half|flood|take|udp|lookup|open|rounds|states ...".into()),
+        _ => Err("what is to be done? dial connect|echo|half|flood|take|udp|ask|tell|lookup|open|rounds|states".into()),
     }
 }

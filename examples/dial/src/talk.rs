@@ -1,12 +1,15 @@
 //! What the standard library can say.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
-use std::time::Instant;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use crate::Done;
 
 const PIECE_BYTES: usize = 64 * 1024;
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 pub fn connect(address: &str) -> Done {
     let socket = TcpStream::connect(address)?;
@@ -16,8 +19,7 @@ pub fn connect(address: &str) -> Done {
 
 /// All connections are open before the first byte is sent, and every piece is heard before the next one is sent.
 pub fn echo(address: &str, bytes: usize, sockets: usize) -> Done {
-    let mut sockets =
-        (0..sockets).map(|_| TcpStream::connect(address)).collect::<Result<Vec<_>, _>>()?;
+    let mut sockets = (0..sockets).map(|_| TcpStream::connect(address)).collect::<Result<Vec<_>, _>>()?;
     let (mut sent, mut heard) = (0, vec![0; PIECE_BYTES]);
     while sent < bytes {
         let length = PIECE_BYTES.min(bytes - sent);
@@ -86,6 +88,45 @@ pub fn udp(address: &str, text: &str) -> Done {
     let (length, from) = socket.recv_from(&mut heard)?;
     println!("{from} says {:?}", String::from_utf8_lossy(&heard[..length]));
     Ok(())
+}
+
+/// The sockets hear anybody, so that an answer alone says whose it is.
+pub fn ask(address: &str, sockets: usize) -> Done {
+    for number in 0..sockets {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_nonblocking(true)?;
+        let (text, from) = answer(&socket, address, &format!("question {number}"))?;
+        println!("{from} says {text:?}");
+    }
+    Ok(())
+}
+
+/// Datagrams may be lost: who hears nothing asks again.
+fn answer(socket: &UdpSocket, address: &str, question: &str) -> io::Result<(String, SocketAddr)> {
+    let mut heard = [0; 2048];
+    loop {
+        socket.send_to(question.as_bytes(), address)?;
+        let asked = Instant::now();
+        while asked.elapsed() < ASK_AGAIN_AFTER {
+            match socket.recv_from(&mut heard) {
+                Ok((length, from)) => return Ok((String::from_utf8_lossy(&heard[..length]).into_owned(), from)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LOOK_AGAIN_AFTER),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+pub fn tell(address: &str) -> Done {
+    let socket = UdpSocket::bind(address)?;
+    println!("listening on {}", socket.local_addr()?);
+    let name = env::var("HOSTNAME").unwrap_or_default();
+    let mut heard = [0; 2048];
+    loop {
+        let (length, from) = socket.recv_from(&mut heard)?;
+        let text = format!("{name} heard {}", String::from_utf8_lossy(&heard[..length]));
+        socket.send_to(text.as_bytes(), from)?;
+    }
 }
 
 pub fn lookup(name: &str) -> Done {

@@ -6,6 +6,7 @@
 //! | `/healthz` | 200 `ok` |
 //! | `/env`, `/args`, `/headers` | what it was given, one to a line |
 //! | `/echo` | streams the request's body back |
+//! | `/probe.Probe/Echo` | gRPC: each message comes back as it comes, the status in trailers |
 //! | `/status?code=N` | answers with that status |
 //! | `/slow?ms=N` | answers after waiting |
 //! | `/stream?count=N&ms=M` | N lines, M milliseconds apart, each sent as it is written |
@@ -31,7 +32,7 @@ use std::{env, fs};
 
 use query::Query;
 use wstd::http::body::{Body, Bytes};
-use wstd::http::{Client, Error, Request, Response, StatusCode};
+use wstd::http::{BodyExt, Client, Error, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 const MIB: usize = 1 << 20;
 
@@ -52,6 +53,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/args" => text(lines(env::args())),
         "/headers" => text(headers(&request)),
         "/echo" => Ok(Response::new(request.into_body())),
+        "/probe.Probe/Echo" => grpc(request),
         "/status" => status(&query),
         "/slow" => slow(&query).await,
         "/stream" => stream(&query),
@@ -104,6 +106,12 @@ fn talked(heard: Result<Vec<u8>, String>) -> Answer {
         Ok(heard) => Ok(Response::new(heard.into())),
         Err(reason) => reply(StatusCode::BAD_GATEWAY, reason + "\n"),
     }
+}
+
+fn grpc(request: Request<Body>) -> Answer {
+    let ended = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let messages = request.into_body().into_boxed_body().with_trailers(async { Some(Ok(ended)) });
+    Ok(Response::builder().header("content-type", "application/grpc").body(Body::from_http_body(messages))?)
 }
 
 fn status(query: &Query) -> Answer {
