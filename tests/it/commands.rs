@@ -1,6 +1,8 @@
 //! The program's own commands, for machines without `kubectl`.
 
-use crate::{example, with};
+use harness::Plan;
+
+use crate::{PROGRAM, example, manifest, with};
 
 fn contains(text: &str, parts: &[&str]) {
     for part in parts {
@@ -40,4 +42,43 @@ fn what_kubectl_does_without_kubectl() {
         &["current-context: coracle"],
     );
     contains(&c(&["apply", "-f", "no-such-file.yaml"]).refused(), &["cannot read no-such-file.yaml"]);
+}
+
+#[test]
+fn a_mistake_in_a_file_is_named() {
+    let cluster = with(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n  one: '1'\n";
+    let good = manifest(folder.path(), map);
+    contains(&cluster.coracle(&["apply", "-f", &good]).ok(), &["configmap/settings created"]);
+    let misspelt = |name: &str| manifest(folder.path(), &map.replace("settings", name).replace("\ndata:", "\ndta:"));
+    let unknown = "strict decoding error: unknown field \"dta\"";
+    for name in ["settings", "others"] {
+        contains(&cluster.coracle(&["apply", "-f", &misspelt(name)]).refused(), &[unknown]);
+    }
+    contains(&cluster.coracle(&["get", "cm/settings", "-o", "yaml"]).ok(), &["one: \"1\""]);
+    contains(&cluster.coracle(&["get", "cm/others"]).refused(), &["not found"]);
+}
+
+#[test]
+fn up_tells_what_keeps_a_deployment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = manifest(
+        folder.path(),
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  progressDeadlineSeconds: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: 'nobody:v9'}]}
+",
+    );
+    let mut cluster = Plan::new().apply(file).up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    contains(
+        &cluster.told(),
+        &["deployment web           pod web-", "ErrImagePull: ", "exceeded its progress deadline"],
+    );
 }

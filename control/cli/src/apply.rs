@@ -8,7 +8,8 @@ use anyhow::Context;
 use api::patch::facts;
 use api::schema::{Message, Type};
 use api::{Key, Names, Object};
-use client::{Client, PatchType};
+use client::Client;
+use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::access;
@@ -16,6 +17,9 @@ use crate::args::Apply;
 use crate::{manifests, push, verbs, what};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A field that a kind does not have is an error, as it is with kubectl.
+const STRICT: &str = "fieldValidation=Strict";
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +66,20 @@ pub(crate) async fn one(client: &Client, object: &Value, namespace: &str) -> any
     let applied = live.meta().annotations.get(LAST_APPLIED).and_then(|last| serde_json::from_str(last).ok());
     let schema = api::schema::message(&api::schema::of_kind(names(&key)?));
     let patch = patch(schema, &applied.unwrap_or(Value::Null), &wanted);
-    let after = client.patch(&key, PatchType::Strategic, &patch).await.with_context(told)?;
-    let outcome = if after.revision() == live.revision() { Outcome::Unchanged } else { Outcome::Configured };
+    let path = format!("{}?{STRICT}", client::object_path(&key, names(&key)?));
+    let type_ = Some("application/strategic-merge-patch+json");
+    let after = client.send(Method::PATCH, &path, type_, patch.to_string()).await.with_context(told)?;
+    let outcome = if Object::parse(key.kind(), after)?.revision() == live.revision() {
+        Outcome::Unchanged
+    } else {
+        Outcome::Configured
+    };
     Ok((key, outcome))
 }
 
 async fn create(client: &Client, key: &Key, wanted: &Value) -> anyhow::Result<()> {
-    client.create(&Object::from_value(key.kind(), wanted)?).await?;
+    let path = format!("{}?{STRICT}", client::collection_path(names(key)?, Some(key.namespace()), &[]));
+    client.send(Method::POST, &path, Some("application/json"), wanted.to_string()).await?;
     Ok(())
 }
 

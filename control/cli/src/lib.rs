@@ -21,6 +21,7 @@ mod port_forward;
 mod progress;
 mod push;
 mod running;
+mod trouble;
 mod tunnel;
 mod up;
 mod verbs;

@@ -50,6 +50,14 @@ impl Step {
         }
     }
 
+    /// Says what stands in its way; it goes on all the same.
+    pub(crate) fn warn(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("  ! {:<24} {what}", self.what)),
+            None => eprintln!("{:<24} {what}", self.what),
+        }
+    }
+
     /// Ends the step with what came of it.
     pub(crate) fn done(self, outcome: &str) {
         let line = format!("{:<24} {outcome} ({})", self.what, took(self.began.elapsed()));

@@ -20,6 +20,7 @@ use crate::node;
 use crate::progress::{self, Progress};
 use crate::push;
 use crate::running::asked_to_end;
+use crate::trouble;
 use crate::verbs::{self, Rollout};
 
 /// How long an application may take to come up before one is told that it has not.
@@ -103,8 +104,10 @@ async fn bring_up(
 
     for (key, _) in applied.iter().filter(|(key, _)| key.kind() == kinds::DEPLOYMENT) {
         let step = progress.step(format!("deployment {}", key.name()));
-        let told = rolled_out(client, key, |why| step.note(why)).await?;
-        step.done(&told);
+        tokio::select! {
+            told = rolled_out(client, key, |why| step.note(why)) => step.done(&told?),
+            error = trouble::watch(client, key, |trouble| step.warn(trouble)) => error?,
+        }
     }
     let mut urls = BTreeSet::new();
     for (key, _) in applied.iter().filter(|(key, _)| key.kind() == kinds::INGRESS) {
