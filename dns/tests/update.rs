@@ -1,5 +1,6 @@
 //! Public names told to a real name server: BIND, from Debian.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use serde_json::json;
 use state::Snapshot;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,6 +21,7 @@ const KEY: &str = "key \"coracle\" { algorithm hmac-sha256; secret \"bm90IGEgc2V
 /// A running name server for `example.com`, in which somebody else has a record.
 struct Bind {
     child: Child,
+    said: mpsc::UnboundedReceiver<String>,
     address: SocketAddr,
     _folder: Folder,
 }
@@ -63,8 +65,8 @@ impl Bind {
                     ns A 127.0.0.1\nmail A 198.51.100.1\n";
         std::fs::write(folder.0.join("named.conf"), config).expect("written");
         std::fs::write(folder.0.join("zone"), zone).expect("written");
-        let child = start_named(&folder.0.join("named.conf"));
-        let bind = Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder };
+        let (child, said) = start_named(&folder.0.join("named.conf"));
+        let bind = Self { child, said, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder };
         bind.comes_to("mail", RecordType::A, "198.51.100.1").await;
         Some(bind)
     }
@@ -84,6 +86,12 @@ impl Bind {
         assert!(timeout(PATIENCE, looking).await.is_ok(), "{name} {kind}: {last:?} instead of {expected:?}");
     }
 
+    /// Waits until the server's log has these words.
+    async fn says(&mut self, words: &str) {
+        let listening = async { while !self.said.recv().await.expect("it goes on").contains(words) {} };
+        assert!(timeout(PATIENCE, listening).await.is_ok(), "it does not say {words:?}");
+    }
+
     async fn ask(&self, name: &str, kind: RecordType) -> String {
         let mut message = Message::new(7, MessageType::Query, OpCode::Query);
         message.add_query(Query::query(Name::from_ascii(format!("{name}.example.com.")).expect("a name"), kind));
@@ -99,10 +107,16 @@ impl Bind {
     }
 }
 
-fn start_named(config: &Path) -> Child {
+/// The server, and the lines of its log.
+fn start_named(config: &Path) -> (Child, mpsc::UnboundedReceiver<String>) {
     let mut command = Command::new("named");
-    command.arg("-g").arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("named starts")
+    command.arg("-g").arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("named starts");
+    let log = BufReader::new(child.stderr.take().expect("piped"));
+    let (say, said) = mpsc::unbounded_channel();
+    // Somebody has to read to the end, heard or not.
+    std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(say.send(line))));
+    (child, said)
 }
 
 fn ingress(name: &str, host: &str, address: &str) -> Object {
@@ -154,10 +168,10 @@ async fn a_server_elsewhere_is_told_what_is_public() {
 
 #[tokio::test]
 async fn nobody_is_told_without_the_key() {
-    let Some(bind) = Bind::start("refused").await else { return };
+    let Some(mut bind) = Bind::start("refused").await else { return };
     let (_sender, view) = watch::channel(world(1, [ingress("web", "www.example.com", "192.0.2.1")]));
     let wrong = KEY.replace("bm90", "ZnVu");
-    let telling = dns::update::run(config(&bind, &wrong), view, sleep(Duration::from_secs(2)));
+    let telling = dns::update::run(config(&bind, &wrong), view, bind.says("BADSIG"));
     telling.await.expect("it goes on trying");
     bind.comes_to("www", RecordType::A, "NXDomain").await;
 }

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use host::{Command, Connection, Exit, Nowhere, PipeReader, Spec, Stdin, Workload};
@@ -100,6 +99,17 @@ async fn send(connection: &mut Connection, mut bytes: Bytes) {
         let piece = bytes.split_to(room.min(bytes.len()));
         connection.writer.write(piece).expect("the other side reads");
     }
+}
+
+/// Sends all of it and waits until the other side has read it.
+async fn send_and_see_read(connection: &mut Connection, bytes: Bytes) {
+    send(connection, bytes).await;
+    let reading = async {
+        while poll_fn(|cx| connection.writer.poll_ready(cx)).await.expect("the other side reads") < PIPE_BYTES {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it is read");
 }
 
 /// Hears so many bytes, or fewer and the end.
@@ -319,8 +329,7 @@ async fn a_key_value_server_serves_several_at_once() {
 
     // A command in pieces, an inline one, and one that is none.
     let mut connection = street.network.connect_here(6379).expect("it listens");
-    send(&mut connection, Bytes::from_static(b"*2\r\n$3\r\nGE")).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    send_and_see_read(&mut connection, Bytes::from_static(b"*2\r\n$3\r\nGE")).await;
     send(&mut connection, Bytes::from_static(b"T\r\n$4\r\ntide\r\nPING\r\n")).await;
     assert_eq!(hear(&mut connection, 19).await, b"$6\r\nhigher\r\n+PONG\r\n");
     send(&mut connection, Bytes::from_static(b"*2\r\n$x\r\n")).await;
@@ -350,8 +359,7 @@ async fn a_program_of_sockets_speaks_web_sockets() {
     let mut connection = street.network.connect_here(80).expect("it listens");
     // The head in two pieces, the first frame together with its end: "hi", masked by zeros.
     let (first, second) = UPGRADE.split_at(40);
-    send(&mut connection, Bytes::from(first)).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    send_and_see_read(&mut connection, Bytes::from(first)).await;
     send(&mut connection, [second.as_bytes(), b"\x81\x82\0\0\0\0hi"].concat().into()).await;
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
