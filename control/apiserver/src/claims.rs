@@ -81,8 +81,8 @@ fn in_range(object: &Object, spec: &Map<String, Value>, old: Option<&Map<String,
         );
         return Err(refused(object, Cause::invalid("spec.clusterIPs", [address.to_string()], &detail)));
     }
-    let held: Vec<Claim> = was("ports").and_then(Value::as_array).into_iter().flatten().filter_map(claim_of).collect();
-    let asked = spec.get("ports").and_then(Value::as_array).into_iter().flatten().filter_map(claim_of);
+    let held: Vec<Claim> = old.into_iter().flat_map(port_claims).collect();
+    let asked = port_claims(spec);
     let strange = asked.into_iter().find_map(|claim| match claim {
         Claim::NodePort(_, port) if !NODE_PORTS.contains(&port) && !held.contains(&claim) => Some(port),
         _ => None,
@@ -98,6 +98,18 @@ fn in_range(object: &Object, spec: &Map<String, Value>, old: Option<&Map<String,
             Err(refused(object, Cause::invalid(port_field(object, port), port, &detail)))
         }
     }
+}
+
+/// The ports of nodes that a service names.
+fn port_claims(spec: &Map<String, Value>) -> impl Iterator<Item = Claim> {
+    let ports = spec.get("ports").and_then(Value::as_array);
+    ports.into_iter().flatten().filter_map(claim_of).chain(health_claim(spec))
+}
+
+/// The port at which balancers ask a node whether it has endpoints.
+fn health_claim(spec: &Map<String, Value>) -> Option<Claim> {
+    let port = spec.get("healthCheckNodePort")?.as_u64().and_then(|port| u16::try_from(port).ok())?;
+    (port != 0).then_some(Claim::NodePort(Protocol::Tcp, port))
 }
 
 /// The first and the last address of the range are nobody's.
@@ -154,12 +166,8 @@ fn ports(
     let old_ports = old.and_then(|old| old.get("ports")).and_then(Value::as_array);
     let is_checked =
         kind == "LoadBalancer" && spec.get("externalTrafficPolicy").is_some_and(|policy| policy == "Local");
-    let health = spec.get("healthCheckNodePort").and_then(Value::as_u64).filter(|port| *port != 0);
-    let mut used: Vec<Claim> = health
-        .and_then(|port| u16::try_from(port).ok())
-        .map(|port| Claim::NodePort(Protocol::Tcp, port))
-        .into_iter()
-        .collect();
+    let health = health_claim(spec);
+    let mut used: Vec<Claim> = health.into_iter().collect();
     let full = || StatusError::internal("failed to allocate a nodePort: range is full");
     let Some(ports) = spec.get_mut("ports").and_then(Value::as_array_mut) else { return Ok(()) };
     used.extend(ports.iter().filter_map(claim_of));
@@ -289,6 +297,12 @@ mod tests {
         assert_eq!(
             refused(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})),
             "Service \"a\" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"
+        );
+        assert_eq!(
+            refused(
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 80, "ports": []})
+            ),
+            "Service \"a\" is invalid: spec.healthCheckNodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"
         );
     }
 

@@ -146,6 +146,15 @@ impl Fabric {
         Origin::Node(self.shared.config.node.clone())
     }
 
+    /// Who a client of one of the node's listeners is to the cluster. The node's own programs are the node, which always
+    /// reaches its pods.
+    pub fn origin_of(&self, client: SocketAddr) -> Origin {
+        match client.ip().to_canonical() {
+            ip if ip.is_loopback() => self.node(),
+            ip => Origin::Outside(SocketAddr::new(ip, client.port())),
+        }
+    }
+
     // --- Those who answer requests. ---
 
     /// From here on `handler` answers at `address`, instead of whoever did.

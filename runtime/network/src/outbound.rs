@@ -11,11 +11,14 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri, header};
 use ipnet::IpNet;
+use state::Protocol;
 use tokio::time::timeout;
 
 use crate::names::{self, Meaning};
 use crate::services::PortRef;
-use crate::{Client, Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, Services, call};
+use crate::{
+    Client, Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, ServiceTable, Services, call,
+};
 
 mod egress;
 mod guard;
@@ -154,7 +157,7 @@ impl Shared {
         if ip.is_loopback() || ip.is_unspecified() {
             return self.send_to_itself(from, self.fabric.dial_own(&from.origin(), address), request).await;
         }
-        let service = self.services.load().at(ip).cloned();
+        let service = self.config.service_at(&self.services.load(), Protocol::Tcp, address).cloned();
         match service {
             Some(service) => self.send_to_service(from, &service, address.port(), request).await,
             None => call(self.dial(from, address)?, request).await,
@@ -275,6 +278,18 @@ impl From {
 // === impl Config ===
 
 impl Config {
+    /// The service that is meant by an address: its own, or one outside the cluster at which it is reached as well. What lies
+    /// in the cluster's networks is never taken for the latter, whoever writes it down.
+    pub(crate) fn service_at<'a>(
+        &self,
+        table: &'a ServiceTable,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Option<&'a Arc<Service>> {
+        let external = || table.external(protocol, address).filter(|_| !self.is_inside(address.ip()));
+        table.at(address.ip()).or_else(external)
+    }
+
     /// Whether an address is one of the cluster's, in whatever clothes, and so never to be looked for outside.
     pub(crate) fn is_inside(&self, ip: IpAddr) -> bool {
         self.cluster.iter().any(|net| net.contains(&plain(ip)))

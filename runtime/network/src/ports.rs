@@ -1,7 +1,8 @@
 //! Real listeners: how services are reached from outside the cluster, and from programs on the node.
 //!
-//! A node port is a port of the node, a load balancer one of its own ports as well; both lead to an endpoint as
-//! `externalTrafficPolicy` says. The loopback mirror gives programs on the node what pods have: the service at `10.43.x.y`
+//! A node port is a port of the node, a load balancer one of its own ports as well, an external address of a service one at
+//! that address alone, where it is the node's; all lead to an endpoint as `externalTrafficPolicy` says. Where that wants local
+//! endpoints, balancers may ask the node whether it has any. The loopback mirror gives programs on the node what pods have: the service at `10.43.x.y`
 //! answers at `127.43.x.y`, with no right that an ordinary user lacks, except where the system keeps low ports for itself.
 //!
 //! Which listeners there should be is a function of the service table; the loop opens and closes the difference. A
@@ -24,10 +25,13 @@ use tokio_util::task::TaskTracker;
 use crate::{Fabric, Latest, Service, ServiceTable, Services, published};
 use listen::Listening;
 
+mod health;
 mod listen;
+mod relay;
 mod wanted;
 
-pub use wanted::{Front, wanted};
+pub use relay::relay;
+pub use wanted::{Front, Purpose, wanted};
 
 /// How long to wait before a port that could not be had is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -39,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The name of this node, whose range of pod addresses says where its own end of connections is.
     pub node: String,
-    /// The addresses on which node ports and load balancers listen; none, no such listeners.
+    /// The addresses on which node ports and load balancers listen; none, no listeners for those outside.
     pub addresses: Vec<IpAddr>,
     /// Whether services are mirrored on the loopback.
     pub mirror: bool,
@@ -153,12 +157,7 @@ impl Listeners {
                 Err(error) => {
                     is_complete &= error.kind() == std::io::ErrorKind::PermissionDenied;
                     if self.missing.insert(*at, front.clone()).is_none() {
-                        let error = &error as &dyn std::error::Error;
-                        if front.is_mirror {
-                            tracing::debug!(service = %front, address = %at.1, error, "is not mirrored");
-                        } else {
-                            tracing::warn!(service = %front, address = %at.1, error, "cannot listen");
-                        }
+                        tell(front, at.1, &error);
                     }
                 }
             }
@@ -173,6 +172,18 @@ impl Listeners {
             self.stop.cancel();
             self.connections.wait().await;
         }
+    }
+}
+
+/// Says that there is no listener, as loudly as anybody misses it.
+fn tell(front: &Front, address: SocketAddr, error: &std::io::Error) {
+    let is_elsewhere = error.kind() == std::io::ErrorKind::AddrNotAvailable;
+    let error = error as &dyn std::error::Error;
+    match front.purpose {
+        Purpose::Mirror => tracing::debug!(service = %front, %address, error, "is not mirrored"),
+        // Another node's address, or that of something in front of the nodes; it may become this one's.
+        Purpose::External if is_elsewhere => tracing::debug!(service = %front, %address, "is not this node's"),
+        _ => tracing::warn!(service = %front, %address, error, "cannot listen"),
     }
 }
 

@@ -33,6 +33,8 @@ const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE];
 pub struct ServiceTable {
     by_name: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Service>>>,
     by_address: HashMap<IpAddr, Arc<Service>>,
+    /// By addresses that are not the cluster's; services may share one, each with ports of its own.
+    external: HashMap<IpAddr, Vec<Arc<Service>>>,
 }
 
 /// A service and who is behind it.
@@ -50,6 +52,12 @@ pub struct Service {
     pub members: Vec<Member>,
     /// Whether it is to be reached from outside at its own ports: `type: LoadBalancer`.
     pub is_load_balancer: bool,
+    /// The addresses outside the cluster at which it is reached as well, at its own ports: `externalIPs`.
+    pub external: Vec<IpAddr>,
+    /// Where balancers ask whether this node has endpoints.
+    pub health_check: Option<u16>,
+    /// How many endpoints this node has that are ready.
+    pub local: usize,
     /// Whether and how clients keep their endpoint.
     pub affinity: Option<Affinity>,
 }
@@ -68,7 +76,7 @@ pub struct Affinity {
 pub enum Traffic {
     /// Within: `internalTrafficPolicy` holds.
     Inside,
-    /// Outside, by a node port or a load balancer: `externalTrafficPolicy` holds.
+    /// Outside, by a node port, a load balancer or an external address: `externalTrafficPolicy` holds.
     Outside,
 }
 
@@ -155,6 +163,12 @@ impl ServiceTable {
     /// The service whose cluster address this is.
     pub fn at(&self, address: IpAddr) -> Option<&Arc<Service>> {
         self.by_address.get(&address)
+    }
+
+    /// The service that is reached at an address outside the cluster. Of two that have the port, the first by name.
+    pub fn external(&self, protocol: Protocol, address: SocketAddr) -> Option<&Arc<Service>> {
+        let mut services = self.external.get(&address.ip())?.iter();
+        services.find(|service| service.numbered(protocol, address.port()).is_some())
     }
 
     /// Every service, in no order.

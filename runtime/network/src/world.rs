@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! service shop/web 10.43.0.5 http:80@30080 dns:53/UDP     the address may be `headless`, `->example.com`; `@` a node port
-//!     +unready publishes all, +balancer, +sticky:SECONDS, +local-inside, +local-outside: traffic policies
+//!     +unready publishes all, +balancer, +sticky:SECONDS, +local-inside, +local-outside: traffic policies,
+//!     +external:ADDRESS, +health:PORT
 //! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname, `/n1` a node
 //! ```
 
@@ -42,6 +43,11 @@ fn service(name: &str, address: &str, rest: &[&str]) -> Value {
         if rest.contains(&word) {
             spec[field] = "Local".into();
         }
+    }
+    let words = |prefix: &'static str| rest.iter().filter_map(move |word| word.strip_prefix(prefix));
+    spec["externalIPs"] = words("+external:").collect();
+    if let Some(port) = words("+health:").next() {
+        spec["healthCheckNodePort"] = port.parse::<u16>().expect("a port").into();
     }
     if let Some(seconds) = rest.iter().find_map(|word| word.strip_prefix("+sticky:")) {
         let seconds: i32 = seconds.parse().expect("seconds");

@@ -192,7 +192,8 @@ impl Datagrams {
     /// The endpoint for an address of a service; `None`: the address is nobody's but the one who has it.
     fn endpoint(&self, to: SocketAddr) -> Result<Option<SocketAddr>, Refused> {
         let services = self.fabric.shared.services.load();
-        let Some(service) = services.at(to.ip()) else { return Ok(None) };
+        let service = self.fabric.shared.config.service_at(&services, Protocol::Udp, to);
+        let Some(service) = service else { return Ok(None) };
         let port = service.numbered(Protocol::Udp, to.port());
         let port = port.ok_or_else(|| Refused::NoPort { service: service.to_string(), port: to.port() })?;
         self.choose(to, service, port, Traffic::Inside).map(Some)

@@ -58,7 +58,7 @@ impl Fabric {
         to: SocketAddr,
     ) -> Result<Stream, Refused> {
         let to = canonical(to);
-        let service = self.shared.services.load().at(to.ip()).cloned();
+        let service = self.shared.config.service_at(&self.shared.services.load(), Protocol::Tcp, to).cloned();
         let Some(service) = service else {
             let opened = self.open(origin, reach, source, to).await?;
             return Ok(self.stream_of(opened, source, to));

@@ -41,6 +41,112 @@ fn a_load_balancer_listens_at_its_own_ports_as_well() {
 }
 
 #[test]
+fn an_external_address_is_listened_at_alone() {
+    let external = "service shop/web 10.43.0.5 http:80 dns:53/UDP +external:192.0.2.1";
+    check(external, &config(false), "tcp/192.0.2.1:80=shop/web:80 udp/192.0.2.1:53=shop/web:53");
+    check(external, &Config { addresses: Vec::new(), ..config(false) }, "");
+    let everywhere = Config { addresses: vec![[0, 0, 0, 0].into()], ..config(false) };
+    check(
+        "service shop/web 10.43.0.5 http:80@30080 +balancer +external:192.0.2.1",
+        &everywhere,
+        "tcp/0.0.0.0:30080=shop/web:80 tcp/0.0.0.0:80=shop/web:80",
+    );
+}
+
+#[test]
+fn balancers_ask_at_a_port_of_its_own() {
+    check(
+        "service shop/web 10.43.0.5 http:80@30080 +balancer +local-outside +health:30090",
+        &config(false),
+        "tcp/127.0.0.1:30080=shop/web:80 tcp/127.0.0.1:80=shop/web:80 tcp/127.0.0.1:30090=shop/web:30090",
+    );
+    let everywhere = "service shop/web 10.43.0.5 http:80@30080 +balancer +health:30090";
+    check(everywhere, &config(false), "tcp/127.0.0.1:30080=shop/web:80 tcp/127.0.0.1:80=shop/web:80");
+}
+
+#[tokio::test]
+async fn a_balancer_is_told_whether_this_node_has_endpoints() {
+    let free = async || {
+        let probe = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        probe.local_addr().expect("bound")
+    };
+    let (own, at) = (free().await.port(), free().await);
+    let front = format!("service shop/web 10.43.0.5 http:{own} +balancer +local-outside +health:{}", at.port());
+    let with = |endpoints: &str| world(&format!("{front}\nslice shop/web http:80 | {endpoints}"));
+    let (view, receiver) = watch::channel(with("10.42.0.2/n1 10.42.0.3/n1 10.42.0.4!/n1 10.42.1.2/n2"));
+    let services = crate::services_on(receiver, "n1");
+    let fabric = Fabric::over(services.clone(), crate::Config::default());
+    let (stopped, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let running = run(config(false), view.subscribe(), services, fabric, async { drop(shutdown.await) });
+    let running = tokio::spawn(running);
+    let ask = async || {
+        let mut asking = until_open(at).await;
+        asking.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.expect("open");
+        let mut told = String::new();
+        asking.read_to_string(&mut told).await.expect("an end");
+        told
+    };
+    let told = ask().await;
+    let (head, body) = told.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.0 200 OK") && head.contains("x-load-balancing-endpoint-weight: 2"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let service = serde_json::json!({"namespace": "shop", "name": "web"});
+    assert_eq!(body, serde_json::json!({"service": service, "localEndpoints": 2, "serviceProxyHealthy": true}));
+    view.send_replace(with("10.42.0.4!/n1 10.42.1.2/n2"));
+    let mut told = ask().await;
+    while told.contains("200 OK") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        told = ask().await;
+    }
+    assert!(told.starts_with("HTTP/1.0 503") && told.contains("\"localEndpoints\": 0"), "{told}");
+    drop(stopped);
+    running.await.expect("no panic").expect("an end");
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_an_external_address_reaches_the_service() {
+    let view = world(
+        "service shop/web 10.43.0.5 http:80 dns:53/UDP +external:192.0.2.1 +external:10.42.0.9
+         slice shop/web http:8080 dns:53/UDP | 10.42.0.3",
+    );
+    let services = Latest::fixed(ServiceTable::from(&view));
+    let fabric = Fabric::over(services.clone(), crate::Config::default());
+    let attach = |name: &str, ip: [u8; 4]| {
+        let (namespace, addresses) = ("shop".into(), vec![ip.into()]);
+        fabric.attach(Citizen { namespace, name: name.into(), addresses, host_network: false })
+    };
+    let (asking, answering) = (attach("asking", [10, 42, 0, 2]), attach("web", [10, 42, 0, 3]));
+    let external = |port| SocketAddr::new([192, 0, 2, 1].into(), port);
+    let mut listener = answering.bind(SocketAddr::from(([0, 0, 0, 0], 8080))).expect("free").listen(8).expect("bound");
+    let stream = asking.connect(external(80)).await.expect("a way");
+    assert_eq!(stream.remote(), external(80));
+    assert_eq!(listener.accept().await.expect("a connection").remote().ip(), stream.local().ip());
+    let server = answering.datagrams(SocketAddr::from(([0, 0, 0, 0], 53))).expect("free");
+    let client = asking.datagrams(SocketAddr::from(([0, 0, 0, 0], 0))).expect("free");
+    client.send("who?".into(), external(53)).expect("a way");
+    let (_, from) = server.receive().await;
+    server.send("you".into(), from).expect("a way back");
+    assert_eq!(client.receive().await, ("you".into(), external(53)));
+
+    let hello = handler(|_| async { Ok(Response::new(full("hello"))) });
+    drop(listener);
+    let _bound = fabric.bind(SocketAddr::from(([10, 42, 0, 3], 8080)), hello);
+    let outbound = crate::Outbound::new(fabric.clone(), services, crate::Config::default());
+    let send = async |url: &str| {
+        let from = crate::From::pod("shop", "asking", [10, 42, 0, 2].into());
+        outbound.send(from, http::Request::get(url).body(crate::empty()).expect("a request")).await
+    };
+    assert_eq!(send("http://192.0.2.1/").await.expect("an answer").status(), 200);
+    // Nobody takes a pod's address by writing it down.
+    let taken = send("http://10.42.0.9/").await;
+    assert!(matches!(taken, Err(crate::Fault::Unreachable(_))), "{taken:?}");
+    assert!(matches!(
+        asking.connect(SocketAddr::from(([10, 42, 0, 9], 80))).await,
+        Err(crate::Refused::Unreachable(_))
+    ));
+}
+
+#[test]
 fn of_two_that_want_one_port_the_first_by_name_has_it() {
     check(
         "service shop/web 10.43.0.5 http:8088@30080 +balancer\nservice shop/api 10.43.0.6 http:8088@30081 +balancer",

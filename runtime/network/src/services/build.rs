@@ -1,6 +1,6 @@
 //! The table, made of a snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -93,12 +93,18 @@ impl ServiceTable {
             table.add(service);
         }
         kept.services = services;
+        for services in table.external.values_mut() {
+            services.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+        }
         table
     }
 
     fn add(&mut self, service: Arc<Service>) {
         if let ServiceKind::Cluster(addresses) = &service.kind {
             self.by_address.extend(addresses.iter().map(|address| (*address, service.clone())));
+        }
+        for address in &service.external {
+            self.external.entry(*address).or_default().push(service.clone());
         }
         self.by_name.entry(service.namespace.clone()).or_default().insert(service.name.clone(), service);
     }
@@ -170,6 +176,9 @@ impl Kept {
             ports,
             members: self.members(slices, admit),
             is_load_balancer: spec.type_.as_deref() == Some("LoadBalancer"),
+            external: external(spec),
+            health_check: health_check(spec),
+            local: self.local(slices),
             affinity: affinity(spec, clients),
         }
     }
@@ -220,6 +229,13 @@ impl Kept {
         }
     }
 
+    /// How many addresses on this node are ready.
+    fn local(&self, slices: &[Arc<EndpointSlice>]) -> usize {
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        let here = endpoints.filter(|endpoint| Reach::Here.covers(endpoint, &self.node) && is_ready(endpoint));
+        here.flat_map(addresses).collect::<BTreeSet<IpAddr>>().len()
+    }
+
     fn members(&mut self, slices: &[Arc<EndpointSlice>], admit: Admit) -> Vec<Member> {
         let mut found = Admitted::new(admit);
         for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
@@ -249,6 +265,20 @@ fn kind(spec: &core::ServiceSpec) -> ServiceKind {
     }
 }
 
+/// A name has no addresses; everything else may have some outside.
+fn external(spec: &core::ServiceSpec) -> Vec<IpAddr> {
+    let is_name = spec.type_.as_deref() == Some("ExternalName");
+    let told = spec.external_ips.iter().flatten().filter(|_| !is_name);
+    told.filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical()).collect()
+}
+
+fn health_check(spec: &core::ServiceSpec) -> Option<u16> {
+    let is_asked =
+        (spec.type_.as_deref(), spec.external_traffic_policy.as_deref()) == (Some("LoadBalancer"), Some("Local"));
+    let port = spec.health_check_node_port.filter(|_| is_asked);
+    port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+}
+
 fn affinity(spec: &core::ServiceSpec, clients: Arc<Clients>) -> Option<Affinity> {
     spec.session_affinity.as_deref().filter(|affinity| *affinity == "ClientIP")?;
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
@@ -259,6 +289,11 @@ fn affinity(spec: &core::ServiceSpec, clients: Arc<Clients>) -> Option<Affinity>
 /// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.
 fn addresses(endpoint: &discovery::Endpoint) -> impl Iterator<Item = IpAddr> {
     endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
+}
+
+/// What is not said is taken for ready.
+fn is_ready(endpoint: &discovery::Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }
 
 // === impl Reach ===
@@ -291,8 +326,8 @@ impl<K: Ord, V> Admitted<K, V> {
 
     fn offer(&mut self, endpoint: &discovery::Endpoint, key: K, value: V) {
         let conditions = endpoint.conditions.as_ref();
-        // What is not said is taken for ready, and serving for as much as ready.
-        let is_ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+        let is_ready = is_ready(endpoint);
+        // What is not said to serve serves as much as it is ready.
         let is_serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(is_ready);
         let is_terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
         if is_ready || self.admit == Admit::All {
