@@ -10,6 +10,7 @@ use state::Snapshot;
 
 use crate::demand::owner_of;
 use crate::node::Node;
+use crate::ports::HostPort;
 use crate::{Demand, Resources, Unplaceable, fit, score};
 
 /// The name of a node.
@@ -45,7 +46,7 @@ impl Cluster {
                 if let Ok(pod) = pod.decode::<Pod>()
                     && !has_ended(&pod)
                 {
-                    cluster.settle(place, &Resources::asked_by(&pod), owner_of(&pod));
+                    cluster.settle(place, &Resources::asked_by(&pod), &HostPort::of(&pod), owner_of(&pod));
                 }
             }
         }
@@ -87,12 +88,12 @@ impl Cluster {
     /// Takes a decision as carried out, so that the next one knows of it.
     pub fn assume(&mut self, node: &NodeName, demand: &Demand) {
         if let Some(place) = self.index.get(node) {
-            self.settle(*place, &demand.resources, demand.owner.clone());
+            self.settle(*place, &demand.resources, &demand.ports, demand.owner.clone());
         }
     }
 
-    fn settle(&mut self, place: usize, asked: &Resources, owner: Option<Arc<str>>) {
-        self.nodes[place].take(asked);
+    fn settle(&mut self, place: usize, asked: &Resources, ports: &[HostPort], owner: Option<Arc<str>>) {
+        self.nodes[place].take(asked, ports);
         if let Some(owner) = owner {
             *self.siblings.entry(owner).or_default().entry(place).or_default() += 1;
         }

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
 
 use crate::Resources;
+use crate::ports::HostPort;
 
 /// What a pod asks of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
     pub(crate) resources: Resources,
+    /// The node's ports that it takes for itself.
+    pub(crate) ports: Vec<HostPort>,
     pub(crate) node_name: Option<String>,
     pub(crate) node_selector: BTreeMap<String, String>,
     /// The node must be described by one of them; `None` asks nothing.
@@ -34,6 +37,7 @@ impl Demand {
         let preferred = affinity.and_then(|it| it.preferred_during_scheduling_ignored_during_execution.as_ref());
         Self {
             resources,
+            ports: HostPort::of(pod),
             node_name: spec.node_name.clone().filter(|name| !name.is_empty()),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             required: required.map(|selector| selector.node_selector_terms.clone()),

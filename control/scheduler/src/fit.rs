@@ -23,6 +23,9 @@ pub(crate) fn obstacles(node: &Node, demand: &Demand) -> Vec<Reason> {
     if !is_meant(node, demand) {
         return vec![Reason::NotSelected];
     }
+    if demand.ports.iter().any(|asked| node.ports.iter().any(|taken| asked.meets(*taken))) {
+        return vec![Reason::PortsTaken];
+    }
     shortages(node, demand)
 }
 

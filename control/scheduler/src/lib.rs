@@ -11,6 +11,7 @@ mod cluster;
 mod demand;
 mod fit;
 mod node;
+mod ports;
 mod resources;
 mod score;
 mod taint;

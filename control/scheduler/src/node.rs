@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1;
 
+use crate::ports::HostPort;
 use crate::{NodeName, Resources};
 
 /// What a pod without requests is taken to need when nodes are compared, so that such pods spread too; the figures are
@@ -21,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) taken: Resources,
     /// The same, with the assumed needs of pods that ask nothing: cpu, memory.
     pub(crate) weight: (i64, i64),
+    /// The ports that the pods on it have taken.
+    pub(crate) ports: Vec<HostPort>,
     typed: Arc<v1::Node>,
 }
 
@@ -35,11 +38,13 @@ impl Node {
             allocatable: room.map(Resources::of).unwrap_or_default(),
             taken: Resources::default(),
             weight: (0, 0),
+            ports: Vec::new(),
             typed,
         }
     }
 
-    pub(crate) fn take(&mut self, asked: &Resources) {
+    pub(crate) fn take(&mut self, asked: &Resources, ports: &[HostPort]) {
+        self.ports.extend_from_slice(ports);
         let (cpu, memory) = weight(asked);
         self.weight = (self.weight.0.saturating_add(cpu), self.weight.1.saturating_add(memory));
         self.taken.add(asked);

@@ -28,6 +28,8 @@ pub enum Reason {
     },
     /// The pod's selector or affinity does not describe it.
     NotSelected,
+    /// Others have ports of it that the pod asks for.
+    PortsTaken,
     /// It has as many pods as it takes.
     TooManyPods,
     /// It has too little left of a resource.
@@ -56,6 +58,7 @@ impl fmt::Display for Reason {
             Self::OtherNodeAskedFor => f.write_str("node(s) didn't match the requested node name"),
             Self::Tainted { key, value } => write!(f, "node(s) had untolerated taint {{{key}: {value}}}"),
             Self::NotSelected => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::PortsTaken => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
         }

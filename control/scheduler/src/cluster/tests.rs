@@ -29,7 +29,7 @@ fn node(text: &str) -> Object {
     Object::from_value(kinds::NODE, &value).expect("a node")
 }
 
-/// `name cpu=… memory=… owner=… on=node ended`, and the rest of the spec as JSON after a `{`.
+/// `name cpu=… memory=… owner=… on=node ended`, and the rest of the spec as JSON after a `{`, `ports` being its container's.
 fn pod(text: &str) -> Object {
     let (words, spec) = text.find('{').map_or((text, "{}"), |at| text.split_at(at));
     let mut spec: Value = serde_json::from_str(spec).expect("a pod's spec");
@@ -46,7 +46,8 @@ fn pod(text: &str) -> Object {
             Some((resource, amount)) => requests[resource] = amount.into(),
         }
     }
-    spec["containers"] = json!([{"name": "c", "resources": {"requests": requests}}]);
+    let ports = spec["ports"].take();
+    spec["containers"] = json!([{"name": "c", "resources": {"requests": requests}, "ports": ports}]);
     let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "ownerReferences": owners},
         "spec": spec, "status": {"phase": phase}});
     Object::from_value(kinds::POD, &value).expect("a pod")
@@ -91,6 +92,23 @@ fn every_reason_is_told() {
 }
 
 #[test]
+fn a_port_of_a_node_is_one_pods() {
+    let check = |taken: &str, asked: &str, expected: &str| {
+        let pod = |ports: &str| format!(r#"{{"ports": [{{"containerPort": 80, {ports}}}]}}"#);
+        let world = format!("a; b cordoned | q on=a {}", pod(taken));
+        let no = "0/2 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) were unschedulable.";
+        check(&world, &format!("p {}", pod(asked)), if expected.is_empty() { no } else { expected });
+    };
+    check(r#""hostPort": 80"#, r#""hostPort": 80"#, "");
+    check(r#""hostPort": 80, "hostIP": "192.0.2.1""#, r#""hostPort": 80"#, "");
+    check(r#""hostPort": 80"#, r#""hostPort": 80, "hostIP": "192.0.2.1", "protocol": "TCP""#, "");
+    check(r#""hostPort": 80, "hostIP": "192.0.2.1""#, r#""hostPort": 80, "hostIP": "192.0.2.2""#, "a");
+    check(r#""hostPort": 80"#, r#""hostPort": 80, "protocol": "UDP""#, "a");
+    check(r#""hostPort": 80"#, r#""hostPort": 81"#, "a");
+    check(r#""name": "http""#, r#""hostPort": 80"#, "a");
+}
+
+#[test]
 fn pods_that_have_ended_take_no_room() {
     check("a cpu=1 | q cpu=1 on=a", "p cpu=1", "0/1 nodes are available: 1 Insufficient cpu.");
     check("a cpu=1 | q cpu=1 on=a ended", "p cpu=1", "a");
@@ -118,6 +136,19 @@ fn siblings_go_apart_and_then_the_emptier_node_wins() {
     check("a; b | q cpu=1 on=b", "p", "a");
     check("a; b | q owner=r on=a; s cpu=2 on=b", "p owner=r", "b");
     check("a cpu=1; b cpu=16", "p cpu=1", "b");
+}
+
+#[test]
+fn a_round_gives_no_port_twice() {
+    let view = Snapshot::load(api::Revision(1), nodes("a; b"));
+    let mut cluster = Cluster::of(&view);
+    let asking = pod(r#"p {"ports": [{"containerPort": 80, "hostPort": 80}]}"#);
+    let demand = Demand::of(&asking.decode::<Pod>().expect("a pod"));
+    for _ in 0..2 {
+        let node = cluster.place(&demand, 3).expect("a node");
+        cluster.assume(&node, &demand);
+    }
+    assert!(cluster.place(&demand, 3).is_err());
 }
 
 #[test]
