@@ -3,6 +3,7 @@
 mod clients;
 mod commands;
 mod edge;
+mod entrances;
 mod first_light;
 mod fleet;
 mod foreign;

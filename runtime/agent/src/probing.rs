@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use host::Workload;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use network::{Fabric, Fault, full};
+use network::{Fabric, Fault, Origin, Reach, Security, full};
 
 use crate::body::whole;
 use crate::pod::Outcome;
@@ -20,30 +20,37 @@ const BODY_BYTES_MAX: usize = 10 << 10;
 /// The component's command with these arguments, beside the run that is asked.
 pub(crate) type Aside = Box<dyn FnOnce(Vec<String>) -> BoxFuture<'static, Outcome> + Send>;
 
+/// A container that is asked, and the network it is on.
+pub(crate) struct Asked {
+    pub(crate) container: Container,
+    /// The pod, for whom others are asked that a probe names.
+    pub(crate) pod: Origin,
+    pub(crate) address: IpAddr,
+    pub(crate) reach: Reach,
+    pub(crate) fabric: Fabric,
+}
+
+/// Who is asked, and on whose behalf.
+struct Target {
+    address: SocketAddr,
+    origin: Origin,
+}
+
 /// Asks and says what came of it, within the probe's time.
-pub(crate) async fn ask(
-    probe: &Probe,
-    container: &Container,
-    address: IpAddr,
-    fabric: &Fabric,
-    command: Aside,
-) -> Outcome {
+pub(crate) async fn ask(probe: &Probe, asked: &Asked, command: Aside) -> Outcome {
     let seconds = u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1);
     let asking = async {
         if let Some(get) = &probe.http_get {
-            match http(get, container, address, fabric).await {
+            match asked.http(get).await {
                 Err(message) => Outcome::Failed(message),
                 Ok(status) if (200..400).contains(&status) => Outcome::Passed,
                 Ok(status) => Outcome::Failed(format!("HTTP probe failed with statuscode: {status}")),
             }
         } else if let Some(socket) = &probe.tcp_socket {
-            match port(&socket.port, container) {
-                Some(port) => tcp(SocketAddr::new(address, port), fabric).await,
-                None => Outcome::Failed(format!("the container has no port {}", word(&socket.port))),
-            }
+            asked.tcp(socket.host.as_deref(), &socket.port).await.map_or_else(Outcome::Failed, |()| Outcome::Passed)
         } else if let Some(grpc) = &probe.grpc {
             let port = u16::try_from(grpc.port).unwrap_or(0);
-            grpc_health(SocketAddr::new(address, port), grpc.service.as_deref().unwrap_or_default(), fabric).await
+            asked.grpc_health(port, grpc.service.as_deref().unwrap_or_default()).await
         } else if let Some(exec) = &probe.exec {
             command(exec.command.clone().unwrap_or_default()).await
         } else {
@@ -59,16 +66,14 @@ pub(crate) async fn ask(
 /// Carries out a hook, within the time given if one is.
 pub(crate) async fn hook(
     handler: &LifecycleHandler,
-    container: &Container,
-    address: IpAddr,
-    fabric: &Fabric,
+    asked: &Asked,
     within: Option<Duration>,
     command: Aside,
 ) -> Outcome {
     let acting = async {
         if let Some(get) = &handler.http_get {
             // As with a kubelet, an answer is enough, whatever its status.
-            http(get, container, address, fabric).await.map_or_else(Outcome::Failed, |_| Outcome::Passed)
+            asked.http(get).await.map_or_else(Outcome::Failed, |_| Outcome::Passed)
         } else if let Some(exec) = &handler.exec {
             command(exec.command.clone().unwrap_or_default()).await
         } else if let Some(sleep) = &handler.sleep {
@@ -102,89 +107,134 @@ pub(crate) async fn exec(workload: Workload, spec: host::Spec, outside: std::syn
     }
 }
 
-/// The status that the container answers with, or why it does not.
-async fn http(get: &HTTPGetAction, container: &Container, address: IpAddr, fabric: &Fabric) -> Result<u16, String> {
-    let port = port(&get.port, container).ok_or_else(|| format!("the container has no port {}", word(&get.port)))?;
-    let target = SocketAddr::new(address, port);
-    let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let url = format!("http://{target}{path}");
-    let request = Request::builder().method(Method::GET).uri(&url).header(header::HOST, target.to_string());
-    let Ok(mut request) = request.header(header::USER_AGENT, "kube-probe/1.33").body(network::empty()) else {
-        return Err(format!("{url} is not a URL"));
-    };
-    for wanted in get.http_headers.iter().flatten() {
-        match (wanted.name.parse::<HeaderName>(), HeaderValue::from_str(&wanted.value)) {
-            (Ok(name), Ok(value)) => request.headers_mut().insert(name, value),
-            _ => return Err(format!("{} is not a header", wanted.name)),
+// === impl Asked ===
+
+impl Asked {
+    /// The status that is answered with, or why there is none.
+    async fn http(&self, get: &HTTPGetAction) -> Result<u16, String> {
+        let port = self.port(&get.port)?;
+        let (scheme, security) = match get.scheme.as_deref() {
+            Some("HTTPS") => ("https", Security::Tls),
+            _ => ("http", Security::Plain),
         };
-    }
-    match fabric.send(&fabric.node(), target, request).await {
-        Err(fault) => Err(format!("Get \"{url}\": {}", refused(target, &fault))),
-        Ok(response) => {
-            let status = response.status().as_u16();
-            // Heard out, as the kubelet does: to a guest, an answer that nobody reads is a connection that broke.
-            let _ = whole(response.into_body(), BODY_BYTES_MAX).await;
-            Ok(status)
+        let path = get.path.as_deref().unwrap_or_default();
+        let path = format!("/{}", path.strip_prefix('/').unwrap_or(path));
+        let authority = authority(&self.host(get.host.as_deref()), port);
+        let url = format!("{scheme}://{authority}{path}");
+        let failed = |why: String| format!("Get \"{url}\": {why}");
+        let target = self.target(get.host.as_deref(), port).await.map_err(failed)?;
+        let Ok(mut request) = Request::builder().method(Method::GET).uri(&url).body(network::empty()) else {
+            return Err(format!("{url} is not a URL"));
+        };
+        *request.headers_mut() = headers(get, &authority)?;
+        let Target { address, origin } = target;
+        match self.fabric.ask(&origin, self.reach, security, address, request).await {
+            Err(fault) => Err(failed(refused(address, &fault))),
+            Ok(response) => {
+                let status = response.status().as_u16();
+                // Heard out, as the kubelet does: to a guest, an answer that nobody reads is a connection that broke.
+                let _ = whole(response.into_body(), BODY_BYTES_MAX).await;
+                Ok(status)
+            }
         }
+    }
+
+    async fn tcp(&self, host: Option<&str>, port: &IntOrString) -> Result<(), String> {
+        let Target { address, origin } = self.target(host, self.port(port)?).await?;
+        let connected = self.fabric.connect_as(&origin, self.reach, address).await;
+        connected.map(|_| ()).map_err(|error| refused(address, &error.into()))
+    }
+
+    /// `grpc.health.v1.Health/Check`, whose messages are small enough to write by hand.
+    async fn grpc_health(&self, port: u16, service: &str) -> Outcome {
+        let target = SocketAddr::new(self.address, port);
+        let Ok(length) = u8::try_from(service.len()) else {
+            return Outcome::Failed("the service's name is too long".to_owned());
+        };
+        let message = if length == 0 { Vec::new() } else { [&[0x0a, length], service.as_bytes()].concat() };
+        let mut frame = vec![0];
+        frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
+        frame.extend_from_slice(&message);
+        let request = Request::post(format!("http://{target}/grpc.health.v1.Health/Check"))
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .body(full(Bytes::from(frame)));
+        let Ok(request) = request else { return Outcome::Failed("the request could not be made".to_owned()) };
+        let response = match self.fabric.ask(&self.fabric.node(), self.reach, Security::Plain, target, request).await {
+            Ok(response) => response,
+            Err(fault) => return Outcome::Failed(refused(target, &fault)),
+        };
+        match whole(response.into_body(), BODY_BYTES_MAX).await {
+            // A frame's five bytes, then `status: SERVING`.
+            Ok(answer) if answer.get(5..7) == Some(&[0x08, 1]) => Outcome::Passed,
+            Ok(_) => Outcome::Failed("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    /// The host that is asked: the one that is named, or the pod.
+    fn host(&self, named: Option<&str>) -> String {
+        named.filter(|host| !host.is_empty()).map_or_else(|| self.address.to_string(), str::to_owned)
+    }
+
+    /// Whom a probe asks. A node always reaches its pods; somebody else is asked only as far as the pod itself may ask. Names
+    /// are the node's, as with a kubelet.
+    async fn target(&self, named: Option<&str>, port: u16) -> Result<Target, String> {
+        let host = self.host(named);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = match bare.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical(),
+            Err(_) => {
+                let nobody = || format!("dial tcp: lookup {host}: no such host");
+                let mut found = tokio::net::lookup_host((bare, port)).await.map_err(|_| nobody())?;
+                found.next().ok_or_else(nobody)?.ip()
+            }
+        };
+        let origin = if ip == self.address { self.fabric.node() } else { self.pod.clone() };
+        Ok(Target { address: SocketAddr::new(ip, port), origin })
+    }
+
+    /// A port by number, or by its name in the container.
+    fn port(&self, port: &IntOrString) -> Result<u16, String> {
+        let (found, word) = match port {
+            IntOrString::Int(number) => (u16::try_from(*number).ok(), number.to_string()),
+            IntOrString::String(name) => {
+                let mut declared = self.container.ports.iter().flatten();
+                let named = declared.find(|port| port.name.as_deref() == Some(name));
+                let number = named.and_then(|port| u16::try_from(port.container_port).ok());
+                (number.or_else(|| name.parse().ok()), name.clone())
+            }
+        };
+        found.ok_or_else(|| format!("the container has no port {word}"))
     }
 }
 
-async fn tcp(target: SocketAddr, fabric: &Fabric) -> Outcome {
-    match fabric.connect(&fabric.node(), target).await {
-        Ok(_) => Outcome::Passed,
-        Err(error) => Outcome::Failed(refused(target, &error.into())),
+/// A host and its port, as a URL writes them.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The headers that are wanted, and the usual ones where they are not.
+fn headers(get: &HTTPGetAction, authority: &str) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for wanted in get.http_headers.iter().flatten() {
+        match (wanted.name.parse::<HeaderName>(), HeaderValue::from_str(&wanted.value)) {
+            (Ok(name), Ok(value)) => headers.append(name, value),
+            _ => return Err(format!("{} is not a header", wanted.name)),
+        };
     }
+    let host = HeaderValue::from_str(authority).map_err(|_| format!("{authority} is not a host"))?;
+    headers.entry(header::HOST).or_insert(host);
+    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("kube-probe/1.33"));
+    headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    Ok(headers)
 }
 
 fn refused(target: SocketAddr, fault: &Fault) -> String {
     match fault {
         Fault::Unreachable(_) => format!("dial tcp {target}: connect: connection refused"),
+        Fault::Connection(source) => source.to_string(),
         fault => fault.to_string(),
-    }
-}
-
-/// `grpc.health.v1.Health/Check`, whose messages are small enough to write by hand.
-async fn grpc_health(target: SocketAddr, service: &str, fabric: &Fabric) -> Outcome {
-    let Ok(length) = u8::try_from(service.len()) else {
-        return Outcome::Failed("the service's name is too long".to_owned());
-    };
-    let message = if length == 0 { Vec::new() } else { [&[0x0a, length], service.as_bytes()].concat() };
-    let mut frame = vec![0];
-    frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    frame.extend_from_slice(&message);
-    let request = Request::post(format!("http://{target}/grpc.health.v1.Health/Check"))
-        .header(header::CONTENT_TYPE, "application/grpc")
-        .header(header::TE, "trailers")
-        .body(full(Bytes::from(frame)));
-    let Ok(request) = request else { return Outcome::Failed("the request could not be made".to_owned()) };
-    let response = match fabric.send(&fabric.node(), target, request).await {
-        Ok(response) => response,
-        Err(fault) => return Outcome::Failed(refused(target, &fault)),
-    };
-    match whole(response.into_body(), BODY_BYTES_MAX).await {
-        // A frame's five bytes, then `status: SERVING`.
-        Ok(answer) if answer.get(5..7) == Some(&[0x08, 1]) => Outcome::Passed,
-        Ok(_) => Outcome::Failed("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
-        Err(error) => Outcome::Failed(error.to_string()),
-    }
-}
-
-/// A port by number, or by its name in the container.
-fn port(port: &IntOrString, container: &Container) -> Option<u16> {
-    match port {
-        IntOrString::Int(number) => u16::try_from(*number).ok(),
-        IntOrString::String(name) => {
-            let named = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
-            named.and_then(|port| u16::try_from(port.container_port).ok()).or_else(|| name.parse().ok())
-        }
-    }
-}
-
-fn word(port: &IntOrString) -> String {
-    match port {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(name) => name.clone(),
     }
 }
 
@@ -201,12 +251,67 @@ mod tests {
         let answer =
             move |_| async move { Ok(network::text(http::StatusCode::from_u16(status).expect("a status"), "hello")) };
         let _bound = fabric.bind(SocketAddr::new(address, 8080), network::handler(answer));
+        let found = asked(&probe, container, address, &fabric).await;
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    fn on(fabric: &Fabric, container: Container, address: IpAddr) -> Asked {
+        let pod = Origin::pod("shop", "web", address);
+        Asked { container, pod, address, reach: Reach::Pod, fabric: fabric.clone() }
+    }
+
+    async fn asked(probe: &Probe, container: Container, address: IpAddr, fabric: &Fabric) -> Result<(), String> {
         let no_command: Aside = Box::new(|_| Box::pin(async { Outcome::Failed("no command".to_owned()) }));
-        let found = match ask(&probe, &container, address, &fabric, no_command).await {
+        match ask(probe, &on(fabric, container, address), no_command).await {
             Outcome::Passed => Ok(()),
             Outcome::Failed(message) => Err(message),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_probe_says_is_asked_as_it_says() {
+        let fabric = Fabric::new();
+        let here = IpAddr::from([10, 42, 0, 5]);
+        let told = |request: &network::Request| {
+            let value = |name: &str| {
+                let values = request.headers().get_all(name).iter();
+                values.map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>().join("+")
+            };
+            [value("host"), value("user-agent"), value("accept"), value("x-a"), request.uri().to_string()].join(" ")
         };
-        assert_eq!(found, expected.map_err(str::to_owned));
+        let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+        let bind = |address: [u8; 4]| {
+            let say = say.clone();
+            let answer = move |request: network::Request| {
+                let _ = say.send(told(&request));
+                async { Ok(network::text(http::StatusCode::OK, "hello")) }
+            };
+            fabric.bind(SocketAddr::new(address.into(), 8080), network::handler(answer))
+        };
+        let _bound = [bind([10, 42, 0, 5]), bind([10, 42, 0, 6])];
+        let mut check = async |get: &str, expected: Result<&str, &str>| {
+            let probe: Probe = serde_json::from_str(&format!(r#"{{"httpGet":{get}}}"#)).expect("a probe");
+            match (asked(&probe, Container::default(), here, &fabric).await, expected) {
+                (Ok(()), Ok(expected)) => assert_eq!(said.recv().await.as_deref(), Some(expected), "{get}"),
+                (found, expected) => assert_eq!(found, expected.map(|_| ()).map_err(str::to_owned), "{get}"),
+            }
+        };
+        let usual = "kube-probe/1.33 */*";
+        let plain = format!("10.42.0.5:8080 {usual}  http://10.42.0.5:8080/a?b=c");
+        check(r#"{"port":8080,"path":"a?b=c"}"#, Ok(&plain)).await;
+        let https = format!("10.42.0.6:8080 {usual}  https://10.42.0.6:8080/");
+        check(r#"{"port":8080,"host":"10.42.0.6","scheme":"HTTPS"}"#, Ok(&https)).await;
+        let headers = r#"[{"name":"Host","value":"shop.example"},{"name":"user-agent","value":"me"},{"name":"X-A","value":"1"},{"name":"X-A","value":"2"}]"#;
+        let named = "shop.example me */* 1+2 http://10.42.0.5:8080/";
+        check(&format!(r#"{{"port":8080,"httpHeaders":{headers}}}"#), Ok(named)).await;
+        let bad = r#"{"port":8080,"httpHeaders":[{"name":"a b","value":""}]}"#;
+        check(bad, Err("a b is not a header")).await;
+        let local = "Get \"http://127.0.0.1:8080/\": 127.0.0.1 is not to be reached from a pod";
+        check(r#"{"port":8080,"host":"127.0.0.1"}"#, Err(local)).await;
+        let nobody = "Get \"http://nobody.invalid:8080/\": dial tcp: lookup nobody.invalid: no such host";
+        check(r#"{"port":8080,"host":"nobody.invalid"}"#, Err(nobody)).await;
+        let empty = "Get \"https://10.42.0.7:8080/\": dial tcp 10.42.0.7:8080: connect: connection refused";
+        check(r#"{"port":8080,"host":"10.42.0.7","scheme":"HTTPS"}"#, Err(empty)).await;
     }
 
     #[tokio::test]
@@ -222,6 +327,8 @@ mod tests {
         check(r#"{"tcpSocket":{"port":"web"}}"#, 200, Ok(())).await;
         check(r#"{"tcpSocket":{"port":81}}"#, 200, Err("dial tcp 10.42.0.5:81: connect: connection refused")).await;
         check(r#"{"tcpSocket":{"port":"none"}}"#, 200, Err("the container has no port none")).await;
+        check(r#"{"tcpSocket":{"port":80,"host":"127.0.0.1"}}"#, 200, Err("127.0.0.1 is not to be reached from a pod"))
+            .await;
         check(r#"{"exec":{"command":["x"]}}"#, 200, Err("no command")).await;
         check(r#"{"grpc":{"port":8080}}"#, 200, Err("service unhealthy (responded with \"NOT_SERVING\")")).await;
     }
@@ -234,7 +341,7 @@ mod tests {
         let _bound = fabric.bind(SocketAddr::new(address, 8080), network::handler(answer));
         let command: Aside = Box::new(|args| Box::pin(async move { Outcome::Failed(args.join(" ")) }));
         let within = Some(Duration::from_secs(1));
-        let found = match hook(&handler, &Container::default(), address, &fabric, within, command).await {
+        let found = match hook(&handler, &on(&fabric, Container::default(), address), within, command).await {
             Outcome::Passed => Ok(()),
             Outcome::Failed(message) => Err(message),
         };

@@ -29,6 +29,7 @@ use crate::{
 use attachment::Pod;
 use space::{Behind, Claim};
 
+mod asking;
 mod attachment;
 mod bridge;
 mod datagrams;
@@ -36,6 +37,7 @@ mod mailbox;
 mod reach;
 mod space;
 
+pub use asking::Security;
 pub use attachment::{Attachment, Citizen, Listener, Socket};
 pub use datagrams::Datagrams;
 use reach::Ends;
@@ -258,11 +260,7 @@ impl Fabric {
 
     /// Connects `origin` to `to`: a pod, a service, or what egress policy lets pods reach.
     pub fn connect(&self, origin: &Origin, to: SocketAddr) -> BoxFuture<'static, Result<Stream, Refused>> {
-        let (fabric, origin) = (self.clone(), origin.clone());
-        Box::pin(async move {
-            let source = fabric.source(&origin, to);
-            fabric.reach(&origin, Reach::Pod, source, to).await
-        })
+        self.connect_as(origin, Reach::Pod, to)
     }
 
     /// Connects `origin` to a pod of this node: where the way from another node ends.

@@ -74,7 +74,16 @@ fn http_get(path: &str, get: Option<&HTTPGetAction>, causes: &mut Causes) {
         causes.required(format!("{path}.path"), "");
     }
     rules::port(&format!("{path}.port"), &get.port, causes);
+    for header in get.http_headers.iter().flatten().filter(|header| !is_header(&header.name)) {
+        let detail = "a valid HTTP header must consist of alphanumeric characters or '-' \
+                      (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+        causes.invalid(format!("{path}.httpHeaders"), &header.name, detail);
+    }
     causes.one_of(format!("{path}.scheme"), get.scheme.as_deref().unwrap_or_default(), &["HTTP", "HTTPS"]);
+}
+
+fn is_header(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn tcp_socket(path: &str, socket: Option<&TCPSocketAction>, causes: &mut Causes) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use host::{Command, Ledger, Limits, Server, Sink, Spec};
 use k8s_openapi::api::core::v1::Container;
-use network::Binding;
+use network::{Binding, Origin, Reach};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{self, HostPort};
@@ -17,7 +17,7 @@ use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
 use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
-use crate::probing::Aside;
+use crate::probing::{Aside, Asked};
 use crate::sockets::{Doors, Names, PodNetwork};
 use crate::{probing, quantity, volumes};
 
@@ -185,34 +185,38 @@ impl Worker {
     }
 
     pub(super) fn probe(&mut self, place: Place, run: u32, kind: ProbeKind) {
-        let Some((container, address, command)) = self.asked(place, run) else { return };
-        let Some(probe) = kind.of(&container).cloned() else { return };
-        let fabric = self.context.fabric.clone();
+        let Some((asked, command)) = self.asked(place, run) else { return };
+        let Some(probe) = kind.of(&asked.container).cloned() else { return };
         self.spawn(async move {
-            let outcome: Outcome = probing::ask(&probe, &container, address, &fabric, command).await;
+            let outcome: Outcome = probing::ask(&probe, &asked, command).await;
             Mail::Happened(Happening::Probed(place, run, kind, outcome))
         });
     }
 
     pub(super) fn hook(&mut self, place: Place, run: u32, hook: Hook, within: Option<Duration>) {
-        let Some((container, address, command)) = self.asked(place, run) else { return };
-        let Some(handler) = hook.of(&container).cloned() else { return };
-        let fabric = self.context.fabric.clone();
+        let Some((asked, command)) = self.asked(place, run) else { return };
+        let Some(handler) = hook.of(&asked.container).cloned() else { return };
         self.spawn(async move {
-            let outcome = probing::hook(&handler, &container, address, &fabric, within, command).await;
+            let outcome = probing::hook(&handler, &asked, within, command).await;
             Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
     }
 
     /// Whom to ask, where, and by which command, while this run of the container is the one that lives.
-    fn asked(&mut self, place: Place, run: u32) -> Option<(Container, IpAddr, Aside)> {
-        let container = self.state.container(place)?.clone();
+    fn asked(&mut self, place: Place, run: u32) -> Option<(Asked, Aside)> {
         let address = self.state.address()?;
+        let asked = Asked {
+            container: self.state.container(place)?.clone(),
+            pod: Origin::pod(self.key.namespace(), self.key.name(), address),
+            address,
+            reach: if self.is_on_host_network() { Reach::Node } else { Reach::Pod },
+            fabric: self.context.fabric.clone(),
+        };
         let slot = self.slot(place);
         let live = slot.live.as_ref().filter(|live| live.run == run)?;
         let (workload, spec, outside) = (slot.workload.clone()?, silent(live.spec.clone()), live.outside.clone());
         let command: Aside = Box::new(move |args| probing::exec(workload, Spec { args, ..spec }, outside).boxed());
-        Some((container, address, command))
+        Some((asked, command))
     }
 }
 

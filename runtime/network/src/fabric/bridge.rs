@@ -116,16 +116,31 @@ pub(super) async fn exchange(
     exchanged.await.unwrap_or(Err(Fault::Unreachable(to)))
 }
 
+/// Has `request` answered by the other side of `stream`, which is for this request alone.
+pub(super) async fn ask(stream: Stream, to: SocketAddr, mut request: Request) -> Result<Response, Fault> {
+    let is_http2 = is_http2(&request);
+    prepare(&mut request, to, is_http2);
+    let sender = Sender::over(stream, is_http2).await.map_err(|error| Fault::Connection(error.into()))?;
+    match sender.send(request).await {
+        Ok((response, _)) => Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync())),
+        Err((_, error)) => Err(Fault::Connection(error.into())),
+    }
+}
+
+/// Callers of gRPC expect HTTP/2 to the end; everybody else gets what every server speaks.
+fn is_http2(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    is_grpc || request.extensions().get::<PriorKnowledge>().is_some()
+}
+
 async fn exchange_at_home(
     fabric: &Fabric,
     origin: Origin,
     to: SocketAddr,
     mut request: Request,
 ) -> Result<Response, Fault> {
-    // Callers of gRPC expect HTTP/2 to the end; everybody else gets what every server speaks.
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let is_http2 = is_grpc || request.extensions().get::<PriorKnowledge>().is_some();
+    let is_http2 = is_http2(&request);
     let key = (origin, to, is_http2);
     prepare(&mut request, to, is_http2);
     // What is kept may have been closed by the other side just now; the request then comes back, and is sent anew.
