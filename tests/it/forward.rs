@@ -123,12 +123,17 @@ fn the_api_leads_to_pods_and_services() {
     let cluster = with(&["hello", "probe"]);
     let proxy = Helper::kubectl(&cluster, &["proxy", "--port=0"], &[]);
     let core = "/api/v1/namespaces/default";
-    for name in ["hello", "hello:80", "hello:http", "http:hello:http"] {
+    // Who answers requests has no TLS of its own, and needs none within the process.
+    for name in ["hello", "hello:80", "hello:http", "http:hello:http", "https:hello:http"] {
         says_hello(&proxy.ask(&format!("{core}/services/{name}/proxy/")));
     }
     let pod = cluster.kubectl(&["get", "pods", "-l", "app=hello", "-o", "jsonpath={.items[0].metadata.name}"]).ok();
     says_hello(&proxy.ask(&format!("{core}/pods/{pod}/proxy/")));
     says_hello(&proxy.ask(&format!("{core}/pods/{pod}:80/proxy/")));
+    says_hello(&proxy.ask(&format!("{core}/pods/https:{pod}:80/proxy/")));
+    assert_eq!(proxy.ask("/api/v1/nodes/node-1/proxy/healthz").body, "ok");
+    assert!(proxy.ask("/api/v1/nodes/https:node-1:/proxy/pods").body.contains(&format!("\"name\":\"{pod}\"")));
+    assert_eq!(proxy.ask("/api/v1/nodes/node-1:22/proxy/").status, 400);
 
     let bare = proxy.ask(&format!("{core}/services/hello/proxy"));
     assert_eq!(

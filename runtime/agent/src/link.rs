@@ -4,8 +4,10 @@
 //! | path | what it is |
 //! |---|---|
 //! | `GET /containerLogs/{namespace}/{pod}/{container}` | a container's log, as a kubelet serves it |
-//! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it |
-//! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod |
+//! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it; `&tls=true`: encrypted on the way |
+//! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod; `https:{port}`: over TLS |
+//! | `GET /pods` | the node's pods |
+//! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
 
 mod forward;
@@ -27,7 +29,10 @@ use http::header::CONTENT_TYPE;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use network::Reach;
 use serde::Deserialize;
+use serde_json::json;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info};
@@ -76,6 +81,8 @@ fn router(context: Arc<Context>) -> Router {
         .route("/portForward/{namespace}/{pod}", post(forward::forward))
         .route("/proxy/{*target}", any(proxy::proxy))
         .route("/metrics", get(metrics::metrics))
+        .route("/pods", get(pods))
+        .route("/healthz", get(|| async { "ok" }))
         .with_state(context)
 }
 
@@ -90,11 +97,21 @@ fn here(context: &Context, namespace: &str, pod: &str) -> Result<(Uid, Wanted), 
     found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")))
 }
 
-/// The address of a pod of this node, or why it has none.
-fn at(context: &Context, namespace: &str, pod: &str) -> Result<IpAddr, Refusal> {
+/// The address of a pod of this node and how far it reaches, or why it has none.
+fn at(context: &Context, namespace: &str, pod: &str) -> Result<(IpAddr, Reach), Refusal> {
     let (_, wanted) = here(context, namespace, pod)?;
     let address = wanted.pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+    let on_host_network = wanted.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+    let reach = if on_host_network { Reach::Node } else { Reach::Pod };
+    let address = address.map(|address| (address, reach));
     address.ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("pod \"{pod}\" does not have an address yet")))
+}
+
+/// The pods of this node, as a kubelet lists them.
+async fn pods(State(context): State<Arc<Context>>) -> Response {
+    let desired = desired(&context.view(), &context.config.node_name);
+    let pods: Vec<Pod> = desired.pods.into_values().map(|wanted| Pod::clone(&wanted.pod)).collect();
+    axum::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})).into_response()
 }
 
 /// The parameters of a kubelet's own log endpoint.

@@ -11,11 +11,20 @@ pub(super) struct Backend {
     pub(super) namespace: String,
     pub(super) pod: String,
     pub(super) port: u16,
+    pub(super) security: Security,
+}
+
+/// Whether what is behind a proxy is spoken to in TLS. As in Kubernetes nobody looks at its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Security {
+    Plain,
+    Tls,
 }
 
 /// What the path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
+    pub(super) security: Security,
     pub(super) name: &'a str,
     pub(super) port: &'a str,
 }
@@ -45,6 +54,7 @@ struct Container {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerPort {
+    name: String,
     container_port: u16,
 }
 
@@ -99,18 +109,23 @@ struct Reference {
 // === impl Named ===
 
 impl<'a> Named<'a> {
+    /// Something by its name alone.
+    pub(super) fn plain(name: &'a str) -> Self {
+        Self { security: Security::Plain, name, port: "" }
+    }
+
     /// Reads `name`, `name:port`, `scheme:name:port` and `scheme:name:`.
     pub(super) fn parse(text: &'a str, what: &str) -> Result<Self, StatusError> {
         let words: Vec<&str> = text.split(':').collect();
         let (scheme, named) = match words[..] {
-            [name] => ("", Self { name, port: "" }),
-            [name, port] => ("", Self { name, port }),
-            [scheme, name, port] => (scheme, Self { name, port }),
-            _ => ("?", Self { name: "", port: "" }),
+            [name] => ("", Self::plain(name)),
+            [name, port] => ("", Self { port, ..Self::plain(name) }),
+            [scheme, name, port] => (scheme, Self { port, ..Self::plain(name) }),
+            _ => ("?", Self::plain("")),
         };
         match scheme {
             "" | "http" if !named.name.is_empty() => Ok(named),
-            "https" => Err(unavailable("pods are reached by http only: their network needs no TLS")),
+            "https" if !named.name.is_empty() => Ok(Self { security: Security::Tls, ..named }),
             _ => Err(StatusError::bad_request(format!("invalid {what} request {text:?}"))),
         }
     }
@@ -120,21 +135,25 @@ impl<'a> Named<'a> {
 
 impl Backend {
     /// A port of a pod: the one that is named, or else the first that it declares.
-    pub(super) fn of_pod(pod: &Object, port: &str) -> Result<Self, StatusError> {
+    pub(super) fn of_pod(pod: &Object, named: Named<'_>) -> Result<Self, StatusError> {
         let Pod { spec } = serde_json::from_slice(pod.body()).map_err(StatusError::internal)?;
-        let declared = spec.containers.iter().flat_map(|container| &container.ports).map(|port| port.container_port);
-        let port = match port {
-            "" => declared.into_iter().next().unwrap_or(HTTP_PORT),
-            text => text.parse().map_err(|_| StatusError::bad_request(format!("invalid port {text:?}")))?,
+        let mut declared = spec.containers.iter().flat_map(|container| &container.ports);
+        let port = match (named.port, named.port.parse()) {
+            ("", _) => declared.next().map_or(HTTP_PORT, |port| port.container_port),
+            (_, Ok(number)) => number,
+            (name, Err(_)) => {
+                let found = declared.find(|port| port.name == name);
+                found.ok_or_else(|| StatusError::bad_request(format!("invalid port {name:?}")))?.container_port
+            }
         };
-        Self::on(spec.node_name, pod.key().namespace(), pod.key().name(), port)
+        Self::on(spec.node_name, pod.key().namespace(), pod.key().name(), port, named.security)
     }
 
-    fn on(node: String, namespace: &str, pod: &str, port: u16) -> Result<Self, StatusError> {
+    fn on(node: String, namespace: &str, pod: &str, port: u16, security: Security) -> Result<Self, StatusError> {
         if node.is_empty() {
             return Err(StatusError::bad_request(format!("pod {pod} does not have a host assigned")));
         }
-        Ok(Self { node, namespace: namespace.into(), pod: pod.into(), port })
+        Ok(Self { node, namespace: namespace.into(), pod: pod.into(), port, security })
     }
 
     /// An endpoint of a service that is ready; `chance` says which.
@@ -168,7 +187,14 @@ impl Backend {
             .collect();
         let (target, node, port) =
             found.get((chance % found.len().max(1) as u64) as usize).copied().ok_or_else(none)?;
-        Self::on(node.into(), &target.namespace, &target.name, port)
+        Self::on(node.into(), &target.namespace, &target.name, port, named.security)
+    }
+
+    /// The path of the node's proxy that leads there.
+    pub(super) fn path(&self) -> String {
+        let Self { namespace, pod, port, security, .. } = self;
+        let scheme = if *security == Security::Tls { "https:" } else { "" };
+        format!("/proxy/{namespace}/{pod}/{scheme}{port}")
     }
 }
 
@@ -191,22 +217,26 @@ mod tests {
 
     fn told(found: Result<Backend, StatusError>) -> String {
         match found {
-            Ok(Backend { node, namespace, pod, port }) => format!("{node} {namespace}/{pod}:{port}"),
+            Ok(backend) => format!("{} {}", backend.node, backend.path()),
             Err(error) => format!("{} {}", error.code(), error.message),
         }
     }
 
     fn of_pod(text: &str) -> String {
-        let ports = json!([{"containerPort": 8080}]);
+        let ports = json!([{"containerPort": 8080}, {"name": "admin", "containerPort": 9000}]);
         let pod = object(kinds::POD, json!({"spec": {"nodeName": "n1", "containers": [{}, {"ports": ports}]}}));
-        told(Named::parse(text, "pod").and_then(|named| Backend::of_pod(&pod, named.port)))
+        told(Named::parse(text, "pod").and_then(|named| Backend::of_pod(&pod, named)))
     }
 
     #[test]
     fn a_pod_is_reached_at_its_first_port_or_at_the_one_that_is_named() {
-        assert_eq!(of_pod("web"), "n1 shop/web:8080");
-        assert_eq!(of_pod("web:81"), "n1 shop/web:81");
-        assert_eq!(of_pod("http:web:"), "n1 shop/web:8080");
+        assert_eq!(of_pod("web"), "n1 /proxy/shop/web/8080");
+        assert_eq!(of_pod("web:81"), "n1 /proxy/shop/web/81");
+        assert_eq!(of_pod("http:web:"), "n1 /proxy/shop/web/8080");
+        assert_eq!(of_pod("web:admin"), "n1 /proxy/shop/web/9000");
+        assert_eq!(of_pod("https:web:8443"), "n1 /proxy/shop/web/https:8443");
+        assert_eq!(of_pod("https:web:"), "n1 /proxy/shop/web/https:8080");
+        assert_eq!(of_pod("https::8443"), "400 invalid pod request \"https::8443\"");
         assert_eq!(of_pod("web:x"), "400 invalid port \"x\"");
         assert_eq!(of_pod("ftp:web:1"), "400 invalid pod request \"ftp:web:1\"");
         assert_eq!(of_pod("a:b:c:d"), "400 invalid pod request \"a:b:c:d\"");
@@ -226,9 +256,10 @@ mod tests {
 
     #[test]
     fn a_service_is_reached_at_an_endpoint_that_is_ready() {
-        assert_eq!(of_service("web:http"), "n1 shop/web-0:8080");
-        assert_eq!(of_service("web:80"), "n1 shop/web-0:8080");
-        assert_eq!(of_service("http:web:80"), "n1 shop/web-0:8080");
+        assert_eq!(of_service("web:http"), "n1 /proxy/shop/web-0/8080");
+        assert_eq!(of_service("web:80"), "n1 /proxy/shop/web-0/8080");
+        assert_eq!(of_service("http:web:80"), "n1 /proxy/shop/web-0/8080");
+        assert_eq!(of_service("https:web:http"), "n1 /proxy/shop/web-0/https:8080");
         assert_eq!(of_service("web:82"), "503 no service port 82 found for service \"web\"");
         assert_eq!(of_service("web:admin"), "503 no endpoints available for service \"web\"");
         assert_eq!(of_service("web"), "503 no endpoints available for service \"web\"");

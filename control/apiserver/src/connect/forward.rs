@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tracing::debug;
 
-use super::backend::Backend;
+use super::backend::{Backend, Named};
 use super::wire::{self, Framing};
 use crate::answer::Answer;
 use crate::query::Query;
@@ -68,7 +68,7 @@ pub(super) async fn answer(
     upgrade: Option<OnUpgrade>,
 ) -> Result<Answer, StatusError> {
     let pod = super::object(door, target, target.name()).await?;
-    let Backend { node, namespace, pod, .. } = Backend::of_pod(&pod, "")?;
+    let Backend { node, namespace, pod, .. } = Backend::of_pod(&pod, Named::plain(target.name()))?;
     let protocol = protocol(headers)?;
     let upgrade = upgrade.ok_or_else(|| StatusError::bad_request("this connection cannot be upgraded"))?;
     let ports = || ports(&Query::parse(query));

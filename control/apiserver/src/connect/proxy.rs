@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use api::{Reason, StatusError, kinds};
+use api::{Object, Reason, StatusError, kinds};
 use axum::body::Body;
 use axum::extract::Request;
 use futures::TryStreamExt;
@@ -58,17 +58,17 @@ pub(super) async fn answer(
     }
     let behind = if behind.is_empty() { "/" } else { behind };
     if target.kind.group_kind() == kinds::NODE {
-        super::object(&door, target, target.name()).await?;
+        let named = Named::parse(target.name(), "node")?;
+        kubelet(&super::object(&door, target, named.name).await?, named.port)?;
         let request = onward(request, &format!("{behind}{query}"))?;
-        return door.links.ask(target.name(), request).await.map(|answer| returned(answer, entrance));
+        return door.links.ask(named.name, request).await.map(|answer| returned(answer, entrance));
     }
     let backend = backend(&door, target).await?;
     let answer = match upgrade.filter(|_| upgrades) {
         Some(upgrade) => upgraded(door, target, backend, request, &format!("{behind}{query}"), upgrade).await?,
         None => {
-            let Backend { node, namespace, pod, port } = backend;
-            let path = format!("/proxy/{namespace}/{pod}/{port}{behind}{query}");
-            door.links.ask(&node, onward(request, &path)?).await?
+            let path = format!("{}{behind}{query}", backend.path());
+            door.links.ask(&backend.node, onward(request, &path)?).await?
         }
     };
     Ok(returned(answer, entrance))
@@ -79,8 +79,18 @@ async fn backend(door: &Door, target: &Target) -> Result<Backend, StatusError> {
     let object = super::object(door, target, named.name).await?;
     match object.key().kind() {
         kinds::SERVICE => Backend::of_service(&object, named, &door.store.snapshot(), door.chance()),
-        _ => Backend::of_pod(&object, named.port),
+        _ => Backend::of_pod(&object, named),
     }
+}
+
+/// Of a node only the agent answers, by the port that the node says is a kubelet's.
+fn kubelet(node: &Object, port: &str) -> Result<(), StatusError> {
+    let node = node.to_value().map_err(StatusError::internal)?;
+    let own = &node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"];
+    if port.is_empty() || own.as_u64().is_some_and(|own| own.to_string() == port) {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!("of a node only its agent is reached, at port {own}, not {port:?}")))
 }
 
 fn redirected(to: &str) -> Result<Answer, StatusError> {
@@ -205,13 +215,13 @@ async fn upgraded(
 
 /// A connection to a pod, as a stream.
 async fn dial(door: &Arc<Door>, backend: Backend) -> Result<DuplexStream, String> {
-    let Backend { node, namespace, pod, port } = backend;
+    let Backend { node, namespace, pod, port, security } = backend;
     let pod = Pod { links: door.links.clone(), node, namespace, name: pod };
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let (sent, mut got) = tokio::io::split(far);
     // A pipe in memory does not fail: an end that is dropped is the end.
     let outgoing = ReaderStream::new(sent).or_else(|_| async { Ok::<_, Infallible>(bytes::Bytes::new()) });
-    let mut incoming = pod.dial(port, outgoing).await?;
+    let mut incoming = pod.dial(port, security, outgoing).await?;
     let closing = door.closing.clone();
     door.tasks.spawn(async move {
         let mut closed = pin!(closing.cancelled());

@@ -24,7 +24,9 @@ fn node() -> Router {
     let forward = |request: Request| async move {
         match request.uri().to_string().as_str() {
             "/portForward/default/web?port=80" => request.into_body().into_response(),
-            "/portForward/default/web?port=82" => leaves_http(request.into_body()).into_response(),
+            "/portForward/default/web?port=82" | "/portForward/default/web?port=83&tls=true" => {
+                leaves_http(request.into_body()).into_response()
+            }
             _ => (StatusCode::BAD_GATEWAY, "connection refused").into_response(),
         }
     };
@@ -144,13 +146,18 @@ async fn what_is_behind_a_proxy_answers_as_part_of_the_api() {
     assert_eq!(answer.bytes, format!("/proxy/default/web/8080/a//b%2Fc/?d=e {asked} -"));
     assert_eq!(answer.headers["location"], format!("{POD}:8080/proxy/login"));
 
-    let mut stream =
-        upgrade(&admin, &format!("{POD}:82/proxy/chat?room=1"), &[("upgrade", "shout")]).await.expect("left");
-    stream.write_all(b"hello").await.expect("written");
-    let mut shouted = [0; 5];
-    stream.read_exact(&mut shouted).await.expect("read");
-    assert_eq!(&shouted, b"HELLO");
-    drop(stream);
+    let secure = POD.replace("/web", "/https:web:8443");
+    let answer = admin.get(&format!("{secure}/proxy/x")).await;
+    assert_eq!(answer.bytes, format!("/proxy/default/web/https:8443/x {secure}/proxy/x -"));
+
+    for pod in [format!("{POD}:82"), POD.replace("/web", "/https:web:83")] {
+        let path = format!("{pod}/proxy/chat?room=1");
+        let mut stream = upgrade(&admin, &path, &[("upgrade", "shout")]).await.expect("left");
+        stream.write_all(b"hello").await.expect("written");
+        let mut shouted = [0; 5];
+        stream.read_exact(&mut shouted).await.expect("read");
+        assert_eq!(&shouted, b"HELLO");
+    }
 
     let node = door.client("system:node:n1", &[apiserver::NODES]);
     for part in ["proxy/", "portforward"] {

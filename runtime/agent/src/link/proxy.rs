@@ -1,4 +1,5 @@
-//! `ANY /proxy/{namespace}/{pod}/{port}/{path..}`: an HTTP request to a pod of this node, and its answer as it streams.
+//! `ANY /proxy/{namespace}/{pod}/{port}/{path..}`: an HTTP request to a pod of this node, and its answer as it streams. Before
+//! the port there may be `https:`; whatever certificate the pod then shows is taken, as in Kubernetes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header};
 use http_body_util::BodyExt;
-use network::Fault;
+use network::{Fault, Reach, Security};
 
 use super::at;
 use crate::context::Context;
@@ -20,31 +21,44 @@ struct Target {
     namespace: String,
     pod: String,
     port: u16,
+    security: Security,
     path: PathAndQuery,
 }
 
 /// Sends a request to a pod.
 pub(super) async fn proxy(State(context): State<Arc<Context>>, request: Request) -> Response {
-    let Some(Target { namespace, pod, port, path }) = Target::of(request.uri()) else {
+    let Some(Target { namespace, pod, port, security, path }) = Target::of(request.uri()) else {
         return (StatusCode::BAD_REQUEST, "the path is not /proxy/NAMESPACE/POD/PORT/PATH").into_response();
     };
-    let address = match at(&context, &namespace, &pod) {
-        Ok(address) => SocketAddr::new(address, port),
+    let (address, reach) = match at(&context, &namespace, &pod) {
+        Ok((address, reach)) => (SocketAddr::new(address, port), reach),
         Err(refused) => return refused.into_response(),
     };
-    match onward(request, address, path) {
-        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-        Ok(request) => match context.fabric.send(&context.fabric.node(), address, request).await {
-            Ok(response) => response.map(Body::new).into_response(),
-            Err(fault) => (fault.status(), told(address, &fault)).into_response(),
-        },
+    let request = match onward(request, address, security, path) {
+        Ok(request) => request,
+        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    };
+    let (fabric, node) = (&context.fabric, context.fabric.node());
+    let answered = match (security, reach) {
+        (Security::Plain, Reach::Pod) => fabric.send(&node, address, request).await,
+        _ => fabric.ask(&node, reach, security, address, request).await,
+    };
+    match answered {
+        Ok(response) => response.map(Body::new).into_response(),
+        Err(fault) => (fault.status(), told(address, &fault)).into_response(),
     }
 }
 
 /// The request as the pod sees it: for its own address, with the path that was asked for.
-fn onward(request: Request, address: SocketAddr, path: PathAndQuery) -> Result<network::Request, http::Error> {
+fn onward(
+    request: Request,
+    address: SocketAddr,
+    security: Security,
+    path: PathAndQuery,
+) -> Result<network::Request, http::Error> {
     let (mut head, body) = request.into_parts();
-    head.uri = Uri::builder().scheme("http").authority(address.to_string()).path_and_query(path).build()?;
+    let scheme = if security == Security::Tls { "https" } else { "http" };
+    head.uri = Uri::builder().scheme(scheme).authority(address.to_string()).path_and_query(path).build()?;
     head.version = http::Version::HTTP_11;
     if !head.headers.contains_key(header::HOST) {
         head.headers.insert(header::HOST, HeaderValue::try_from(address.to_string())?);
@@ -58,6 +72,7 @@ fn told(address: SocketAddr, fault: &Fault) -> String {
         Fault::Unreachable(_) => {
             format!("error trying to reach service: dial tcp {address}: connect: connection refused")
         }
+        Fault::Connection(source) => format!("error trying to reach service: {source}"),
         fault => format!("error trying to reach service: {fault}"),
     }
 }
@@ -68,10 +83,14 @@ impl Target {
     /// Reads the path as it stands: what comes after the port is the pod's, and is not decoded.
     fn of(uri: &Uri) -> Option<Self> {
         let mut words = uri.path().strip_prefix("/proxy/")?.splitn(4, '/');
-        let (namespace, pod, port) = (words.next()?.to_owned(), words.next()?.to_owned(), words.next()?.parse().ok()?);
+        let (namespace, pod, port) = (words.next()?.to_owned(), words.next()?.to_owned(), words.next()?);
+        let (security, port) = match port.strip_prefix("https:") {
+            Some(port) => (Security::Tls, port.parse().ok()?),
+            None => (Security::Plain, port.parse().ok()?),
+        };
         let path = words.next().unwrap_or_default();
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Some(Self { namespace, pod, port, path: format!("/{path}{query}").parse().ok()? })
+        Some(Self { namespace, pod, port, security, path: format!("/{path}{query}").parse().ok()? })
     }
 }
 
@@ -80,7 +99,12 @@ mod tests {
     use super::*;
 
     fn check(uri: &str, expected: Option<(&str, &str, u16, &str)>) {
+        check_as(uri, Security::Plain, expected);
+    }
+
+    fn check_as(uri: &str, security: Security, expected: Option<(&str, &str, u16, &str)>) {
         let found = Target::of(&uri.parse().expect("a URI"));
+        assert!(found.as_ref().is_none_or(|target| target.security == security), "{uri}");
         let found = found.map(|target| (target.namespace, target.pod, target.port, target.path.to_string()));
         let expected = expected.map(|(namespace, pod, port, path)| (namespace.into(), pod.into(), port, path.into()));
         assert_eq!(found, expected, "{uri}");
@@ -92,7 +116,9 @@ mod tests {
         check("/proxy/shop/web/80/", Some(("shop", "web", 80, "/")));
         check("/proxy/shop/web/80", Some(("shop", "web", 80, "/")));
         check("/proxy/shop/web/80//x", Some(("shop", "web", 80, "//x")));
+        check_as("/proxy/shop/web/https:443/x", Security::Tls, Some(("shop", "web", 443, "/x")));
         check("/proxy/shop/web/http/", None);
+        check("/proxy/shop/web/ftp:21/", None);
         check("/proxy/shop/web", None);
     }
 
@@ -100,8 +126,8 @@ mod tests {
     fn the_pod_is_asked_at_its_own_address() {
         let request = Request::post("/proxy/shop/web/80/x").body(Body::empty()).expect("a request");
         let address: SocketAddr = "10.42.0.5:80".parse().expect("an address");
-        let onward = onward(request, address, "/x?y".parse().expect("a path")).expect("a request");
-        assert_eq!(onward.uri(), "http://10.42.0.5:80/x?y");
+        let onward = onward(request, address, Security::Tls, "/x?y".parse().expect("a path")).expect("a request");
+        assert_eq!(onward.uri(), "https://10.42.0.5:80/x?y");
         assert_eq!(onward.headers()[header::HOST], "10.42.0.5:80");
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::relay::Pod;
+use crate::connect::backend::Security;
 use crate::connect::wire::{Gone, Reader, Writer};
 
 /// In protocol 5, a message that says that a channel is done.
@@ -54,7 +55,7 @@ async fn relay(pod: &Pod, writer: &Writer, channel: u8, port: u16, pieces: mpsc:
     let say = |channel, bytes: &[u8]| writer.send(message(channel, bytes));
     say(channel, &port.to_le_bytes()).await?;
     say(channel + 1, &port.to_le_bytes()).await?;
-    match pod.dial(port, ReceiverStream::new(pieces).map(Ok)).await {
+    match pod.dial(port, Security::Plain, ReceiverStream::new(pieces).map(Ok)).await {
         Err(why) => say(channel + 1, why.as_bytes()).await,
         Ok(mut incoming) => {
             while let Some(bytes) = incoming.next().await {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::relay::{Incoming, Pod};
+use crate::connect::backend::Security;
 use crate::connect::wire::{Reader, Writer};
 
 /// So many pieces wait for the pod before the client is not read any more.
@@ -26,7 +27,7 @@ impl Dialled {
     /// Connects to the port.
     pub(super) async fn new(pod: &Pod, port: u16) -> Result<Self, String> {
         let (outgoing, pieces) = mpsc::channel(PIECES_MAX);
-        let incoming = pod.dial(port, ReceiverStream::new(pieces).map(Ok)).await?;
+        let incoming = pod.dial(port, Security::Plain, ReceiverStream::new(pieces).map(Ok)).await?;
         Ok(Self { outgoing, incoming })
     }
 

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 
 use crate::body;
+use crate::connect::backend::Security;
 use crate::link::Links;
 
 /// A pod, and how to get there.
@@ -33,12 +34,14 @@ impl Pod {
     pub(in crate::connect) async fn dial(
         &self,
         port: u16,
+        security: Security,
         outgoing: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static,
     ) -> Result<Incoming, String> {
         let Self { links, node, namespace, name } = self;
         let what = format!("error forwarding port {port} to pod {name}");
         let failed = |why: &str| format!("{what}: {why}");
-        let request = http::Request::post(format!("/portForward/{namespace}/{name}?port={port}"));
+        let tls = if security == Security::Tls { "&tls=true" } else { "" };
+        let request = http::Request::post(format!("/portForward/{namespace}/{name}?port={port}{tls}"));
         let request = request.body(Body::from_stream(outgoing)).map_err(|error| failed(&error.to_string()))?;
         let answer = links.ask(node, request).await.map_err(|error| failed(&error.message))?;
         if answer.status() == StatusCode::OK {

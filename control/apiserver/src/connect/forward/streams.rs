@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::relay::{Incoming, Pod};
+use crate::connect::backend::Security;
 use crate::connect::wire::{Gone, Reader, Writer};
 use crate::spdy::{self, Decoder, Encoder, Frame};
 
@@ -190,7 +191,7 @@ impl Relay {
 
     async fn carry(&self, port: u16, outgoing: mpsc::Receiver<Bytes>) -> Result<(), Gone> {
         let outgoing = ReceiverStream::new(outgoing).map(Ok);
-        let why = match self.pod.dial(port, outgoing).await {
+        let why = match self.pod.dial(port, Security::Plain, outgoing).await {
             Ok(incoming) => self.pass_on(incoming).await?,
             Err(why) => Some(why),
         };
