@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_nothing_but_protobuf_is_told_so() {
+        for offer in [Offer::Objects, Offer::Discovery] {
+            let refused = form(Some("application/vnd.kubernetes.protobuf"), offer).expect_err("answers are JSON");
+            assert_eq!((refused.code(), refused.reason), (406, Reason::NotAcceptable));
+            assert!(refused.message.starts_with("only the following media types are accepted: application/json"));
+        }
+    }
+
+    #[test]
     fn discovery_is_aggregated_when_asked_for() {
         let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         check(kubectl, Offer::Discovery, Some(Form::Discovery("v2")));

@@ -121,6 +121,10 @@ impl Ask {
     }
 
     async fn answer(self) -> Result<Answer, StatusError> {
+        // Before anything is done: what cannot be answered is not to happen. A log is text, whatever is asked for.
+        if !matches!(self.target.place, Place::Part(_, Subresource::Log)) {
+            self.form()?;
+        }
         match (&self.target.place, self.verb) {
             (Place::Part(..), _) => self.part().await,
             (_, Verb::Get) => self.get().await,

@@ -214,3 +214,29 @@ async fn names_are_generated_and_bodies_need_no_type() {
     assert_eq!(large.refusal(), "413 Request entity too large: limit is 3145728");
     door.close().await;
 }
+
+#[tokio::test]
+async fn what_could_not_be_answered_is_not_done() {
+    let (door, admin) = open().await;
+    let body = config_map("quiet", json!({})).to_string();
+    let accept = [("accept", "application/vnd.kubernetes.protobuf"), ("content-type", "application/json")];
+    let watched = format!("{CONFIG_MAPS}?watch=true");
+    for (method, path, body) in [
+        (Method::POST, CONFIG_MAPS, &*body),
+        (Method::GET, CONFIG_MAPS, ""),
+        (Method::GET, &watched, ""),
+        (Method::GET, "/apis", ""),
+    ] {
+        let answer = admin.ask(method.clone(), path, &accept, body.to_owned()).await;
+        let told = answer.refusal();
+        assert!(
+            told.starts_with("406 only the following media types are accepted: application/json"),
+            "{method} {path}: {told}"
+        );
+    }
+    assert_eq!(admin.get(&format!("{CONFIG_MAPS}/quiet")).await.code, 404);
+    let both =
+        [("accept", "application/vnd.kubernetes.protobuf,application/json"), ("content-type", "application/json")];
+    assert_eq!(admin.ask(Method::POST, CONFIG_MAPS, &both, body).await.code, 201);
+    door.close().await;
+}
