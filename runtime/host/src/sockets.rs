@@ -7,6 +7,7 @@
 //! Everything an instance opened lives in its store and ends with it.
 
 mod address;
+mod addresses;
 mod failure;
 mod names;
 mod options;
