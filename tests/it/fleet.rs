@@ -94,6 +94,74 @@ fn pods_of_three_nodes_are_one_network() {
     assert!(status != 200 || !body.contains("on-"), "{status} {body}");
 }
 
+/// Services of the pod on node 1, each with a word of its own, and one of all that keeps its clients.
+const WAYS: &str = "apiVersion: v1
+kind: Service
+metadata: {name: outer}
+spec: {type: NodePort, externalTrafficPolicy: Local, selector: {on: \"1\"}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: anywhere}
+spec: {type: NodePort, selector: {on: \"1\"}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: inner}
+spec: {internalTrafficPolicy: Local, selector: {on: \"1\"}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: at-1.default.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {sessionAffinity: ClientIP, selector: {app: probe}, ports: [{port: 80}]}
+";
+
+#[test]
+fn services_go_the_ways_that_they_are_told() {
+    let fleet = Fleet::on_loopback(PROGRAM, Server::IsNode, 1);
+    populate(&fleet, 0..=1);
+    fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), WAYS)]).ok();
+    let node_port = |service: &str, node: usize| {
+        let told = fleet.coracle(&["get", "service", service, "-o", "json"]).ok();
+        let service: serde_json::Value = serde_json::from_str(&told).expect("an object");
+        let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a port was given");
+        std::net::SocketAddr::new(fleet.ingress(node).ip(), u16::try_from(port).expect("a port"))
+    };
+    let leads = |service: &str, node: usize| {
+        let answer = harness::get(node_port(service, node), "anything", "/");
+        answer.is_ok_and(|answer| answer.status == 200 && answer.body.trim() == "on-1")
+    };
+    for (service, node) in [("anywhere", 0), ("anywhere", 1), ("outer", 1)] {
+        eventually(20, || if leads(service, node) { Ok(()) } else { Err(format!("{service} at node {node}")) });
+    }
+    // By now node 0 knows of all of them, and has no pod of this one.
+    assert!(!leads("outer", 0), "from outside it stays on the node");
+
+    for from in [0, 1] {
+        expect(&fleet, 20, from, from, "/call?url=http://alias/", "on-1");
+    }
+    expect(&fleet, 20, 1, 1, "/call?url=http://inner/", "on-1");
+    let away = fleet.get(0, 0, "at-0.localhost", "/call?url=http://inner/").expect("an answer");
+    assert_ne!(away.0, 200, "from inside it stays on the node: {away:?}");
+
+    let kept = |from: usize| {
+        let ask = || fleet.get(from, from, &format!("at-{from}.localhost"), "/call?url=http://sticky/");
+        eventually(20, || match ask() {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        let heard: std::collections::BTreeSet<String> = (0..20).map(|_| ask().expect("an answer").1).collect();
+        assert_eq!(heard.len(), 1, "one client, one pod: {heard:?}");
+    };
+    kept(0);
+    kept(1);
+}
+
 /// An echo on a node, behind a service and a port of every node.
 fn echo(node: usize) -> String {
     format!(

@@ -124,7 +124,7 @@ struct NameServer(Child);
 impl NameServer {
     fn start(machines: &Namespaces, machine: usize, folder: &std::path::Path) -> Self {
         let zone = "$TTL 300\n@ SOA ns hostmaster 1 7200 1800 86400 5\n@ NS ns\nns A 192.0.2.2\n\
-                    db A 198.51.100.1\ndb.corp.example A 198.51.100.2\ninner.deep A 198.51.100.3\n";
+                    db A 198.51.100.1\ndb.corp.example A 198.51.100.2\ninner.deep A 198.51.100.3\nother A 192.0.2.2\n";
         let config = format!(
             "options {{ directory \"{0}\"; pid-file none; listen-on {{ {1}; }}; listen-on-v6 {{ none; }}; recursion no; }};\n\
              controls {{ }};\nzone \"corp.example\" {{ type primary; file \"zone\"; }};\n",
@@ -145,6 +145,46 @@ impl Drop for NameServer {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+const OUT_BY_NAME: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, annotations: {coracle.dev/egress-names: \"ns.corp.example:8000\"}}
+spec: {podSelector: {matchLabels: {app: probe}}, policyTypes: [Egress]}
+";
+
+#[test]
+fn a_policy_lets_pods_out_by_name() {
+    if !peer_is_there("named") {
+        return;
+    }
+    let Some(machines) = machines() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    machines.resolve(0, "nameserver 192.0.2.2\n");
+    let _server = NameServer::start(&machines, 1, folder.path());
+    answer(machines.listen(1, 8000));
+    answer(machines.listen(1, 8001));
+    let fleet = Fleet::on_some_of(machines, PROGRAM, Server::IsNode, 0);
+    fleet.coracle(&["apply", "-f", &example("probe").display().to_string()]).ok();
+    fleet.coracle(&["rollout", "status", "deploy/probe", "--timeout", "60s"]).ok();
+    let comes_to = |path: &str, status: u16| {
+        eventually(30, || match fleet.get(0, 0, "probe.localhost", path) {
+            Ok((found, body)) if found == status => Ok(body),
+            other => Err(format!("{path}: {other:?}, not {status}")),
+        })
+    };
+    let dial = |host: &str| format!("/dial?say=ahoy&to={host}");
+    for host in ["192.0.2.2:8000", "other.corp.example:8000", "ns.corp.example:8001"] {
+        assert_eq!(comes_to(&dial(host), 200), "AHOY");
+    }
+    fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), OUT_BY_NAME)]).ok();
+    for host in ["192.0.2.2:8000", "other.corp.example:8000", "ns.corp.example:8001"] {
+        comes_to(&dial(host), 502);
+    }
+    assert_eq!(comes_to(&dial("ns.corp.example:8000"), 200), "AHOY");
+    assert_eq!(comes_to("/call?url=http://ns.corp.example:8000/", 200), "from outside");
+    comes_to("/call?url=http://other.corp.example:8000/", 502);
+    comes_to(&dial("ns.corp.example:8001"), 502);
 }
 
 /// How a pod looks up names, one such name, and its address if there is one.
