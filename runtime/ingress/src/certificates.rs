@@ -1,6 +1,6 @@
 //! Which certificate a client is shown.
 //!
-//! By the name it asks for, and nothing else: a host written out before a wildcard. Certificates come from secrets of type
+//! By the name it asks for: a host written out before a wildcard. Certificates come from secrets of type
 //! `kubernetes.io/tls`; they are read when the table is made, so that a renewed one is shown from the next handshake on.
 
 use std::collections::HashMap;
@@ -18,6 +18,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{Error, RouteTable};
 
+/// The protocol of clients that want a host to be proved (RFC 8737).
+pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
+
 /// Certificates by host.
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
@@ -33,7 +36,8 @@ struct Owned {
     shown: Arc<CertifiedKey>,
 }
 
-/// Shows certificates from the latest table, and to hosts without one a certificate that nobody has signed.
+/// Shows certificates from the latest table, and for hosts without one a certificate that nobody has signed. Who speaks
+/// [`ACME_TLS`], and nothing else, is shown what proves a host, and nothing else.
 pub(crate) struct Shown {
     routes: Latest<RouteTable>,
     fallback: Arc<CertifiedKey>,
@@ -96,7 +100,19 @@ impl Certificates {
 }
 
 fn read(secret: Option<&Object>) -> Result<CertifiedKey, Unusable> {
-    let secret = secret.ok_or(Unusable::Missing)?.decode::<Secret>()?;
+    let (chain, key) = parts(secret.ok_or(Unusable::Missing)?)?;
+    Ok(CertifiedKey::from_der(chain, key, &ring::default_provider())?)
+}
+
+/// The certificate of a secret as it is. What proves a host says something that nobody is to go on with who does not
+/// understand it; TLS itself does not.
+pub(crate) fn read_proof(secret: &Object) -> Result<CertifiedKey, Unusable> {
+    let (chain, key) = parts(secret)?;
+    Ok(CertifiedKey::new(chain, ring::sign::any_supported_type(&key)?))
+}
+
+fn parts(secret: &Object) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Unusable> {
+    let secret = secret.decode::<Secret>()?;
     let member = |name: &'static str| {
         let data = secret.data.as_ref().and_then(|data| data.get(name));
         data.map(|bytes| bytes.0.as_slice()).ok_or(Unusable::Member(name))
@@ -105,10 +121,7 @@ fn read(secret: Option<&Object>) -> Result<CertifiedKey, Unusable> {
     let chain = chain.map_err(|source| Unusable::Pem { member: "tls.crt", source })?;
     let key = PrivateKeyDer::from_pem_slice(member("tls.key")?)
         .map_err(|source| Unusable::Pem { member: "tls.key", source })?;
-    if chain.is_empty() {
-        return Err(Unusable::Member("tls.crt"));
-    }
-    Ok(CertifiedKey::from_der(chain, key, &ring::default_provider())?)
+    if chain.is_empty() { Err(Unusable::Member("tls.crt")) } else { Ok((chain, key)) }
 }
 
 // === impl Shown ===
@@ -127,6 +140,9 @@ impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let routes = self.routes.load();
         let host = hello.server_name().map(str::to_ascii_lowercase);
+        if hello.alpn().is_some_and(|protocols| protocols.eq([ACME_TLS])) {
+            return routes.proofs.certificate(&host?).cloned();
+        }
         let known = host.and_then(|host| routes.certificates.of(&host).cloned());
         Some(known.unwrap_or_else(|| self.fallback.clone()))
     }

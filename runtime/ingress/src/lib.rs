@@ -8,7 +8,7 @@
 //! What an operator should know: only Ingresses of the class `coracle` are served, and those without a class while it is
 //! the default or nobody else is. Of a host's rules the longest path wins; what two Ingresses ask for alike belongs to the
 //! older one, and [`notices`] tells the other. A host without a certificate gets one that nobody has signed; a host with one
-//! is sent from `http` to `https`. What an Ingress may ask for itself is in [`terms`], what is limited in [`Limits`], the
+//! is sent from `http` to `https`. Where certificates come from that an Ingress asks for is in [`acme`]. What an Ingress may ask for itself is in [`terms`], what is limited in [`Limits`], the
 //! access log in [`access`].
 //!
 //! Nothing here is a template, and nothing is read twice: HTTP/1.1 passes a gate that lets nothing through of which there
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub mod access;
+pub mod acme;
 mod body;
 mod certificates;
 mod class;

@@ -3,7 +3,7 @@
 use api::Key;
 use state::Snapshot;
 
-use crate::RouteTable;
+use crate::{RouteTable, acme};
 
 /// Something about an Ingress that a person should look at. It is for whoever may write to the API: the edge does not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +24,13 @@ pub(crate) const ANNOTATION: &str = "InvalidAnnotation";
 pub(crate) const BACKEND: &str = "UnsupportedBackend";
 /// A host has no certificate of its own.
 pub(crate) const CERTIFICATE: &str = "NoCertificate";
+/// A certificate that is asked for is not ordered.
+pub(crate) const REFUSED: &str = "CertificateRefused";
 
-/// Everything there is to say about the Ingresses of a snapshot, the oldest Ingress first.
+/// Everything there is to say about the Ingresses of a snapshot, the oldest Ingress first; then what
+/// is to say about certificates they ask for.
 pub fn notices(view: &Snapshot) -> Vec<Notice> {
-    RouteTable::from(view).notices
+    let mut notices = RouteTable::from(view).notices;
+    notices.extend(acme::refusals(view));
+    notices
 }

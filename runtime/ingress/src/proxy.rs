@@ -54,7 +54,7 @@ struct Admitted {
     upgrade: Option<Upgrade>,
 }
 
-/// Why a request is not sent on, or got no answer: the answer in its place.
+/// Why a request is not sent on, or got no answer: the answer in its place. A directory's question is one that is answered here.
 pub(crate) struct Refusal {
     status: StatusCode,
     words: String,
@@ -119,6 +119,9 @@ impl Edge {
         }
         let (backend, has_certificate) = {
             let routes = self.routes.load();
+            if let Some(proof) = routes.proofs.answer(&host.name, path) {
+                return Err(Refusal::proof(proof));
+            }
             let Some(backend) = routes.route(&host.name, path) else {
                 let words = format!("no ingress answers for {}{path}", host.name);
                 return Err(Refusal::new(StatusCode::NOT_FOUND, words));
@@ -250,6 +253,11 @@ impl Refusal {
         Self { status, words, location: None }
     }
 
+    /// Not a refusal at all: what proves to a directory that a host is ours, to the letter.
+    fn proof(answer: &str) -> Self {
+        Self::new(StatusCode::OK, answer.to_owned())
+    }
+
     pub(crate) fn from_fault(fault: &Fault, backend: &Backend) -> Self {
         tracing::debug!(%backend, fault = fault as &dyn std::error::Error, "no answer");
         Self::new(fault.status(), fault.to_string())
@@ -276,7 +284,8 @@ impl Refusal {
 
     fn into_response(self, version: Version) -> Response {
         let Self { status, words, location } = self;
-        let mut response = text(status, format!("{}: {words}\n", status.as_u16()));
+        let words = if status.is_success() { words } else { format!("{}: {words}\n", status.as_u16()) };
+        let mut response = text(status, words);
         if let Some(location) = location {
             response.headers_mut().insert(header::LOCATION, location);
         }

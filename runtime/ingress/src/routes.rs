@@ -12,6 +12,7 @@ use api::{GroupKind, kinds};
 use network::ServiceTable;
 use state::Snapshot;
 
+use crate::acme::Proofs;
 use crate::certificates::Certificates;
 use crate::notices::Notice;
 use crate::terms::Terms;
@@ -34,6 +35,7 @@ pub struct RouteTable {
     any: HostRules,
     default: Option<Arc<Backend>>,
     pub(crate) certificates: Certificates,
+    pub(crate) proofs: Proofs,
     pub(crate) notices: Vec<Notice>,
 }
 

@@ -14,7 +14,7 @@ use hyper_util::server::conn::auto;
 use network::Latest;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::certificates::Shown;
+use crate::certificates::{ACME_TLS, Shown};
 use crate::connection::Connection;
 use crate::headers::Origin;
 use crate::proxy::Edge;
@@ -56,7 +56,8 @@ pub(crate) fn acceptor(routes: Latest<RouteTable>) -> Result<TlsAcceptor, Error>
         .map_err(Error::Tls)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Shown::new(routes)?));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // What proves a host to a directory is asked for alone: beside anything else, that comes first.
+    config.alpn_protocols = [b"h2", &b"http/1.1"[..], ACME_TLS].map(<[u8]>::to_vec).to_vec();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -185,6 +186,10 @@ impl Door {
             return self.converse(Wire::guarded(stream, limits.idle_timeout), origin).await;
         };
         match timeout(limits.head_timeout, tls.accept(stream)).await {
+            // The handshake was all there is to say (RFC 8737 §3).
+            Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
+                let _ = timeout(limits.head_timeout, stream.shutdown()).await;
+            }
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let wire = if is_http2 { Wire::open } else { Wire::guarded };

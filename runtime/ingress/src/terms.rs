@@ -6,6 +6,7 @@
 //! | `coracle.dev/idle-timeout` | a duration | how long a body, or a connection that has changed its protocol, may be silent |
 //! | `coracle.dev/body-size-max` | a quantity such as `10Mi`; `0` lifts the limit | how large the body of a request may be |
 //! | `coracle.dev/ssl-redirect` | `true`, `false` | whether a host that has a certificate sends `http` on to `https`; it does |
+//! | `coracle.dev/acme` | `true`, `false`, `http-01`, `tls-alpn-01` | whether certificates for its `tls` entries come by ACME ([`acme`](crate::acme)), and how hosts are proved; `true` is `http-01` |
 //! | `coracle.dev/hsts` | directives such as `max-age=31536000; includeSubDomains` | the `Strict-Transport-Security` of answers over TLS |
 //!
 //! A value that cannot be read counts as absent, and the Ingress is told so.
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use api::quantity::Quantity;
 use http::HeaderValue;
+
+use crate::acme::Challenge;
 
 const PREFIX: &str = "coracle.dev/";
 
@@ -31,6 +34,17 @@ pub struct Terms {
     pub stays_on_http: bool,
     /// What browsers are to remember of a host over TLS.
     pub hsts: Option<HeaderValue>,
+    /// Whether certificates come by ACME.
+    pub acme: Option<Acme>,
+}
+
+/// Whether certificates come by ACME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acme {
+    /// They do not, whatever another annotation says.
+    Off,
+    /// They do, and hosts are proved in this way.
+    By(Challenge),
 }
 
 /// How large a body may be.
@@ -64,6 +78,7 @@ impl Terms {
             "idle-timeout" => self.idle_timeout = Some(duration(value).ok_or(A_DURATION)?),
             "body-size-max" => self.body_size_max = Some(size(value).ok_or("a quantity of bytes such as 10Mi")?),
             "ssl-redirect" => self.stays_on_http = !flag(value)?,
+            "acme" => self.acme = Some(acme(value)?),
             "hsts" => self.hsts = Some(hsts(value).ok_or("directives such as max-age=31536000; includeSubDomains")?),
             // Others may have words for an Ingress too.
             _ => {}
@@ -76,6 +91,15 @@ const A_DURATION: &str = "a duration such as 30s or 1m30s";
 
 fn flag(value: &str) -> Result<bool, &'static str> {
     value.parse().map_err(|_| "true or false")
+}
+
+fn acme(value: &str) -> Result<Acme, &'static str> {
+    match value {
+        "false" => Ok(Acme::Off),
+        "true" | "http-01" => Ok(Acme::By(Challenge::Http01)),
+        "tls-alpn-01" => Ok(Acme::By(Challenge::TlsAlpn01)),
+        _ => Err("true, false, http-01 or tls-alpn-01"),
+    }
 }
 
 /// Numbers with units, added up; never nothing, which would refuse everything.
@@ -131,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_said_is_taken() {
         let (terms, complaints) = read(
-            "request-timeout: 1m30s | idle-timeout: 500ms | body-size-max: 10Mi | ssl-redirect: false | hsts: max-age=10; preload",
+            "request-timeout: 1m30s | idle-timeout: 500ms | body-size-max: 10Mi | ssl-redirect: false | hsts: max-age=10; preload | acme: tls-alpn-01",
         );
         assert_eq!(complaints, Vec::<String>::new());
         let expected = Terms {
@@ -140,6 +164,7 @@ mod tests {
             body_size_max: Some(SizeMax::Bytes(10 << 20)),
             stays_on_http: true,
             hsts: Some(HeaderValue::from_static("max-age=10; preload")),
+            acme: Some(Acme::By(Challenge::TlsAlpn01)),
         };
         assert_eq!(terms, expected);
         assert_eq!(read("body-size-max: 0").0.body_size_max, Some(SizeMax::None));
@@ -158,6 +183,8 @@ mod tests {
             "body-size-max: much",
             "body-size-max: -1",
             "ssl-redirect: yes",
+            "acme: dns-01",
+            "acme: yes",
             "hsts: includeSubDomains",
             "hsts: max-age=x",
             "hsts: max-age=1; max-age=2",

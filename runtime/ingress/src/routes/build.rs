@@ -12,6 +12,8 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressRule, Ing
 use state::Snapshot;
 
 use super::{Backend, HostRules, PathRule, PortName, RouteTable, ServicePort, Target};
+use crate::acme::{Proofs, asks};
+use crate::certificates::Unusable;
 use crate::class::Classes;
 use crate::notices::{ANNOTATION, BACKEND, CERTIFICATE, CONFLICT, Notice};
 use crate::terms::Terms;
@@ -37,6 +39,7 @@ pub(super) fn table(view: &Snapshot) -> RouteTable {
         draft.take(view, object, &ingress);
     }
     let mut table = draft.table;
+    table.proofs = Proofs::from(view);
     let hosts = table.exact.values_mut().chain(table.wildcard.values_mut()).chain([&mut table.any]);
     for host in hosts {
         host.rules.sort_by(|(one, _), (other, _)| one.precedence(other));
@@ -146,6 +149,8 @@ impl Draft {
                     self.tell(object, CONFLICT, message);
                 }
             }
+            // It is to come, and whether it does is told by whoever orders it.
+            Err(Unusable::Missing) if asks(object).is_some() => {}
             Err(why) => {
                 let source = why.source().map(|source| format!(": {source}")).unwrap_or_default();
                 self.tell(object, CERTIFICATE, format!("secret {name}: {why}{source}"));

@@ -1,5 +1,6 @@
 //! The edge on real sockets, as clients see it.
 
+mod acme;
 mod limits;
 mod protocols;
 mod proxies;
