@@ -36,8 +36,13 @@ const IMPURE: [&str; 12] = [
 ];
 
 /// Who alone may know of what.
-const RESERVED: [(&str, &[&str]); 4] =
-    [("openraft", &["store"]), ("redb", &["store"]), ("wasmtime", &["host"]), ("hickory-server", &["dns"])];
+const RESERVED: [(&str, &[&str]); 5] = [
+    ("openraft", &["store"]),
+    ("redb", &["store"]),
+    ("wasmtime", &["host"]),
+    ("hickory-server", &["dns"]),
+    ("instant-acme", &["cli"]),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

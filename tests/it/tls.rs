@@ -131,13 +131,13 @@ fn a_host_with_a_certificate_sends_http_on_to_https() {
 }
 
 #[track_caller]
-fn told(text: &str, parts: &[&str]) {
+pub(crate) fn told(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
 }
 
-fn apply(cluster: &harness::Cluster, folder: &Path, objects: &[Value]) {
+pub(crate) fn apply(cluster: &harness::Cluster, folder: &Path, objects: &[Value]) {
     let text: Vec<String> = objects.iter().map(Value::to_string).collect();
     cluster.coracle(&["apply", "-f", &manifest(folder, &text.join("\n---\n"))]).ok();
 }
@@ -151,7 +151,7 @@ fn ingress(name: &str, host: &str) -> Value {
 }
 
 /// What curl says of `host`: the head, then the body.
-fn curl(to: SocketAddr, scheme: &str, host: &str, roots: Option<&Path>, more: &[&str]) -> Output {
+pub(crate) fn curl(to: SocketAddr, scheme: &str, host: &str, roots: Option<&Path>, more: &[&str]) -> Output {
     curl_at(to, scheme, host, "/", roots, more)
 }
 

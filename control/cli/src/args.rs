@@ -1,5 +1,6 @@
 //! The command line: every word a person may type after `coracle`.
 
+mod acme;
 mod disk;
 mod edge;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use acme::Acme;
 use disk::Disk;
 use edge::Edge;
 
@@ -96,6 +98,8 @@ pub(crate) struct Up {
     /// Where the API answers
     #[arg(long, env = "CORACLE_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) acme: Acme,
     /// A manifest, or a folder of manifests, to apply once the cluster is up
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
@@ -111,6 +115,8 @@ pub(crate) struct Server {
     /// A further name or address that the API's certificate is valid for
     #[arg(long = "tls-san", env = "CORACLE_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) acme: Acme,
     /// Run no pods here
     #[arg(long, env = "CORACLE_NO_NODE")]
     pub(crate) no_node: bool,

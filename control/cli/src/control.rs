@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use store::Store;
 use tokio::net::TcpListener;
 
+use crate::acme;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::join;
@@ -46,6 +47,8 @@ pub(crate) struct Options<'a> {
     pub(crate) names: &'a [String],
     /// The name of the node that is to run in this process.
     pub(crate) node: Option<&'a str>,
+    /// Where certificates for Ingresses come from.
+    pub(crate) acme: acme::Config,
 }
 
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
@@ -53,7 +56,8 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let data = DataDir::take(data_dir::path(args.machine.data_dir.as_deref())?)?;
     let step = progress.step("control plane");
     let name = if args.no_node { None } else { Some(node::name(args.machine.node_name.as_deref())?) };
-    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref() };
+    let acme = args.acme.config()?;
+    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -152,6 +156,8 @@ impl Control {
             manager::Config { root_certificate: Some(authority.certificate().into()), ..manager::Config::seeded(seed) };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
+        let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
+        parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
         let control = Self { address, store, authority, kubeconfig, door, parts };
         control.ready().await?;
         Ok(control)

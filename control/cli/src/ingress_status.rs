@@ -5,16 +5,17 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::{Object, kinds};
+use api::kinds;
 use client::{Client, PatchType};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
 use state::Snapshot;
 use tokio::sync::watch;
+
+use crate::events::Tale;
 
 /// A status that could not be written is tried again after this, if nothing else happens before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ pub(crate) async fn run(
                 if told.contains(&notice) {
                     continue;
                 }
-                match event(&world, &notice) {
+                match tale(&notice).event(&world, jiff::Timestamp::now()) {
                     Some(event) => match client.create(&event).await {
                         Err(error) if !error.is_conflict() => {
                             tracing::debug!(ingress = %notice.ingress, %error, "event not written");
@@ -86,33 +87,16 @@ fn addresses(listener: IpAddr, world: &Snapshot) -> Vec<String> {
     found
 }
 
-/// The event that tells of a notice; none while its Ingress is not there.
-fn event(world: &Snapshot, notice: &ingress::Notice) -> Option<Object> {
-    let about = world.get(&notice.ingress)?;
-    let (namespace, name, uid) = (notice.ingress.namespace(), notice.ingress.name(), &*about.meta().uid);
-    let mut hasher = DefaultHasher::new();
-    (uid, notice.reason, &notice.message).hash(&mut hasher);
-    let now = format!("{:.0}", jiff::Timestamp::now());
-    let event = json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"namespace": namespace, "name": format!("{name}.{:016x}", hasher.finish())},
-        "involvedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "namespace": namespace, "name": name, "uid": uid},
-        "type": "Warning",
-        "reason": notice.reason,
-        "message": notice.message,
-        "source": {"component": "coracle-ingress"},
-        "reportingComponent": "coracle-ingress",
-        "reportingInstance": "",
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    });
-    Object::from_value(kinds::EVENT, &event).ok()
+/// A notice as it is told.
+fn tale(notice: &ingress::Notice) -> Tale<'_> {
+    let ingress::Notice { ingress, reason, message } = notice;
+    Tale { ingress, tone: "Warning", reason, message, by: "coracle-ingress" }
 }
 
 #[cfg(test)]
 mod tests {
+    use api::Object;
+
     use super::*;
 
     #[test]

@@ -4,12 +4,14 @@
 //! in [`node`] and [`server`](control), which own what they start.
 
 mod access;
+mod acme;
 mod apply;
 mod args;
 mod control;
 mod data_dir;
 mod describe;
 mod durations;
+mod events;
 mod get;
 mod ingress_status;
 mod join;

@@ -37,8 +37,9 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let name = node::name(args.machine.node_name.as_deref())?;
 
     let step = progress.step("control plane");
-    let mut control =
-        Control::start(Options { data: &data, listen: args.listen, names: &[], node: Some(&name) }).await?;
+    let acme = args.acme.config()?;
+    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme };
+    let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
 
     let step = progress.step("node");
