@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use crate::headers::Origin;
 
@@ -14,6 +15,8 @@ pub(crate) struct Connection {
     counts: Arc<Counts>,
     /// What becomes of the connection once it no longer speaks HTTP.
     after: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// What goes on in streams of the connection that no longer speak HTTP; it ends with the connection.
+    beside: Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
@@ -29,7 +32,7 @@ pub(crate) struct Busy(Arc<Counts>);
 
 impl Connection {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self { origin, counts: Arc::default(), after: Mutex::default() }
+        Self { origin, counts: Arc::default(), after: Mutex::default(), beside: Mutex::default() }
     }
 
     /// A request begins.
@@ -52,6 +55,22 @@ impl Connection {
     /// Leaves what is to be done once the connection no longer speaks HTTP.
     pub(crate) fn go_on_with(&self, after: BoxFuture<'static, ()>) {
         *self.after.lock() = Some(after);
+    }
+
+    /// Begins what is to be done in one stream while others go on speaking HTTP; it counts as a request under way.
+    pub(crate) fn go_on_beside(&self, stream: BoxFuture<'static, ()>) {
+        let busy = self.enter();
+        let mut beside = self.beside.lock();
+        while beside.try_join_next().is_some() {}
+        beside.spawn(async move {
+            stream.await;
+            drop(busy);
+        });
+    }
+
+    /// Ends what goes on beside HTTP.
+    pub(crate) fn cut(&self) {
+        self.beside.lock().abort_all();
     }
 
     /// Takes what is to be done after HTTP.

@@ -21,7 +21,7 @@ use crate::connection::Connection;
 use crate::headers::{Source, strip_hop_by_hop};
 use crate::routes::Target;
 use crate::terms::SizeMax;
-use crate::upgrade::Upgrade;
+use crate::upgrade::{Upgrade, asks_for_web_socket};
 use crate::{Backend, Limits, RouteTable};
 use host::Host;
 
@@ -110,7 +110,7 @@ impl Edge {
             record.host.clone_from(&host.name);
         }
         let path = request.uri().path();
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) && !asks_for_web_socket(&request) {
             let words = format!("{} is not for an ingress", request.method());
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, words));
         }

@@ -143,7 +143,8 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING_INTERVAL);
+        .keep_alive_interval(PING_INTERVAL)
+        .enable_connect_protocol();
     builder
 }
 
@@ -235,6 +236,7 @@ impl Door {
                 }
                 () = self.stop.cancelled(), if !is_draining => {
                     is_draining = true;
+                    shared.cut();
                     connection.as_mut().graceful_shutdown();
                 }
             }

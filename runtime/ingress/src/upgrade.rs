@@ -1,7 +1,8 @@
 //! Connections that change their protocol: WebSocket, and whatever else a pod with sockets speaks.
 //!
 //! The request goes to the pod over a connection of its own, as HTTP/1.1. If the pod agrees, both connections are joined and
-//! bytes go to and fro until one side ends or nothing has come for too long. HTTP/2 in the clear is not asked for in this way
+//! bytes go to and fro until one side ends or nothing has come for too long. In HTTP/2 a single stream becomes a WebSocket (RFC
+//! 8441); to the pod it is a connection of its own all the same. HTTP/2 in the clear is not asked for in this way
 //! any more (RFC 9113), and a request that does is answered as it is: what follows it would be a second way in.
 
 use std::net::IpAddr;
@@ -11,12 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use network::balance::{InFlight, Tries};
+use network::balance::{self, InFlight, Tries};
 use network::{BoxError, Fabric, Fault, Origin, Port, Request, Response, Service, Stream, empty};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::sleep;
@@ -27,7 +30,20 @@ use crate::connection::Connection;
 pub(crate) struct Upgrade {
     protocol: HeaderValue,
     client: OnUpgrade,
+    of: Changing,
 }
+
+/// What changes its protocol on the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changing {
+    /// The connection.
+    Connection,
+    /// One stream of it.
+    Stream,
+}
+
+/// How a WebSocket is asked for.
+const WEB_SOCKET: &str = "websocket";
 
 /// Counts that something comes or goes.
 struct Heard<I> {
@@ -40,8 +56,12 @@ struct Heard<I> {
 impl Upgrade {
     /// What a request asks for, if that is something a pod could agree to.
     pub(crate) fn of<B>(request: &mut http::Request<B>) -> Option<Self> {
-        let protocol = wanted(request.version(), request.headers())?.clone();
-        Some(Self { protocol, client: hyper::upgrade::on(request) })
+        let (protocol, of) = if asks_for_web_socket(request) {
+            (HeaderValue::from_static(WEB_SOCKET), Changing::Stream)
+        } else {
+            (wanted(request.version(), request.headers())?.clone(), Changing::Connection)
+        };
+        Some(Self { protocol, client: hyper::upgrade::on(request), of })
     }
 
     /// Asks one of a port's endpoints. If it agrees, the client's connection goes on as `connection` is told.
@@ -63,27 +83,53 @@ impl Upgrade {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         *request.version_mut() = Version::HTTP_11;
+        *request.method_mut() = Method::GET;
         self.tell(request.headers_mut());
         let mut response = sender.send_request(request).await.map_err(broken)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // In a stream success would mean that the other side has agreed.
+            if self.of == Changing::Stream && response.status().is_success() {
+                return Err(Fault::Connection("the server does not speak WebSocket here".into()));
+            }
             return Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()));
         }
         let server = hyper::upgrade::on(&mut response);
         let client = self.client;
-        connection.go_on_with(Box::pin(async move {
+        let joined = Box::pin(async move {
             let _in_flight = in_flight;
             match futures::future::try_join(client, server).await {
                 Ok((client, server)) => splice(TokioIo::new(client), TokioIo::new(server), idle).await,
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "no change of protocol"),
             }
-        }));
+        });
+        match self.of {
+            Changing::Connection => connection.go_on_with(joined),
+            Changing::Stream => {
+                connection.go_on_beside(joined);
+                *response.status_mut() = StatusCode::OK;
+                response.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
+            }
+        }
         Ok(response.map(|_| empty()))
     }
 
     fn tell(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, self.protocol.clone());
+        if self.of == Changing::Stream {
+            // HTTP/2 has no use for it, and servers of HTTP/1.1 insist on it.
+            let nonce: [u64; 2] = [balance::draw(), balance::draw()];
+            let key = BASE64_STANDARD.encode(nonce.map(u64::to_ne_bytes).concat());
+            headers.extend(HeaderValue::try_from(key).ok().map(|key| (header::SEC_WEBSOCKET_KEY, key)));
+        }
     }
+}
+
+/// Whether a request would make a stream of HTTP/2 a WebSocket.
+pub(crate) fn asks_for_web_socket<B>(request: &http::Request<B>) -> bool {
+    let protocol = request.extensions().get::<hyper::ext::Protocol>();
+    let is_web_socket = protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEB_SOCKET));
+    is_web_socket && request.version() == Version::HTTP_2 && *request.method() == Method::CONNECT
 }
 
 /// The protocol that a request asks for.

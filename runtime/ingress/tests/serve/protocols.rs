@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
 use http::header;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper::service::service_fn;
@@ -181,4 +181,61 @@ async fn grpc_streams_both_ways_and_ends_with_its_status() {
     let last = timeout(PATIENCE, body.frame()).await.expect("in time").expect("more").expect("whole");
     assert_eq!(last.into_trailers().expect("trailers")["grpc-status"], "0");
     assert!(StreamExt::next(&mut http_body_util::BodyStream::new(body)).await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_becomes_a_web_socket_while_others_go_on() {
+    let edge = standard().await;
+    let (_pod, listener) = edge.sockets();
+    each(listener, echo);
+    let stream = TcpStream::connect(edge.http).await.expect("connected");
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("spoken");
+    tokio::spawn(connection);
+    let get = || http::Request::get("http://web.example/").body(Empty::<Bytes>::new()).expect("a request");
+    // With the first answer the client knows that streams may change.
+    let answer = timeout(PATIENCE, client.send_request(get())).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let connect = |protocol: &'static str, path: &str| {
+        http::Request::connect(format!("http://web.example{path}"))
+            .extension(hyper::ext::Protocol::from_static(protocol))
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .body(Empty::<Bytes>::new())
+            .expect("a request")
+    };
+    let mut joined = Vec::new();
+    for _ in 0..2 {
+        let asked = client.send_request(connect("websocket", "/sockets"));
+        let answer = timeout(PATIENCE, asked).await.expect("in time").expect("an answer");
+        assert_eq!((answer.status().as_u16(), &answer.headers()["x-pod"]), (200, &"1".parse().expect("a value")));
+        assert!(!answer.headers().contains_key(header::UPGRADE), "{answer:?}");
+        joined.push(BufReader::new(TokioIo::new(hyper::upgrade::on(answer).await.expect("a stream"))));
+    }
+    for stream in &mut joined {
+        let mut seen = String::new();
+        while !seen.ends_with("\r\n\r\n") {
+            assert_ne!(timeout(PATIENCE, stream.read_line(&mut seen)).await.expect("in time").expect("a line"), 0);
+        }
+        let seen = seen.to_ascii_lowercase();
+        for line in ["get /sockets http/1.1", "upgrade: websocket", "sec-websocket-version: 13", "host: web.example"] {
+            assert!(seen.lines().any(|seen| seen == line), "{line:?} is missing in\n{seen}");
+        }
+        let key = seen.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+        assert_eq!(key.len(), 24, "sixteen bytes in base64");
+        stream.write_all(b"hello").await.expect("written");
+        let mut heard = [0; 5];
+        timeout(PATIENCE, stream.read_exact(&mut heard)).await.expect("in time").expect("read");
+        assert_eq!(&heard, b"hello");
+    }
+    let answer = timeout(PATIENCE, client.send_request(get())).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status(), 200, "other streams go on");
+    // A component answers requests and nothing else; other protocols, and proxying, are not for an ingress.
+    for (protocol, path, status) in [("websocket", "/", 502), ("connect-udp", "/sockets", 405)] {
+        let answer = timeout(PATIENCE, client.send_request(connect(protocol, path))).await.expect("in time");
+        assert_eq!(answer.expect("an answer").status(), status, "{protocol}");
+    }
+    let mut first = joined.swap_remove(0);
+    first.shutdown().await.expect("shut");
+    let mut rest = Vec::new();
+    timeout(PATIENCE, first.read_to_end(&mut rest)).await.expect("in time").expect("an end");
+    assert!(rest.is_empty());
 }
