@@ -1,13 +1,17 @@
 //! Into a pod from outside of the cluster: port-forward, and the proxies of the API.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use harness::{Answer, Cluster, get, get_with, kubectl_is_there};
 use http::Method;
 
 use crate::with;
+
+/// With this kubectl speaks the older framing.
+const SPDY: [(&str, &str); 1] = [("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")];
 
 /// A program that forwards or proxies for as long as this lives.
 pub(crate) struct Helper {
@@ -62,8 +66,7 @@ fn kubectl_forwards_ports() {
         return;
     }
     let cluster = with(&["hello", "probe"]);
-    let spdy = [("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")];
-    for env in [&[][..], &spdy[..]] {
+    for env in [&[][..], &SPDY[..]] {
         for what in ["service/hello", "deployment/hello"] {
             let forward = Helper::kubectl(&cluster, &["port-forward", what, ":80"], env);
             for _ in 0..3 {
@@ -82,6 +85,36 @@ fn kubectl_forwards_ports() {
             .collect();
         let codes: Vec<u16> = at_once.into_iter().map(|one| one.join().expect("no panic")).collect();
         assert_eq!(codes, [200; 8]);
+    }
+}
+
+/// Says something, ends its half, and hears the rest.
+fn half_a_talk(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"half a talk")?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard)?;
+    Ok(heard)
+}
+
+#[test]
+fn programs_of_sockets_are_forwarded_to() {
+    let cluster = with(&["echo"]);
+    cluster.coracle(&["rollout", "status", "deploy/echo", "--timeout", "60s"]).ok();
+    let mut command = Command::new(crate::PROGRAM);
+    command.args(["port-forward", "service/echo", "0:7"]).env("CORACLE_KUBECONFIG", cluster.kubeconfig());
+    let mut forwards = vec![Helper::start(command)];
+    if kubectl_is_there() {
+        for env in [&[][..], &SPDY[..]] {
+            forwards.push(Helper::kubectl(&cluster, &["port-forward", "service/echo", ":7"], env));
+        }
+    }
+    for forward in &forwards {
+        for _ in 0..3 {
+            assert_eq!(half_a_talk(forward.address).expect("heard"), "half a talk");
+        }
     }
 }
 

@@ -58,6 +58,8 @@ spec:
   - {name: server, image: EXAMPLES/kv/kv.wasm, args: [serve, \"127.0.0.1:6379\"]}
   - {name: writer, image: EXAMPLES/kv/kv.wasm, args: [\"127.0.0.1:6379\", SET, tide, high]}
   - {name: reader, image: EXAMPLES/kv/kv.wasm, args: [\"localhost:6379\", PING]}
+  - {name: server-six, image: EXAMPLES/kv/kv.wasm, args: [serve, \"[::1]:6379\"]}
+  - {name: reader-six, image: EXAMPLES/kv/kv.wasm, args: [\"[::1]:6379\", GET, tide]}
 ",
     );
     let status = wait(&cluster, "pair", |status| {
@@ -65,10 +67,12 @@ spec:
             let containers = status["containerStatuses"].as_array().into_iter().flatten();
             containers.filter(|one| one["name"] == name).any(|one| one["state"]["terminated"]["exitCode"] == 0)
         };
-        ended("writer") && ended("reader")
+        ["writer", "reader", "reader-six"].into_iter().all(ended)
     });
     assert_eq!(cluster.coracle(&["logs", "pair", "-c", "writer"]).ok().trim(), "OK");
     assert_eq!(cluster.coracle(&["logs", "pair", "-c", "reader"]).ok().trim(), "PONG");
+    // At ::1 is somebody else, who was told nothing.
+    assert_eq!(cluster.coracle(&["logs", "pair", "-c", "reader-six"]).ok().trim(), "(nil)");
     let address = status["podIP"].as_str().expect("an address");
     let container = format!("image: EXAMPLES/kv/kv.wasm, args: [\"{address}:6379\", PING]");
     apply(&cluster, &a_pod("outsider", "restartPolicy: Never,", &container));
@@ -182,6 +186,41 @@ fn pods_bind_what_they_like() {
     apply(&cluster, &a_pod("web", "", "image: EXAMPLES/hello/hello.wasm, ports: [{containerPort: 80}]"));
     let address = format!("{}:80", ready(&cluster, "web")["podIP"].as_str().expect("an address"));
     assert!(says(&cluster, "to-web", "", "dial", &["connect", &address]).ends_with(&format!("-> {address}")));
+}
+
+#[test]
+fn both_generations_of_programs_meet_behind_services() {
+    let cluster = with(&[]);
+    let service = |name: &str, ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: {name}}}, ports: [{ports}]}}\n"
+        )
+    };
+    let both = "{name: tcp, port: 7}, {name: udp, port: 7, protocol: UDP}";
+    apply(&cluster, &a_pod("two", "", "image: EXAMPLES/echo/echo.wasm, args: [\"0.0.0.0:7\"]"));
+    apply(&cluster, &service("two", both));
+    for (name, how) in [("spliced", "serve"), ("copied", "copy")] {
+        let container = format!("image: EXAMPLES/dial3/dial3.wasm, args: [{how}, \"7\"]");
+        apply(&cluster, &a_pod(name, "", &container));
+        apply(&cluster, &service(name, "{port: 7}"));
+    }
+    for name in ["two", "spliced", "copied"] {
+        ready(&cluster, name);
+    }
+    for name in ["spliced", "copied"] {
+        let words = ["echo", &format!("{name}:7"), "300000", "3"];
+        let heard = says(&cluster, &format!("to-{name}"), "", "dial", &words);
+        assert_eq!(heard, "300000 bytes came back on each of 3 connections");
+    }
+    let told = cluster.coracle(&["get", "service", "two", "-o", "json"]).ok();
+    let told: Value = serde_json::from_str(&told).expect("an object");
+    let address = told["spec"]["clusterIP"].as_str().expect("an address");
+    let half = says(&cluster, "half", "", "dial3", &["half", address, "7"]);
+    assert!(half.contains("heard \"half a talk\""), "{half}");
+    assert_eq!(says(&cluster, "udp", "", "dial3", &["udp", address, "7"]), "heard [\"one\", \"two\"]");
+    let found = says(&cluster, "lookup", "", "dial3", &["lookup", "two"]);
+    let octets = format!("({})", address.replace('.', ", "));
+    assert!(found.contains(&octets), "{octets} is not in {found}");
 }
 
 #[test]
