@@ -14,6 +14,8 @@ pub struct Fleet {
     program: String,
     machines: Vec<Machine>,
     namespaces: Option<Namespaces>,
+    /// Flags by their twins in the environment.
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -36,23 +38,34 @@ pub enum Server {
 impl Fleet {
     /// A server and `agents` nodes, `node-1` and so on, on loopback addresses.
     pub fn on_loopback(program: &str, server: Server, agents: usize) -> Self {
-        Self::start(program, server, agents, None)
+        Self::start(program, server, agents, None, Vec::new())
+    }
+
+    /// The same, with flags for all that have them, by their twins in the environment.
+    pub fn told_so(program: &str, server: Server, agents: usize, environment: Vec<(&'static str, String)>) -> Self {
+        Self::start(program, server, agents, None, environment)
     }
 
     /// A server and `agents` nodes, `node-1` and so on, each in a network namespace.
     pub fn in_namespaces(program: &str, server: Server, agents: usize) -> Self {
         let namespaces = Namespaces::new(agents + 1).unwrap_or_else(|why| panic!("{why}"));
-        Self::start(program, server, agents, Some(namespaces))
+        Self::start(program, server, agents, Some(namespaces), Vec::new())
     }
 
     /// A server and `agents` nodes on the first of these machines; the others have nothing to do with them.
     pub fn on_some_of(namespaces: Namespaces, program: &str, server: Server, agents: usize) -> Self {
-        Self::start(program, server, agents, Some(namespaces))
+        Self::start(program, server, agents, Some(namespaces), Vec::new())
     }
 
-    fn start(program: &str, server: Server, agents: usize, namespaces: Option<Namespaces>) -> Self {
+    fn start(
+        program: &str,
+        server: Server,
+        agents: usize,
+        namespaces: Option<Namespaces>,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
-        let mut fleet = Self { program: program.into(), machines: Vec::new(), namespaces, folder };
+        let mut fleet = Self { program: program.into(), machines: Vec::new(), namespaces, environment, folder };
         fleet.add("server", if server == Server::Alone { &["--no-node"] } else { &[] });
         fleet.kubectl_free(&["get", "nodes"]);
         let token = fleet.coracle(&["token", "--data-dir", &fleet.machines[0].data.display().to_string()]).ok();
@@ -84,6 +97,7 @@ impl Fleet {
         let mut command = self.command(machine);
         command.arg(role).args(words).args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free]);
         command.args(["--dns", &free, "--node-name", &format!("node-{machine}")]).arg("--data-dir").arg(&data);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.machines.push(Machine { child, data });
@@ -119,6 +133,12 @@ impl Fleet {
     /// Where a machine's ingress answers HTTP.
     pub fn ingress(&self, machine: usize) -> SocketAddr {
         let told = self.told(machine, "ingressHttp");
+        told.parse().unwrap_or_else(|error| panic!("{told}: {error}"))
+    }
+
+    /// Where a machine's ingress answers HTTPS.
+    pub fn ingress_tls(&self, machine: usize) -> SocketAddr {
+        let told = self.told(machine, "ingressHttps");
         told.parse().unwrap_or_else(|error| panic!("{told}: {error}"))
     }
 

@@ -1,59 +1,74 @@
 //! Certificates from an ACME directory: Debian's pebble asks the cluster's own DNS server where a host is, and its ingress
 //! whether it is ours.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::{Cluster, Output, Plan, eventually, peer_is_there};
+use harness::{Cluster, Fleet, Output, Plan, Server, eventually, peer_is_there};
 use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::tls::{apply, curl, told};
-use crate::{PROGRAM, example};
+use crate::{PROGRAM, example, manifest};
 
 /// A zone of the cluster's own, so that its Ingresses have names.
 const ZONE: &str = "example.test";
 
-/// A cluster, and the directory that it gets certificates from.
-struct Story {
-    cluster: Cluster,
-    pebble: Child,
+/// A directory that is not open yet: it has to be named before it knows where the ingress is.
+struct Directory {
+    home: Ipv4Addr,
     folder: TempDir,
 }
 
-// === impl Story ===
+/// A directory at work.
+struct Pebble {
+    child: Child,
+    folder: TempDir,
+}
 
-impl Story {
-    /// Begins with `hello` running, and a directory whose certificates live for so many seconds.
-    fn begin(seconds: u32) -> Option<Self> {
+/// A cluster, and the directory that it gets certificates from.
+struct Story {
+    cluster: Cluster,
+    pebble: Pebble,
+}
+
+// === impl Directory ===
+
+impl Directory {
+    /// A directory on an address of its own, whose ports nobody else takes.
+    fn new() -> Option<Self> {
         if !peer_is_there("pebble") || !peer_is_there("curl") {
             return None;
         }
-        let folder = TempDir::new().expect("a folder");
-        // The directory has to be named before it knows where the ingress is, so it needs ports that nobody else takes: those
-        // of an address of its own.
-        let home = own_address();
+        let (home, folder) = (own_address(), TempDir::new().expect("a folder"));
         credentials(folder.path(), home);
-        let ca = folder.path().join("ca.pem");
-        let directory = format!("https://{home}:14000/dir");
-        let flags = ["--acme-directory", &directory, "--acme-ca", &ca.display().to_string(), "--dns-public-zone", ZONE];
-        let plan = Plan::new().apply(example("hello")).say(&flags).say(&["--acme-email", "someone@example.test"]);
-        let cluster = plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
-        let file = |name: &str| folder.path().join(name).display().to_string();
+        Some(Self { home, folder })
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}:14000/dir", self.home)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Opens it: it asks `dns` where a host is, and these ports whether it is ours. Certificates live for so many seconds.
+    fn open(self, dns: SocketAddr, http: SocketAddr, https: SocketAddr, seconds: u32) -> Pebble {
+        let home = self.home;
         let config = json!({"pebble": {
             "listenAddress": format!("{home}:14000"), "managementListenAddress": format!("{home}:15000"),
-            "certificate": file("pebble.pem"), "privateKey": file("pebble.key"),
-            "httpPort": cluster.ingress().port(), "tlsPort": cluster.ingress_tls().port(),
-            "certificateValidityPeriod": seconds,
+            "certificate": self.file("pebble.pem"), "privateKey": self.file("pebble.key"),
+            "httpPort": http.port(), "tlsPort": https.port(), "certificateValidityPeriod": seconds,
         }});
-        std::fs::write(file("pebble.json"), config.to_string()).expect("written");
-        let log = std::fs::File::create(file("pebble.log")).expect("a log");
-        let pebble = Command::new("pebble")
-            .args(["-config", &file("pebble.json"), "-dnsserver", &cluster.dns().to_string(), "-strict"])
+        std::fs::write(self.file("pebble.json"), config.to_string()).expect("written");
+        let log = std::fs::File::create(self.file("pebble.log")).expect("a log");
+        let child = Command::new("pebble")
+            .args(["-config", &self.file("pebble.json"), "-dnsserver", &dns.to_string(), "-strict"])
             // It does not wait before it looks, and takes every tenth number used once for one used twice.
             .envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "10")])
             .stdin(Stdio::null())
@@ -61,48 +76,27 @@ impl Story {
             .stderr(log)
             .spawn()
             .expect("pebble starts");
-        let story = Self { cluster, pebble, folder };
-        let roots = eventually(20, || {
+        let (ca, roots) = (self.file("ca.pem"), self.file("roots.pem"));
+        let pebble = Pebble { child, folder: self.folder };
+        eventually(20, || {
             let mut ask = Command::new("curl");
             ask.args(["--silent", "--show-error", "--fail", "--max-time", "10", "--noproxy", "*"]);
-            ask.args(["--cacert", &ca.display().to_string(), &format!("https://{home}:15000/roots/0")]);
+            ask.args(["--cacert", &ca, "--output", &roots, &format!("https://{home}:15000/roots/0")]);
             match Output::of(ask, None) {
-                output if output.code == 0 => Ok(output.stdout),
+                output if output.code == 0 => Ok(()),
                 output => Err(output.stderr),
             }
         });
-        std::fs::write(story.folder.path().join("roots.pem"), roots).expect("written");
-        Some(story)
+        pebble
     }
+}
 
-    fn apply(&self, objects: &[Value]) {
-        apply(&self.cluster, self.folder.path(), objects);
-    }
+// === impl Pebble ===
 
-    /// What curl says of a host whose certificate comes from the directory.
-    fn ask(&self, host: &str, more: &[&str]) -> Output {
-        curl(self.cluster.ingress_tls(), "https", host, Some(&self.folder.path().join("roots.pem")), more)
-    }
-
-    /// Waits until a host is served with a certificate of the directory.
-    fn is_served(&self, host: &str) {
-        eventually(60, || match self.ask(host, &[]) {
-            output if output.code == 0 && output.stdout.contains("Hello, world!") => Ok(()),
-            output => Err(format!("{output:?}\n{}", self.told())),
-        });
-    }
-
-    /// What the story of an Ingress says in the end.
-    fn describes(&self, ingress: &str, parts: &[&str]) {
-        eventually(60, || match self.cluster.coracle(&["describe", "ingress", ingress]).ok() {
-            said if parts.iter().all(|part| said.contains(part)) => Ok(()),
-            said => Err(format!("{parts:?} is missing in\n{said}\n{}", self.told())),
-        });
-    }
-
-    fn secret(&self, name: &str) -> Value {
-        let output = self.cluster.coracle(&["get", "secret", name, "-o", "json"]).ok();
-        serde_json::from_str(&output).expect("JSON")
+impl Pebble {
+    /// What curl says of a host whose certificate comes from here.
+    fn ask(&self, at: SocketAddr, host: &str, more: &[&str]) -> Output {
+        curl(at, "https", host, Some(&self.folder.path().join("roots.pem")), more)
     }
 
     fn told(&self) -> String {
@@ -110,10 +104,55 @@ impl Story {
     }
 }
 
-impl Drop for Story {
+impl Drop for Pebble {
     fn drop(&mut self) {
-        let _ = self.pebble.kill();
-        let _ = self.pebble.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === impl Story ===
+
+impl Story {
+    /// Begins with `hello` running, and a directory whose certificates live for so many seconds.
+    fn begin(seconds: u32) -> Option<Self> {
+        let directory = Directory::new()?;
+        let flags = ["--acme-directory", &directory.url(), "--acme-ca", &directory.file("ca.pem")];
+        let plan = Plan::new().apply(example("hello")).say(&flags).say(&["--dns-public-zone", ZONE]);
+        let plan = plan.say(&["--acme-email", "someone@example.test"]);
+        let cluster = plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+        let pebble = directory.open(cluster.dns(), cluster.ingress(), cluster.ingress_tls(), seconds);
+        Some(Self { cluster, pebble })
+    }
+
+    fn apply(&self, objects: &[Value]) {
+        apply(&self.cluster, self.pebble.folder.path(), objects);
+    }
+
+    /// What curl says of a host.
+    fn ask(&self, host: &str, more: &[&str]) -> Output {
+        self.pebble.ask(self.cluster.ingress_tls(), host, more)
+    }
+
+    /// Waits until a host is served with a certificate of the directory.
+    fn is_served(&self, host: &str) {
+        eventually(60, || match self.ask(host, &[]) {
+            output if output.code == 0 && output.stdout.contains("Hello, world!") => Ok(()),
+            output => Err(format!("{output:?}\n{}", self.pebble.told())),
+        });
+    }
+
+    /// What the story of an Ingress says in the end.
+    fn describes(&self, ingress: &str, parts: &[&str]) {
+        eventually(60, || match self.cluster.coracle(&["describe", "ingress", ingress]).ok() {
+            said if parts.iter().all(|part| said.contains(part)) => Ok(()),
+            said => Err(format!("{parts:?} is missing in\n{said}\n{}", self.pebble.told())),
+        });
+    }
+
+    fn secret(&self, name: &str) -> Value {
+        let output = self.cluster.coracle(&["get", "secret", name, "-o", "json"]).ok();
+        serde_json::from_str(&output).expect("JSON")
     }
 }
 
@@ -208,13 +247,47 @@ fn a_certificate_that_is_not_given_is_told_and_tried_again() {
 }
 
 #[test]
+fn the_edge_of_a_node_proves_what_the_server_orders() {
+    let Some(directory) = Directory::new() else { return };
+    let environment = vec![
+        ("CORACLE_ACME_DIRECTORY", directory.url()),
+        ("CORACLE_ACME_CA", directory.file("ca.pem")),
+        ("CORACLE_DNS_PUBLIC_ZONE", ZONE.to_owned()),
+    ];
+    let fleet = Fleet::told_so(PROGRAM, Server::Alone, 1, environment);
+    let dns = fleet.told(1, "dns").parse().expect("an address");
+    let pebble = directory.open(dns, fleet.ingress(1), fleet.ingress_tls(1), 3600);
+    // What came of an order that a server did not live to see.
+    let stray = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"host": "a.example.test"}, "metadata":
+        {"name": "stray", "namespace": "kube-system", "labels": {"coracle.dev/acme-challenge": "http-01"}}});
+    let objects = [
+        stray,
+        ingress("one", &["one.example.test"], json!({"coracle.dev/acme": "http-01"})),
+        ingress("two", &["two.example.test"], json!({"coracle.dev/acme": "tls-alpn-01"})),
+    ];
+    let text: Vec<String> = objects.iter().map(Value::to_string).collect();
+    fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), &text.join("\n---\n"))]).ok();
+    for host in ["one.example.test", "two.example.test"] {
+        // Nobody is behind it; the certificate is a good one all the same.
+        eventually(60, || match pebble.ask(fleet.ingress_tls(1), host, &[]) {
+            output if output.code == 0 && output.stdout.contains("there is no service default/hello") => Ok(()),
+            output => Err(format!("{output:?}\n{}", pebble.told())),
+        });
+    }
+    eventually(10, || match fleet.coracle(&["get", "secret", "stray", "-n", "kube-system"]) {
+        output if output.code != 0 && output.stderr.contains("not found") => Ok(()),
+        output => Err(format!("{output:?}")),
+    });
+}
+
+#[test]
 fn a_certificate_is_renewed_before_it_ends() {
     let Some(story) = Story::begin(30) else { return };
     story.apply(&[ingress("shop", &["shop.example.test"], json!({"coracle.dev/acme": "true"}))]);
     story.is_served("shop.example.test");
     let first = begins(&story.secret("shop"));
     let second = eventually(60, || match begins(&story.secret("shop")) {
-        same if same == first => Err(story.told()),
+        same if same == first => Err(story.pebble.told()),
         other => Ok(other),
     });
     assert!(second - first >= 20, "two thirds of its life are over, not {} s of 30", second - first);
