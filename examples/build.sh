@@ -44,6 +44,9 @@ frontend lib  front-end/frontend.wasm
 # The crate's folder: its sources.
 folder() { case $1 in web | counter) echo "counter/$1" ;; sh | files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; *) echo "$1" ;; esac; }
 
+# The same, with the folders of the crates it shares.
+folders() { case $1 in kv | echo | chat) echo "$(folder "$1")+poll" ;; *) folder "$1" ;; esac; }
+
 # === the lock ===
 
 # sha256 over the files of stdin (paths relative to here): for each, in byte order of the path, the
@@ -56,22 +59,23 @@ digest() {
 }
 
 sources() {
-  { find "$(folder "$1")" -type f \( -name '*.rs' -o -name Cargo.toml \) && printf 'Cargo.toml\nCargo.lock\n'; } | digest
+  # shellcheck disable=SC2046
+  { find $(folders "$1" | tr + ' ') -type f \( -name '*.rs' -o -name Cargo.toml \) && printf 'Cargo.toml\nCargo.lock\n'; } | digest
 }
 
 lock() {
   cat <<'HEADER'
 # Which sources each component was built from. Written by examples/build.sh; checked by the tests.
 #
-# A line:   <component>  <sha256 of the component>  <sha256 of its sources>  <folder of its crate>
+# A line:   <component>  <sha256 of the component>  <sha256 of its sources>  <folders of its crates>
 #
-# The sources of a component are every *.rs and Cargo.toml below its folder, and the workspace's
+# The sources of a component are every *.rs and Cargo.toml below its folders (joined by "+"), and the workspace's
 # Cargo.toml and Cargo.lock; paths are relative to examples/ and use "/". Their hash is sha256 over the
 # files in byte order of their paths, each giving: path, NUL, length in bytes as decimal text, NUL, bytes.
 HEADER
   while read -r crate _ component; do
     [ -n "$crate" ] || continue
-    printf '%s  %s  %s  %s\n' "$component" "$(sha256sum <"$component" | cut -d' ' -f1)" "$(sources "$crate")" "$(folder "$crate")"
+    printf '%s  %s  %s  %s\n' "$component" "$(sha256sum <"$component" | cut -d' ' -f1)" "$(sources "$crate")" "$(folders "$crate")"
   done <<<"$COMPONENTS"
 }
 

@@ -12,7 +12,6 @@
 
 mod head;
 mod page;
-mod poll;
 mod room;
 
 use std::process::ExitCode;

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use poll::Poll;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
 use crate::head::{self, Asked};
-use crate::poll::Poll;
 
 /// The longest thing said.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;

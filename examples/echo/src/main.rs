@@ -5,8 +5,6 @@
 //! ```
 //! A client that says nothing more (a half close) hears the rest, then the end.
 
-mod poll;
-
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};

@@ -9,7 +9,6 @@
 //! Nothing here knows that it is WebAssembly: sockets of the standard library, and `poll` to wait for several.
 
 mod client;
-mod poll;
 mod resp;
 mod server;
 mod store;

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::poll::Poll;
+use poll::Poll;
+
 use crate::resp::{self, Parsed, Reply};
 use crate::store::Store;
 

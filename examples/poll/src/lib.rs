@@ -1,4 +1,4 @@
-//! Waiting for several sockets at once, which the standard library has no word for.
+//! Waiting for several sockets at once, which the standard library has no word for: what the examples with sockets share.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
