@@ -3,10 +3,11 @@
 //! Thin on purpose: host and network have the same shapes and do not know each other. Only one thing is added: the connections
 //! that a container took are counted, so that one that is to stop can first close its [`Doors`] and let those inside finish.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use host::{Connecting, Connection, NetworkError, Resolving};
@@ -40,8 +41,18 @@ pub(crate) struct Doors {
     inside: watch::Sender<usize>,
 }
 
-/// A listener, until it is closed.
-type Door = Arc<Mutex<Option<network::Listener>>>;
+/// Where one listener's guests come in.
+type Door = Arc<Mutex<Entrance>>;
+
+#[derive(Default)]
+struct Entrance {
+    /// None once it is closed.
+    listener: Option<network::Listener>,
+    /// Those who had come before it closed, and wait to be accepted.
+    row: VecDeque<network::Stream>,
+    /// Whoever waits to accept somebody.
+    host: Option<Waker>,
+}
 
 /// One who came in; leaves when dropped.
 struct Guest(Arc<Doors>);
@@ -141,10 +152,15 @@ impl Doors {
         Arc::new(Self { open: Mutex::new(Some(Vec::new())), inside: watch::Sender::new(0) })
     }
 
-    /// Takes nobody any more: who comes now is refused, and may go elsewhere.
-    pub(crate) fn close(&self) {
+    /// Takes nobody any more: who comes now is refused, and may go elsewhere. Who waits to be accepted is inside already.
+    pub(crate) fn close(self: &Arc<Self>) {
         for door in locked(&self.open).take().into_iter().flatten() {
-            locked(&door).take();
+            let mut door = locked(&door);
+            let row = door.listener.take().map(network::Listener::close).unwrap_or_default();
+            door.row.extend(row.into_iter().map(|stream| stream.holding(self.enter())));
+            if let Some(host) = door.host.take() {
+                host.wake();
+            }
         }
     }
 
@@ -156,7 +172,8 @@ impl Doors {
 
     fn add(&self, listener: network::Listener) -> Door {
         let mut open = locked(&self.open);
-        let door = Arc::new(Mutex::new(open.is_some().then_some(listener)));
+        let listener = open.is_some().then_some(listener);
+        let door = Arc::new(Mutex::new(Entrance { listener, ..Entrance::default() }));
         if let Some(open) = open.as_mut() {
             // Those that the guest has dropped are only known here.
             open.retain(|door| Arc::strong_count(door) > 1);
@@ -226,23 +243,29 @@ impl host::Port for Port {
 
 impl host::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, NetworkError>> {
-        match locked(&self.door).as_mut() {
-            Some(listener) => listener.poll_accept(cx).map(|accepted| match accepted {
-                Ok(stream) => Ok(connection(stream.holding(self.doors.enter()))),
-                Err(error) => Err(broken(&error)),
-            }),
+        let mut door = locked(&self.door);
+        if let Some(stream) = door.row.pop_front() {
+            return Poll::Ready(Ok(connection(stream)));
+        }
+        let accepted = match &mut door.listener {
+            Some(listener) => listener.poll_accept(cx),
             // Closed: the guest waits for somebody who never comes, until it is ended.
             None => {
                 tracing::trace!(local = %self.local, "accepts nobody any more");
                 Poll::Pending
             }
-        }
+        };
+        door.host = accepted.is_pending().then(|| cx.waker().clone());
+        accepted.map(|accepted| match accepted {
+            Ok(stream) => Ok(connection(stream.holding(self.doors.enter()))),
+            Err(error) => Err(broken(&error)),
+        })
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        locked(&self.door).take();
+        *locked(&self.door) = Entrance::default();
     }
 }
 
@@ -410,10 +433,16 @@ mod tests {
         let mut listener = server.bind(at).and_then(|port| port.listen(8)).expect("a listener");
         let near = client.connect(at).await.expect("a connection");
         let far = accept(&mut listener).await;
+        let waiting = client.connect(at).await.expect("room in the row");
         doors.close();
         assert_eq!(client.connect(at).await.err(), Some(NetworkError::Refused));
         assert!(tokio::time::timeout(Duration::from_millis(20), doors.empty()).await.is_err(), "one is inside");
         drop((near, far));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), doors.empty()).await.is_err(),
+            "and one is at the door"
+        );
+        drop((accept(&mut listener).await, waiting));
         doors.empty().await;
         let late = server.bind(at).and_then(|port| port.listen(8)).expect("a port");
         assert_eq!(client.connect(at).await.err(), Some(NetworkError::Refused), "nobody new either");

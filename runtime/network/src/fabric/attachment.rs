@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::BoxFuture;
 use state::Protocol;
@@ -266,6 +266,27 @@ impl Listener {
                 Poll::Ready(fabric.carried(real))
             }
         }
+    }
+
+    /// Takes nobody any more: who comes from now on is refused. Those are given who had come and were not accepted yet.
+    pub fn close(mut self) -> Vec<Stream> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut row = Vec::new();
+        if let Arrivals::Own { arriving, .. } = &mut self.from {
+            arriving.close();
+            loop {
+                match arriving.poll_recv(&mut cx) {
+                    Poll::Ready(Some(one)) => row.extend(one.accept()),
+                    Poll::Ready(None) => return row,
+                    // Somebody is between the door and the row, on another thread, for a moment.
+                    Poll::Pending => std::thread::yield_now(),
+                }
+            }
+        }
+        while let Poll::Ready(Ok(stream)) = self.poll_accept(&mut cx) {
+            row.push(stream);
+        }
+        row
     }
 
     /// Waits for the next connection.

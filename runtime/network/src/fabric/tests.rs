@@ -132,6 +132,26 @@ async fn a_port_is_free_again_with_its_listener() {
 }
 
 #[tokio::test]
+async fn who_came_before_the_listener_closed_is_not_turned_away() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let fabric = Fabric::new();
+    let (web, other) = (attach(&fabric, "web", "10.42.0.2"), attach(&fabric, "other", "10.42.0.3"));
+    let to = address("10.42.0.2:80");
+    let listener = web.bind(to).expect("free").listen(16).expect("bound");
+    let mut early = other.connect(to).await.expect("room in the row");
+    let row = listener.close();
+    assert_eq!(greet(other.connect(to)).await, "nobody answers at 10.42.0.2:80");
+    assert_eq!(row.len(), 1);
+    for mut stream in row {
+        stream.write_all(b"come in").await.expect("open");
+    }
+    let mut heard = String::new();
+    early.read_to_string(&mut heard).await.expect("text");
+    assert_eq!(heard, "come in");
+    web.bind(to).expect("free again");
+}
+
+#[tokio::test]
 async fn a_full_row_is_waited_for_and_not_for_ever() {
     let config = Config { connect_timeout: std::time::Duration::from_millis(100), ..Config::default() };
     let fabric = Fabric::over(Latest::fixed(ServiceTable::default()), config);
