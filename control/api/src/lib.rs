@@ -13,6 +13,7 @@ pub mod json;
 mod key;
 pub mod kind;
 pub mod kinds;
+pub mod managed;
 pub mod metadata;
 mod object;
 pub mod patch;

@@ -91,6 +91,14 @@ const ATOMIC_TYPES: &[&str] = &[
     "ScopeSelector",
 ];
 
+/// Maps that server-side apply owns as a whole.
+const ATOMIC_MAPS: &[(&str, &str)] = &[
+    ("PodSpec", "nodeSelector"),
+    ("ServiceSpec", "selector"),
+    ("ReplicationControllerSpec", "selector"),
+    ("ScaleStatus", "selector"),
+];
+
 /// How a field of a message merges.
 pub fn of(message: &Message, field: &Field) -> Option<Facts> {
     let listed = TABLE.iter().find(|(owner, name, _)| *owner == message.short() && *name == field.name);
@@ -108,6 +116,11 @@ pub fn of(message: &Message, field: &Field) -> Option<Facts> {
 /// Whether objects of the message are owned as a whole.
 pub fn is_atomic(message: &Message) -> bool {
     ATOMIC_TYPES.contains(&message.short())
+}
+
+/// Whether a map is owned as a whole.
+pub fn is_atomic_map(message: &Message, field: &Field) -> bool {
+    ATOMIC_MAPS.contains(&(message.short(), field.name))
 }
 
 // === impl Facts ===
