@@ -9,6 +9,7 @@ mod first_light;
 mod fleet;
 mod foreign;
 mod forward;
+mod kinds;
 mod kubectl;
 mod lifecycle;
 mod names;

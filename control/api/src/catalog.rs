@@ -1,43 +1,59 @@
 //! Every kind the cluster serves. A kind is one file beside this one, and one line here.
 
 mod config_map;
+mod controller_revision;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod horizontal_pod_autoscaler;
 mod ingress;
 mod ingress_class;
+mod job;
 mod lease;
 mod namespace;
 mod network_policy;
 mod node;
+mod persistent_volume_claim;
 mod pod;
+mod pod_disruption_budget;
 mod replica_set;
 mod secret;
 mod service;
 mod service_account;
+mod stateful_set;
 
 use crate::{Column, GroupKind, Kind};
 
 pub use config_map::ConfigMaps;
+pub use controller_revision::ControllerRevisions;
+pub use cron_job::CronJobs;
+pub use daemon_set::DaemonSets;
 pub use deployment::Deployments;
 pub use endpoint_slice::EndpointSlices;
 pub use endpoints::EndpointLists;
 pub use event::Events;
+pub use horizontal_pod_autoscaler::HorizontalPodAutoscalers;
 pub use ingress::Ingresses;
 pub use ingress_class::IngressClasses;
+pub use job::Jobs;
 pub use lease::Leases;
 pub use namespace::Namespaces;
 pub use network_policy::NetworkPolicies;
 pub use node::Nodes;
+pub use persistent_volume_claim::PersistentVolumeClaims;
 pub use pod::Pods;
+pub use pod_disruption_budget::PodDisruptionBudgets;
 pub use replica_set::ReplicaSets;
 pub use secret::Secrets;
 pub use service::Services;
 pub use service_account::ServiceAccounts;
+pub use stateful_set::StatefulSets;
 
 /// In the order in which discovery lists them: within a group, as `kubectl get all` should print them.
-static KINDS: [&dyn Kind; 16] = [
+static KINDS: &[&dyn Kind] = &[
     &Namespaces,
     &Nodes,
     &Pods,
@@ -45,30 +61,38 @@ static KINDS: [&dyn Kind; 16] = [
     &EndpointLists,
     &ConfigMaps,
     &Secrets,
+    &PersistentVolumeClaims,
     &ServiceAccounts,
     &Events,
+    &ControllerRevisions,
+    &DaemonSets,
     &Deployments,
     &ReplicaSets,
+    &StatefulSets,
+    &HorizontalPodAutoscalers,
+    &CronJobs,
+    &Jobs,
     &Ingresses,
     &IngressClasses,
     &NetworkPolicies,
+    &PodDisruptionBudgets,
     &EndpointSlices,
     &Leases,
 ];
 
 /// All kinds.
 pub fn all() -> &'static [&'static dyn Kind] {
-    &KINDS
+    KINDS
 }
 
 /// The kind of this group and name.
 pub fn by_kind(kind: GroupKind) -> Option<&'static dyn Kind> {
-    KINDS.into_iter().find(|one| one.group_kind() == kind)
+    KINDS.iter().copied().find(|one| one.group_kind() == kind)
 }
 
 /// The kind whose objects are under `/apis/{group}/{version}/…/{plural}`; the core group is empty.
 pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static dyn Kind> {
-    KINDS.into_iter().find(|one| {
+    KINDS.iter().copied().find(|one| {
         let names = one.names();
         names.group == group && names.version == version && names.plural == plural
     })
@@ -99,5 +123,7 @@ const fn wide(column: Column) -> Column {
     Column { priority: 1, ..column }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

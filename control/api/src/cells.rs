@@ -63,3 +63,24 @@ pub(crate) fn containers(spec: Option<&PodSpec>) -> [Value; 2] {
         joined(containers().map(|container| container.image.as_deref().unwrap_or_default()).collect()),
     ]
 }
+
+/// Who controls the object, such as `statefulset.apps/db`.
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<String> {
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let group = owner.api_version.split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    Some(format!("{}{group}/{}", owner.kind.to_lowercase(), owner.name))
+}
+
+/// Text, or `<unset>`.
+pub(crate) fn set(text: Option<&str>) -> Value {
+    text.unwrap_or("<unset>").into()
+}
+
+/// Access modes as they are written for short.
+pub(crate) fn access_modes(modes: Option<&[String]>) -> Value {
+    let short =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    let has = |mode: &str| modes.is_some_and(|modes| modes.iter().any(|one| one == mode));
+    let found: Vec<&str> = short.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short).collect();
+    found.join(",").into()
+}

@@ -18,6 +18,9 @@ pub struct Decoded {
     pub unknown: Vec<String>,
 }
 
+/// The one kind that is part of another: a StatefulSet holds whole claims, which say what they are.
+const WHOLE: &str = "api.core.v1.PersistentVolumeClaim";
+
 /// Reads `value` as the message `name`; the error is worded like Go's. The root may also have `apiVersion` and `kind`.
 pub fn decode(name: &str, value: Value) -> Result<Decoded, String> {
     let message = schema::message(name).ok_or_else(|| format!("no kind is registered for the type {name}"))?;
@@ -53,6 +56,10 @@ impl Reader {
         let mut read = Map::new();
         for (name, value) in members {
             let Some(field) = message.member(&name) else {
+                if message.name == WHOLE && matches!(name.as_str(), "apiVersion" | "kind") {
+                    read.insert(name, value);
+                    continue;
+                }
                 let path = if self.exact.is_empty() { name } else { format!("{}.{name}", self.exact) };
                 self.unknown.push(path);
                 continue;

@@ -25,12 +25,28 @@ kinds! {
     SECRET = "", "Secret";
     /// An identity for pods.
     SERVICE_ACCOUNT = "", "ServiceAccount";
+    /// Storage that somebody wants.
+    PERSISTENT_VOLUME_CLAIM = "", "PersistentVolumeClaim";
     /// Something that happened to an object.
     EVENT = "", "Event";
     /// Replicas of a pod, rolled out.
     DEPLOYMENT = "apps", "Deployment";
     /// Replicas of a pod.
     REPLICA_SET = "apps", "ReplicaSet";
+    /// Replicas of a pod that have names and storage of their own.
+    STATEFUL_SET = "apps", "StatefulSet";
+    /// One pod on every node.
+    DAEMON_SET = "apps", "DaemonSet";
+    /// What a workload was like.
+    CONTROLLER_REVISION = "apps", "ControllerRevision";
+    /// Pods that run until enough of them have succeeded.
+    JOB = "batch", "Job";
+    /// Jobs that recur.
+    CRON_JOB = "batch", "CronJob";
+    /// How many replicas there should be.
+    HORIZONTAL_POD_AUTOSCALER = "autoscaling", "HorizontalPodAutoscaler";
+    /// How many pods may be missing at one time.
+    POD_DISRUPTION_BUDGET = "policy", "PodDisruptionBudget";
     /// A heartbeat or a lock.
     LEASE = "coordination.k8s.io", "Lease";
     /// The addresses behind a service, in slices.

@@ -23,6 +23,7 @@ pub mod quantity;
 mod resource;
 pub mod rules;
 mod scale;
+pub mod schedule;
 pub mod schema;
 pub mod selector;
 mod status;

@@ -1,18 +1,23 @@
 //! The rules that kinds share: what is a name, a label, a port. Each rule adds what is wrong to a list of [`Causes`].
 
+mod amounts;
 mod data;
 mod labels;
 mod names;
+mod volumes;
 
 use serde::Serialize;
 
 use crate::Cause;
 
+pub use amounts::{amount, share};
 pub use data::{PROTOCOLS, cidr, data_key, data_keys, data_size, endpoint_ip, ip, ipv4};
 pub use labels::{annotations, label_value, labels, qualified_name, selector};
 pub use names::{
-    NameRule, dns_label, dns_name, env_name, port, port_name, port_number, service_label, wildcard_dns_name,
+    NameRule, dns_label, dns_name, domain_prefixed_path, env_name, port, port_name, port_number, service_label,
+    wildcard_dns_name,
 };
+pub use volumes::{access_modes, volume_mode};
 
 /// Everything found wrong so far.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{AGE, NAME, integer, text, wide};
 use crate::pod_spec::template;
-use crate::rules::Causes;
+use crate::rules::{self, Causes};
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
 
 /// The kind.
@@ -109,37 +109,14 @@ fn validate_strategy(strategy: &DeploymentStrategy, causes: &mut Causes) {
             let rolling = strategy.rolling_update.as_ref();
             let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref());
             let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
-            let surge = amount("spec.strategy.rollingUpdate.maxSurge", surge, causes);
+            let surge = rules::amount("spec.strategy.rollingUpdate.maxSurge", surge, causes);
             let path = "spec.strategy.rollingUpdate.maxUnavailable";
-            let (percent, unavailable) =
-                (matches!(unavailable, Some(IntOrString::String(_))), amount(path, unavailable, causes));
-            if percent && unavailable.is_some_and(|unavailable| unavailable > 100) {
-                causes.invalid(path, format!("{}%", unavailable.unwrap_or(0)), "must not be greater than 100%");
-            }
+            let unavailable = rules::share(path, unavailable, causes);
             if surge == Some(0) && unavailable == Some(0) {
                 causes.invalid(path, 0, "may not be 0 when `maxSurge` is 0");
             }
         }
         other => causes.unsupported("spec.strategy.type", other, &["Recreate", "RollingUpdate"]),
-    }
-}
-
-/// A count or a percentage.
-fn amount(path: &str, amount: Option<&IntOrString>, causes: &mut Causes) -> Option<i32> {
-    match amount? {
-        IntOrString::Int(count) => {
-            causes.not_negative(path, *count);
-            Some(*count)
-        }
-        IntOrString::String(text) => {
-            let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-            let percent = digits.and_then(|digits| digits.parse().ok());
-            if percent.is_none() {
-                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                causes.invalid(path, text, detail);
-            }
-            percent
-        }
     }
 }
 

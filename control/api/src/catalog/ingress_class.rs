@@ -38,12 +38,8 @@ impl Resource for IngressClasses {
     fn validate(class: &IngressClass, causes: &mut Causes) {
         let Some(spec) = &class.spec else { return };
         if let Some(controller) = &spec.controller {
-            let path = "spec.controller";
-            let is_path = controller.split_once('/').is_some_and(|(domain, rest)| {
-                rules::NameRule::Subdomain.problems(domain).is_empty() && !rest.is_empty()
-            });
-            if !is_path {
-                causes.invalid(path, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+            for problem in rules::domain_prefixed_path(controller) {
+                causes.invalid("spec.controller", controller, &problem);
             }
         }
         if let Some(parameters) = &spec.parameters {

@@ -2,54 +2,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::testing::*;
 use super::*;
-use crate::{Admission, Admitted, FieldValidation, Object, Operation, Revision, StatusError, kinds, schema};
-
-const NOW: &str = "2026-11-21T05:13:14.7Z";
-
-fn admission<'a>(operation: Operation<'a>, namespace: &'a str) -> Admission<'a> {
-    let now = NOW.parse().expect("a time");
-    Admission { operation, namespace, validation: FieldValidation::Strict, duplicates: &[], now }
-}
-
-fn namespace(kind: GroupKind) -> &'static str {
-    match by_kind(kind).expect("in the catalog").names().scope {
-        crate::Scope::Namespaced => "shop",
-        crate::Scope::Cluster => "",
-    }
-}
-
-fn create(kind: GroupKind, value: Value) -> Result<Admitted, StatusError> {
-    let operation = Operation::Create { uid: "u-1", seed: 1 };
-    by_kind(kind).expect("in the catalog").admit(value, &admission(operation, namespace(kind)))
-}
-
-fn created(kind: GroupKind, value: Value) -> Object {
-    create(kind, value).expect("valid").object.at(Revision(5))
-}
-
-fn update(old: &Object, value: Value) -> Result<Admitted, StatusError> {
-    let kind = old.key().kind();
-    by_kind(kind).expect("in the catalog").admit(value, &admission(Operation::Update { old }, namespace(kind)))
-}
-
-/// The object with members at paths replaced.
-fn with(object: &Object, changes: &[(&str, Value)]) -> Value {
-    let mut value = object.to_value().expect("a tree");
-    for (path, change) in changes {
-        let (parent, name) = path.rsplit_once('/').expect("a pointer");
-        value.pointer_mut(parent).expect("there")[name] = change.clone();
-    }
-    value
-}
-
-fn tree(object: &Object) -> Value {
-    object.to_value().expect("a tree")
-}
-
-fn message(refused: Result<Admitted, StatusError>) -> String {
-    refused.expect_err("refused").message
-}
+use crate::{Admission, FieldValidation, Object, Operation, Revision, kinds, schema};
 
 fn deployment() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}, "spec": {"selector": {"matchLabels": {"app": "hello"}},

@@ -11,6 +11,8 @@ pub enum NameRule {
     Label,
     /// The same, beginning with a letter: an RFC 1035 label.
     LetterLabel,
+    /// `system:node`: whatever can stand between two slashes of a path.
+    PathSegment,
 }
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -39,6 +41,7 @@ impl NameRule {
                 let letter = name.starts_with(|c: char| c.is_ascii_lowercase());
                 (letter && is_label(name), LETTER_LABEL, LABEL_BYTES_MAX)
             }
+            Self::PathSegment => return path_segment(name),
         };
         let too_long = (name.len() > max).then(|| format!("must be no more than {max} bytes"));
         too_long.into_iter().chain((!fits).then(|| wording.to_owned())).collect()
@@ -50,6 +53,13 @@ impl NameRule {
             causes.invalid(path, name, &problem);
         }
     }
+}
+
+fn path_segment(name: &str) -> Vec<String> {
+    if matches!(name, "." | "..") {
+        return vec![format!("may not be '{name}'")];
+    }
+    ["/", "%"].into_iter().filter(|part| name.contains(part)).map(|part| format!("may not contain '{part}'")).collect()
 }
 
 fn is_label(name: &str) -> bool {
@@ -89,6 +99,14 @@ pub fn service_label(path: &str, name: &str, causes: &mut Causes) {
     match name {
         "" => causes.required(path, ""),
         name => NameRule::LetterLabel.check(path, name, causes),
+    }
+}
+
+/// What is wrong with `example.com/path`, in Kubernetes' words.
+pub fn domain_prefixed_path(path: &str) -> Vec<String> {
+    match path.split_once('/') {
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => NameRule::Subdomain.problems(domain),
+        _ => vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".into()],
     }
 }
 
@@ -151,5 +169,8 @@ mod tests {
         check(NameRule::LetterLabel, "a1", true);
         check(NameRule::Label, &"a".repeat(64), false);
         check(NameRule::Subdomain, "Web", false);
+        check(NameRule::PathSegment, "system:Node_1", true);
+        check(NameRule::PathSegment, "a/b", false);
+        check(NameRule::PathSegment, "..", false);
     }
 }
