@@ -1,5 +1,7 @@
 //! Every kind the cluster serves. A kind is one file beside this one, and one line here.
 
+mod cluster_role;
+mod cluster_role_binding;
 mod config_map;
 mod controller_revision;
 mod cron_job;
@@ -13,20 +15,32 @@ mod ingress;
 mod ingress_class;
 mod job;
 mod lease;
+mod limit_range;
 mod namespace;
 mod network_policy;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_disruption_budget;
+mod pod_template;
+mod priority_class;
 mod replica_set;
+mod replication_controller;
+mod resource_quota;
+mod role;
+mod role_binding;
+mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
 mod stateful_set;
+mod storage_class;
 
 use crate::{Column, GroupKind, Kind};
 
+pub use cluster_role::ClusterRoles;
+pub use cluster_role_binding::ClusterRoleBindings;
 pub use config_map::ConfigMaps;
 pub use controller_revision::ControllerRevisions;
 pub use cron_job::CronJobs;
@@ -40,28 +54,43 @@ pub use ingress::Ingresses;
 pub use ingress_class::IngressClasses;
 pub use job::Jobs;
 pub use lease::Leases;
+pub use limit_range::LimitRanges;
 pub use namespace::Namespaces;
 pub use network_policy::NetworkPolicies;
 pub use node::Nodes;
+pub use persistent_volume::PersistentVolumes;
 pub use persistent_volume_claim::PersistentVolumeClaims;
 pub use pod::Pods;
 pub use pod_disruption_budget::PodDisruptionBudgets;
+pub use pod_template::PodTemplates;
+pub use priority_class::PriorityClasses;
 pub use replica_set::ReplicaSets;
+pub use replication_controller::ReplicationControllers;
+pub use resource_quota::ResourceQuotas;
+pub use role::Roles;
+pub use role_binding::RoleBindings;
+pub use runtime_class::RuntimeClasses;
 pub use secret::Secrets;
 pub use service::Services;
 pub use service_account::ServiceAccounts;
 pub use stateful_set::StatefulSets;
+pub use storage_class::StorageClasses;
 
 /// In the order in which discovery lists them: within a group, as `kubectl get all` should print them.
 static KINDS: &[&dyn Kind] = &[
     &Namespaces,
     &Nodes,
     &Pods,
+    &ReplicationControllers,
     &Services,
     &EndpointLists,
     &ConfigMaps,
     &Secrets,
+    &PersistentVolumes,
     &PersistentVolumeClaims,
+    &PodTemplates,
+    &ResourceQuotas,
+    &LimitRanges,
     &ServiceAccounts,
     &Events,
     &ControllerRevisions,
@@ -78,6 +107,13 @@ static KINDS: &[&dyn Kind] = &[
     &PodDisruptionBudgets,
     &EndpointSlices,
     &Leases,
+    &RuntimeClasses,
+    &ClusterRoleBindings,
+    &ClusterRoles,
+    &RoleBindings,
+    &Roles,
+    &PriorityClasses,
+    &StorageClasses,
 ];
 
 /// All kinds.
@@ -109,6 +145,9 @@ const NAME: Column = Column {
 
 /// How long ago the object was created.
 const AGE: Column = text("Age", "The time since the object was created.");
+
+/// When the object was created, for kinds whose tables do not tell its age.
+const CREATED_AT: Column = Column { kind: "date", ..text("Created At", "When the object was created.") };
 
 const fn text(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "string", format: "", description, priority: 0 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::rbac::v1::Subject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::Value;
 
@@ -83,4 +84,27 @@ pub(crate) fn access_modes(modes: Option<&[String]>) -> Value {
     let has = |mode: &str| modes.is_some_and(|modes| modes.iter().any(|one| one == mode));
     let found: Vec<&str> = short.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short).collect();
     found.join(",").into()
+}
+
+/// When the object was created, for tables that do not tell its age.
+pub(crate) fn created_at(metadata: &ObjectMeta) -> Value {
+    metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Value::Null, |time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())
+}
+
+/// The users, groups and accounts among subjects.
+pub(crate) fn subjects(subjects: Option<&[Subject]>) -> [Value; 3] {
+    let of = |kind: &str| {
+        let named = subjects.into_iter().flatten().filter(|subject| subject.kind == kind);
+        let names: Vec<String> = named
+            .map(|subject| match subject.kind.as_str() {
+                "ServiceAccount" => format!("{}/{}", subject.namespace.as_deref().unwrap_or_default(), subject.name),
+                _ => subject.name.clone(),
+            })
+            .collect();
+        names.join(", ").into()
+    };
+    [of("User"), of("Group"), of("ServiceAccount")]
 }

@@ -27,6 +27,16 @@ kinds! {
     SERVICE_ACCOUNT = "", "ServiceAccount";
     /// Storage that somebody wants.
     PERSISTENT_VOLUME_CLAIM = "", "PersistentVolumeClaim";
+    /// Storage that there is.
+    PERSISTENT_VOLUME = "", "PersistentVolume";
+    /// Replicas of a pod, as they were before ReplicaSets.
+    REPLICATION_CONTROLLER = "", "ReplicationController";
+    /// How much a namespace may have.
+    RESOURCE_QUOTA = "", "ResourceQuota";
+    /// How much each thing in a namespace may have.
+    LIMIT_RANGE = "", "LimitRange";
+    /// What pods could be made of.
+    POD_TEMPLATE = "", "PodTemplate";
     /// Something that happened to an object.
     EVENT = "", "Event";
     /// Replicas of a pod, rolled out.
@@ -57,4 +67,18 @@ kinds! {
     INGRESS_CLASS = "networking.k8s.io", "IngressClass";
     /// Who may reach whom on the pod network.
     NETWORK_POLICY = "networking.k8s.io", "NetworkPolicy";
+    /// Who runs a pod.
+    RUNTIME_CLASS = "node.k8s.io", "RuntimeClass";
+    /// What may be done in a namespace.
+    ROLE = "rbac.authorization.k8s.io", "Role";
+    /// What may be done everywhere.
+    CLUSTER_ROLE = "rbac.authorization.k8s.io", "ClusterRole";
+    /// Who may do in a namespace what a role allows.
+    ROLE_BINDING = "rbac.authorization.k8s.io", "RoleBinding";
+    /// Who may do everywhere what a role allows.
+    CLUSTER_ROLE_BINDING = "rbac.authorization.k8s.io", "ClusterRoleBinding";
+    /// How much pods matter beside others.
+    PRIORITY_CLASS = "scheduling.k8s.io", "PriorityClass";
+    /// A kind of storage, and who makes it.
+    STORAGE_CLASS = "storage.k8s.io", "StorageClass";
 }

@@ -61,10 +61,15 @@ pub fn validate(path: &str, spec: &PodSpec, causes: &mut Causes) {
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         rules::ip(&format!("{path}.hostAliases[{index}].ip"), &alias.ip, causes);
     }
-    for (index, toleration) in spec.tolerations.iter().flatten().enumerate() {
-        validate_toleration(&format!("{path}.tolerations[{index}]"), toleration, causes);
-    }
+    validate_tolerations(&format!("{path}.tolerations"), spec.tolerations.as_deref(), causes);
     validate_spreading(path, spec, causes);
+}
+
+/// Everything wrong with tolerations at `path`.
+pub fn validate_tolerations(path: &str, tolerations: Option<&[Toleration]>, causes: &mut Causes) {
+    for (index, toleration) in tolerations.into_iter().flatten().enumerate() {
+        validate_toleration(&format!("{path}[{index}]"), toleration, causes);
+    }
 }
 
 fn validate_toleration(path: &str, toleration: &Toleration, causes: &mut Causes) {

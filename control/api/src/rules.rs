@@ -4,6 +4,8 @@ mod amounts;
 mod data;
 mod labels;
 mod names;
+mod resources;
+mod roles;
 mod volumes;
 
 use serde::Serialize;
@@ -17,6 +19,8 @@ pub use names::{
     NameRule, dns_label, dns_name, domain_prefixed_path, env_name, port, port_name, port_number, service_label,
     wildcard_dns_name,
 };
+pub use resources::{Budget, resources};
+pub use roles::{RBAC, binding, default_binding, policy_rules, same_role};
 pub use volumes::{access_modes, volume_mode};
 
 /// Everything found wrong so far.

@@ -1,5 +1,7 @@
 //! The `scale` subresource: how many replicas are wanted, how many there are, and which they are.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Map, Value, json};
 
@@ -17,13 +19,21 @@ pub(crate) fn of(object: &Object) -> Option<Value> {
         }
     }
     let count = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-    let selector: LabelSelector = serde_json::from_value(value.pointer("/spec/selector")?.clone()).ok()?;
-    let selector = Selector::try_from(&selector).ok()?;
+    let selector = selector(value.pointer("/spec/selector")?)?;
     Some(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": count("/spec/replicas")},
         "status": {"replicas": count("/status/replicas"), "selector": selector.to_string()},
     }))
+}
+
+/// A selector, which the oldest kind writes as the labels that it wants.
+fn selector(written: &Value) -> Option<Selector> {
+    if let Ok(labels) = serde_json::from_value::<BTreeMap<String, String>>(written.clone()) {
+        return Some(Selector::equal_to(&labels));
+    }
+    let selector: LabelSelector = serde_json::from_value(written.clone()).ok()?;
+    Selector::try_from(&selector).ok()
 }
 
 /// The object as a client would send it to have the scale's number of replicas, at the version the scale names.
