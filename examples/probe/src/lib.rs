@@ -12,6 +12,7 @@
 //! | `/stream?count=N&ms=M` | N lines, M milliseconds apart, each sent as it is written |
 //! | `/bytes?count=N` | N bytes |
 //! | `/call?url=U` | sends U the same method and body, answers with its status and body |
+//! | `/calls?url=U&count=N` | gets U so many times, one after another; says how long one took |
 //! | `/dial?to=HOST:PORT&say=TEXT` | connects, says TEXT, ends its half, and answers with all it hears |
 //! | `/datagram?to=HOST:PORT&say=TEXT` | sends a datagram, answers with the first that comes back |
 //! | `/lookup?name=N` | a name's addresses, one to a line |
@@ -59,6 +60,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/stream" => stream(&query),
         "/bytes" => Ok(Response::new(vec![b'.'; query.number("count").unwrap_or(0)].into())),
         "/call" => call(&query, request).await,
+        "/calls" => calls(&query).await,
         "/dial" => talked(talk::dial(&query)),
         "/datagram" => talked(talk::datagram(&query)),
         "/lookup" => talked(talk::lookup(&query)),
@@ -158,6 +160,19 @@ async fn call(query: &Query, request: Request<Body>) -> Answer {
         }
         Err(error) => reply(StatusCode::BAD_GATEWAY, format!("{url}: {error:#}\n")),
     }
+}
+
+async fn calls(query: &Query) -> Answer {
+    let Some(url) = query.get("url") else {
+        return reply(StatusCode::BAD_REQUEST, "which url?\n");
+    };
+    let count = query.number("count").unwrap_or(1).max(1);
+    let start = Instant::now();
+    for _ in 0..count {
+        let mut answer = Client::new().send(Request::get(&url).body(Body::empty())?).await?;
+        answer.body_mut().contents().await?;
+    }
+    text(format!("{} ns each\n", start.elapsed().as_nanos() / count as u128))
 }
 
 // === how it misbehaves ===

@@ -1,7 +1,9 @@
 //! The one type of message body at the host's border.
 
+mod lingering;
 mod paced;
 
+pub(crate) use lingering::Lingering;
 pub(crate) use paced::Paced;
 
 use bytes::Bytes;
@@ -37,6 +39,11 @@ pub(crate) fn inward(body: Body) -> WasiBody {
 /// A guest's body for the outside to read.
 pub(crate) fn outward(body: WasiBody) -> Body {
     body.map_err(|error| Box::new(WasiReason(error)) as BodyError).boxed_unsync()
+}
+
+/// The same for a request, whose reader may lose interest before its end.
+pub(crate) fn lingering(body: WasiBody) -> Body {
+    Lingering::new(outward(body)).boxed_unsync()
 }
 
 /// `wasi:http`'s error as a standard one, which it is not by itself.

@@ -148,7 +148,7 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Io) -> Sent {
         let timeouts = options.map(Timeouts::from).unwrap_or_default();
-        let sending = self.outside.send(request.map(body::outward), timeouts);
+        let sending = self.outside.send(request.map(body::lingering), timeouts);
         Box::new(async move {
             let response = match timeouts.first_byte {
                 None => sending.await,

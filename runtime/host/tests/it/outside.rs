@@ -47,6 +47,17 @@ async fn a_guest_reaches_the_outside_it_was_given() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_request_that_nobody_read_is_heard() {
+    let bench = Bench::new();
+    let server = serving_with(&bench, &example("probe/probe.wasm"), Spec::default(), Arc::new(Town::default())).await;
+    let many = server.handle(get("/calls?url=http://shop/&count=200")).await.expect("the probe answers");
+    assert_eq!(many.status(), StatusCode::OK);
+    let request = Request::post("http://guest/call?url=http://shop/").body(host::full(vec![b'x'; 64 << 10]));
+    let response = server.handle(request.expect("the request is well-formed")).await.expect("it answers");
+    assert_eq!(text(response.into_body()).await, "from the town");
+}
+
+#[tokio::test]
 async fn nowhere_is_an_answer_too() {
     let (_bench, server) = probe(Spec::default()).await;
     let response = server.handle(get("/call?url=http://shop/")).await.expect("the probe answers");
