@@ -10,13 +10,11 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
-use bytes::Bytes;
+use harness::measure::{Running, bare_hyper, free, median, processor_seconds};
 use harness::{Cluster, Plan, eventually, get, peer_is_there};
-use http_body_util::Full;
-use hyper_util::rt::TokioIo;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coracle-under-test");
 const ROUNDS: usize = 3;
@@ -34,7 +32,7 @@ struct Way {
 
 fn main() -> anyhow::Result<()> {
     if let Some(port) = std::env::args().skip_while(|word| word != "bare-hyper").nth(1) {
-        return bare_hyper(port.parse()?);
+        return bare_hyper(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?)));
     }
     if !peer_is_there("wrk") {
         println!("wrk is not installed: nothing is measured");
@@ -74,14 +72,10 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
 }
 
-fn free() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
 fn start(children: &mut Vec<Running>, command: &mut Command) -> anyhow::Result<u32> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let pid = child.id();
-    children.push(Running(child));
+    let child = Running::start(command)?;
+    let pid = child.pid();
+    children.push(child);
     Ok(pid)
 }
 
@@ -162,12 +156,6 @@ fn report(ways: &[Way], cluster: &Cluster) {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 // === impl Way ===
 
 impl Way {
@@ -181,40 +169,5 @@ impl Way {
 
     fn processor_seconds(&self) -> anyhow::Result<f64> {
         self.pids.iter().map(|pid| processor_seconds(*pid)).sum()
-    }
-}
-
-fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields.get(11..13).context("no times")?.iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Linux has told user space a hundred ticks a second on every architecture for decades.
-    Ok(ticks / 100.0)
-}
-
-/// The server behind the proxies: the answer of `hello`, and nothing else.
-fn bare_hyper(port: u16) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let answer = hyper::service::service_fn(|_| async {
-                let body = Full::new(Bytes::from_static(b"Hello, world!\nI am hello-0123456789-01234.\n"));
-                anyhow::Ok(http::Response::new(body))
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
-        }
-    })
-}
-
-/// A child that does not outlive the benchmark.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

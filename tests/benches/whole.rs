@@ -7,15 +7,13 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
 use client::{Client, Kubeconfig};
+use harness::measure::{Running, bare_hyper, median, processor_seconds};
 use harness::{Cluster, Load, Plan, eventually, get};
-use http_body_util::Full;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coracle-under-test");
@@ -26,7 +24,7 @@ const CONNECTIONS: usize = 16;
 
 fn main() -> anyhow::Result<()> {
     if std::env::args().any(|word| word == "bare-hyper") {
-        return bare_hyper();
+        return bare_hyper(BARE);
     }
     println!("the whole program, {} processors", std::thread::available_parallelism()?);
     starts()?;
@@ -45,11 +43,6 @@ fn seconds(variable: &str, default: u64) -> Duration {
     Duration::from_secs(std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// From the start of the process to the first 200 of `/readyz`, on fresh data and on data that is there.
 fn starts() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -60,23 +53,20 @@ fn starts() -> anyhow::Result<()> {
         fresh.push(ready_after(&own)?);
         again.push(ready_after(&folder.path().join("fresh-0"))?);
     }
-    println!("start to /readyz, fresh data:      {:>8.0} ms (median of {})", median(fresh.clone()), fresh.len());
-    println!("start to /readyz, data is there:   {:>8.0} ms (median of {})", median(again.clone()), again.len());
+    println!("start to /readyz, fresh data:      {:>8.0} ms (median of {})", median(&fresh), fresh.len());
+    println!("start to /readyz, data is there:   {:>8.0} ms (median of {})", median(&again), again.len());
     Ok(())
 }
 
 fn ready_after(data: &Path) -> anyhow::Result<f64> {
     let _ = fs::remove_file(data.join("kubeconfig"));
     let began = Instant::now();
-    let mut child = Running(
+    let child = Running::start(
         Command::new(PROGRAM)
             .args(["up", "--listen", "127.0.0.1:0", "--ingress-http", "127.0.0.1:0", "--ingress-https", "127.0.0.1:0"])
             .args(["--dns", "127.0.0.1:0", "--node-name", "node-1", "--data-dir"])
-            .arg(data)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?,
-    );
+            .arg(data),
+    )?;
     // The kubeconfig is written before the API answers, so whoever has it can begin to ask.
     let text = eventually(30, || fs::read_to_string(data.join("kubeconfig")).map_err(|error| error.to_string()));
     let client = Client::new(Kubeconfig::parse(&text)?.target(data)?);
@@ -87,7 +77,7 @@ fn ready_after(data: &Path) -> anyhow::Result<f64> {
         }
     });
     let took = began.elapsed().as_secs_f64() * 1e3;
-    child.0.kill()?;
+    drop(child);
     Ok(took)
 }
 
@@ -121,7 +111,7 @@ fn pods(cluster: &Cluster) -> anyhow::Result<()> {
         }
         anyhow::Ok(took)
     })?;
-    println!("pod create -> Ready:               {:>8.1} ms (median of {PODS}, one after the other)", median(took));
+    println!("pod create -> Ready:               {:>8.1} ms (median of {PODS}, one after the other)", median(&took));
     Ok(())
 }
 
@@ -134,19 +124,13 @@ fn is_ready(pod: &api::Object) -> bool {
 /// Requests a second and processor time a request: the whole path, bare hyper, and `wasmtime serve`, in turns.
 fn requests(cluster: &Cluster) -> anyhow::Result<()> {
     let load = seconds("LOAD_SECONDS", 5);
-    let hyper = Running(Command::new(std::env::current_exe()?).arg("bare-hyper").stdout(Stdio::null()).spawn()?);
-    let wasmtime = Command::new("wasmtime")
-        .args(["serve", "-Scli", "--addr", "127.0.0.1:18099"])
-        .arg(example("hello/hello.wasm"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()
-        .map(Running);
+    let hyper = Running::start(Command::new(std::env::current_exe()?).arg("bare-hyper"))?;
+    let flags = ["serve", "-Scli", "--addr", "127.0.0.1:18099"];
+    let wasmtime = Running::start(Command::new("wasmtime").args(flags).arg(example("hello/hello.wasm"))).ok();
     let mut peers =
-        vec![("bare hyper", BARE, hyper.0.id()), ("ingress -> service -> component", cluster.ingress(), cluster.pid())];
+        vec![("bare hyper", BARE, hyper.pid()), ("ingress -> service -> component", cluster.ingress(), cluster.pid())];
     if let Some(wasmtime) = &wasmtime {
-        peers.push(("wasmtime serve", SocketAddr::from(([127, 0, 0, 1], 18099)), wasmtime.0.id()));
+        peers.push(("wasmtime serve", SocketAddr::from(([127, 0, 0, 1], 18099)), wasmtime.pid()));
     }
     let mut figures = vec![(Vec::new(), Vec::new()); peers.len()];
     for (_, address, _) in &peers {
@@ -164,9 +148,9 @@ fn requests(cluster: &Cluster) -> anyhow::Result<()> {
             cost.push((processor_seconds(*pid)? - before) / total * 1e6);
         }
     }
-    let floor = (median(figures[0].0.clone()), median(figures[0].1.clone()));
+    let floor = (median(&figures[0].0), median(&figures[0].1));
     for ((name, ..), (rate, cost)) in peers.iter().zip(figures) {
-        let (rate, cost) = (median(rate), median(cost));
+        let (rate, cost) = (median(&rate), median(&cost));
         println!(
             "{name:<34} {rate:>8.0} requests/s ({:.2} of bare hyper), {cost:>5.0} us of processor each ({:.1} x)",
             rate / floor.0,
@@ -195,39 +179,4 @@ fn idle() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields.get(11..13).context("no times")?.iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Linux has told user space a hundred ticks a second on every architecture for decades.
-    Ok(ticks / 100.0)
-}
-
 const BARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 18098);
-
-/// The floor: the same answer from a server that does nothing else.
-fn bare_hyper() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(BARE).await?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let answer = hyper::service::service_fn(|_| async {
-                anyhow::Ok(http::Response::new(Full::new(Bytes::from_static(
-                    b"Hello, world!\nI am hello-0123456789-01234.\n",
-                ))))
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
-        }
-    })
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}

@@ -4,6 +4,7 @@ mod cluster;
 mod fleet;
 mod kubectl;
 mod load;
+pub mod measure;
 mod namespaces;
 mod peers;
 mod web;
