@@ -260,16 +260,20 @@ const OTHERS: &[Story] = &[
     },
 ];
 
+fn apply(cluster: &Cluster, story: &Story, namespace: &str) -> String {
+    let manifest = story.manifest.replace("ALWAYS", &PODS.replace("POLICY", "Always"));
+    let manifest = manifest.replace("NEVER", &PODS.replace("POLICY", "Never"));
+    cluster.kubectl_in(&["apply", "-n", namespace, "-f", "-"], &manifest).ok()
+}
+
 fn tell(cluster: &Cluster, story: &Story) {
     let k = |words: &[&str]| cluster.kubectl(words);
     let contains = |text: &str, part: &str| assert!(text.contains(part), "{part:?} is missing in\n{text}");
-    let manifest = story.manifest.replace("ALWAYS", &PODS.replace("POLICY", "Always"));
-    let manifest = manifest.replace("NEVER", &PODS.replace("POLICY", "Never"));
-    assert_eq!(cluster.kubectl_in(&["apply", "-f", "-"], &manifest).ok(), format!("{} created\n", story.name));
+    assert_eq!(apply(cluster, story, "default"), format!("{} created\n", story.name));
     // kubectl tells of a change wherever a patch replaces a whole field, as that of a budget's selector does.
     let version = || k(&["get", story.name, "-o", "jsonpath={.metadata.resourceVersion}"]).ok();
     let first = version();
-    cluster.kubectl_in(&["apply", "-f", "-"], &manifest).ok();
+    apply(cluster, story, "default");
     assert_eq!(version(), first, "the same again changes nothing");
     let table = k(&["get", story.name]).ok();
     for part in story.table {
@@ -335,4 +339,59 @@ fn generators_of_kubectl_make_them() {
     check("create clusterrolebinding c --clusterrole=all --serviceaccount=default:robot", bound);
     let all = cluster.kubectl(&["get", "cronjobs,jobs", "-o", "name"]).ok();
     assert_eq!(all, "cronjob.batch/tidy\njob.batch/now\njob.batch/pi\n");
+}
+
+#[test]
+fn commands_of_kubectl_reach_them() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let check = |words: &str, expect: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        assert_eq!(cluster.kubectl(&words).ok(), format!("{expect}\n"));
+    };
+    let is = |words: &str, expect: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        assert_eq!(cluster.kubectl(&words).ok(), expect);
+    };
+    for story in WORKLOADS.iter().chain(CORE) {
+        apply(&cluster, story, "default");
+    }
+    check("create deployment d --image=web:v1 --replicas=0", "deployment.apps/d created");
+    check("autoscale deployment d --max=3 --cpu-percent=50", "horizontalpodautoscaler.autoscaling/d autoscaled");
+    is("get hpa d -o jsonpath={.spec.metrics[0].resource.target.averageUtilization}", "50");
+    for name in ["statefulset.apps/db", "replicationcontroller/old"] {
+        check(&format!("scale {name} --replicas=4"), &format!("{name} scaled"));
+        is(&format!("get {name} -o jsonpath={{.spec.replicas}}"), "4");
+    }
+    for name in ["statefulset.apps/db", "daemonset.apps/probe", "replicationcontroller/old", "cronjob.batch/tidy"] {
+        check(&format!("set image {name} main=web:v2"), &format!("{name} image updated"));
+    }
+    check("rollout restart daemonset/probe", "daemonset.apps/probe restarted");
+    is("get jobs --field-selector status.successful=0 -o name", "job.batch/pi\n");
+    is("get rc --field-selector status.replicas=7 -o name", "");
+    is("get sts db --subresource=status -o jsonpath={.metadata.name}", "db");
+    let all = cluster.kubectl(&["get", "all", "-o", "name"]).ok();
+    for name in ["replicationcontroller/old", "daemonset.apps/probe", "statefulset.apps/db", "cronjob.batch/tidy"] {
+        assert!(all.contains(name), "{name} is missing in {all}");
+    }
+}
+
+#[test]
+fn a_namespace_takes_them_with_it() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words);
+    k(&["create", "namespace", "shop"]).ok();
+    for story in WORKLOADS.iter().chain(CORE) {
+        apply(&cluster, story, "shop");
+    }
+    let kinds = "sts,ds,controllerrevisions,jobs,cj,pdb,hpa,pvc,rc,quota,limits,podtemplates";
+    assert_eq!(k(&["get", kinds, "-n", "shop", "-o", "name"]).ok().lines().count(), 12);
+    assert_eq!(k(&["delete", "namespace", "shop"]).ok(), "namespace \"shop\" deleted\n");
+    assert_eq!(k(&["get", kinds, "-n", "shop", "-o", "name"]).ok(), "");
+    assert_eq!(k(&["get", "pv", "-o", "name"]).ok(), "persistentvolume/disk\n", "what is in no namespace stays");
 }
