@@ -171,3 +171,100 @@ fn what_happened_too_long_ago_is_gone() {
         assert!(matches!(&seen[..], [Event::Init, Event::InitApply(map), Event::InitDone] if map.name_any() == "one"));
     });
 }
+
+#[test]
+fn a_controller_applies_what_it_wants() {
+    let cluster = with(&[]);
+    story(&cluster, |client| async move {
+        let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+        let wanted =
+            |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": data});
+        let apply = async |manager: &str, force: bool, config: Value| {
+            let params = PatchParams { force, ..PatchParams::apply(manager) };
+            maps.patch("one", &params, &Patch::Apply(config)).await
+        };
+        let data = |map: &ConfigMap| json!(map.data.clone().unwrap_or_default());
+        let made = apply("one", false, wanted(json!({"a": "1", "b": "2"}))).await.expect("it is made");
+        let entry = &made.managed_fields()[0];
+        assert_eq!((entry.manager.as_deref(), entry.operation.as_deref()), (Some("one"), Some("Apply")));
+        assert_eq!(json!(entry.fields_v1), json!({"f:data": {"f:a": {}, "f:b": {}}}));
+
+        let again = apply("one", false, wanted(json!({"a": "1", "b": "2"}))).await.expect("the same");
+        assert_eq!(again.resource_version(), made.resource_version(), "nothing is written");
+
+        let refused = apply("two", false, wanted(json!({"a": "3"}))).await.expect_err("a conflict");
+        let kube::Error::Api(status) = refused else { panic!("{refused}") };
+        assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
+        assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"one\": .data.a");
+        let causes = status.details.clone().map(|details| details.causes).unwrap_or_default();
+        assert_eq!((causes[0].reason.as_str(), causes[0].field.as_str()), ("FieldManagerConflict", ".data.a"));
+        let taken = apply("two", true, wanted(json!({"a": "3"}))).await.expect("by force");
+        assert_eq!(data(&taken), json!({"a": "3", "b": "2"}));
+        let left = apply("one", false, wanted(json!({}))).await.expect("it wants nothing any more");
+        assert_eq!(data(&left), json!({"a": "3"}));
+
+        // A merge patch and a replacement are writes like any: they own what they change.
+        let patch = Patch::Merge(json!({"data": {"c": "5"}}));
+        let params = PatchParams { field_manager: Some("three".into()), ..PatchParams::default() };
+        let patched = maps.patch("one", &params, &patch).await.expect("patched");
+        let managers: Vec<_> = patched.managed_fields().iter().filter_map(|entry| entry.manager.as_deref()).collect();
+        assert_eq!(managers, ["one", "two", "three"], "who wants an empty map wants it there");
+        let refused = apply("one", false, wanted(json!({"c": "6"}))).await.expect_err("it is another's");
+        assert!(refused.to_string().contains("conflict with \"three\" using v1: .data.c"), "{refused}");
+
+        let refused = async |query: &str, body: &str| {
+            let request = http::Request::patch(format!("/api/v1/namespaces/default/configmaps/one?{query}"))
+                .header("content-type", "application/apply-patch+yaml")
+                .body(body.as_bytes().to_vec())
+                .expect("a request");
+            match client.request::<Value>(request).await {
+                Err(kube::Error::Api(status)) => format!("{} {}", status.code, status.message),
+                other => panic!("{other:?}"),
+            }
+        };
+        let named = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n";
+        assert_eq!(
+            refused("", named).await,
+            "422 PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
+        );
+        assert_eq!(
+            refused("fieldManager=a", &named.replace(": v1", ": v2")).await,
+            "400 Incorrect version specified in apply patch. Specified patch version: v2, expected: v1"
+        );
+        assert_eq!(
+            refused("fieldManager=a", &named.replace(": one", ": two")).await,
+            "400 the name of the object (two) does not match the name on the URL (one)"
+        );
+        assert_eq!(
+            refused("fieldManager=a", &format!("{named}dota: {{a: b}}\n")).await,
+            "400 failed to create typed patch object (default/one; /v1, Kind=ConfigMap): .dota: field not declared in schema"
+        );
+        let managed = named.replace("{name: one}", "{name: one, managedFields: [{manager: me}]}");
+        assert_eq!(refused("fieldManager=a", &managed).await, "400 metadata.managedFields must be nil");
+    });
+}
+
+#[test]
+fn a_status_is_applied_apart() {
+    let cluster = with(&[]);
+    story(&cluster, |client| async move {
+        let pods: Api<Pod> = Api::default_namespaced(client);
+        let spec = json!({"nodeSelector": {"nowhere": "at-all"}, "containers": [{"name": "main", "image": "registry.example/a"}]});
+        let wanted = |more: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec, "status": more});
+        let params = PatchParams::apply("me");
+        let status = json!({"conditions": [{"type": "example.com/Seen", "status": "True"}]});
+        let missing = pods.patch_status("one", &params, &Patch::Apply(wanted(status.clone()))).await;
+        assert!(matches!(missing, Err(kube::Error::Api(status)) if status.code == 404), "a status makes no pod");
+        pods.patch("one", &params, &Patch::Apply(wanted(status.clone()))).await.expect("made");
+        let seen = pods.patch_status("one", &params, &Patch::Apply(wanted(status))).await.expect("applied");
+        let conditions = seen.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+        assert!(conditions.iter().any(|condition| condition.type_ == "example.com/Seen"), "{conditions:?}");
+        let told: Vec<_> =
+            seen.managed_fields().iter().map(|entry| (entry.subresource.clone(), json!(entry.fields_v1))).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].0.is_none() && told[0].1["f:status"].is_null(), "{told:?}");
+        let key = r#"k:{"type":"example.com/Seen"}"#;
+        let expect = json!({"f:status": {"f:conditions": {key: {".": {}, "f:status": {}, "f:type": {}}}}});
+        assert_eq!(told[1], (Some("status".into()), expect));
+    });
+}

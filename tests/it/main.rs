@@ -25,6 +25,7 @@ mod refusals;
 mod registry;
 mod rollout;
 mod rotation;
+mod server_side_apply;
 mod services;
 mod sockets;
 mod streams;

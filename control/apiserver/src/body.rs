@@ -54,6 +54,15 @@ pub(crate) fn decode(encoding: Encoding, body: &[u8], kind: &str) -> Result<Pars
     }
 }
 
+/// What an apply patch says: YAML, which most clients send as JSON.
+pub(crate) fn decode_apply(body: &[u8]) -> Result<Parsed, StatusError> {
+    match api::json::parse(body) {
+        Ok(parsed) => Ok(parsed),
+        Err(_) => decode(Encoding::Yaml, body, "")
+            .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {}", error.message))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +74,15 @@ mod tests {
         let said = |encoding, text: &str| decode(encoding, text.as_bytes(), "ConfigMap").map(|parsed| parsed.value);
         assert_eq!(said(Encoding::Json, r#"{"kind":"ConfigMap","data":{"a":"1"}}"#), Ok(expect.clone()));
         assert_eq!(said(Encoding::Yaml, "kind: ConfigMap\ndata:\n  a: \"1\"\n"), Ok(expect));
+    }
+
+    #[test]
+    fn an_apply_patch_is_json_or_yaml() {
+        let said = |text: &str| decode_apply(text.as_bytes()).map(|parsed| parsed.value);
+        assert_eq!(said(r#"{"data": {"a": "y"}}"#), Ok(json!({"data": {"a": "y"}})));
+        assert_eq!(said("data: {a: y}"), Ok(json!({"data": {"a": "y"}})));
+        let refused = said("data: {a: y").expect_err("no YAML");
+        assert!(refused.code() == 400 && refused.message.starts_with("error decoding YAML: "), "{refused}");
     }
 
     #[test]

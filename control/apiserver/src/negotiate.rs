@@ -44,10 +44,11 @@ pub(crate) enum PatchType {
     Merge,
     /// Kubernetes' own.
     Strategic,
+    /// All that a manager wants: server-side apply.
+    Apply,
 }
 
-const PATCH_TYPES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// The first clause of `Accept` that can be served.
 pub(crate) fn form(accept: Option<&str>, offer: Offer) -> Result<Form, StatusError> {
@@ -106,8 +107,14 @@ pub(crate) fn patch_type(content_type: Option<&str>) -> Result<PatchType, Status
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        _ => Err(unsupported(PATCH_TYPES)),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        _ => Err(unsupported_patch()),
     }
+}
+
+/// The refusal of a patch whose type nobody can read there.
+pub(crate) fn unsupported_patch() -> StatusError {
+    unsupported(PATCH_TYPES)
 }
 
 fn media_type(content_type: Option<&str>) -> &str {
@@ -165,9 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_has_one_of_three_types() {
+    fn a_patch_has_one_of_four_types() {
         assert_eq!(patch_type(Some("application/merge-patch+json")), Ok(PatchType::Merge));
-        let refused = patch_type(Some("application/apply-patch+yaml")).expect_err("server-side apply is not offered");
+        assert_eq!(patch_type(Some("application/apply-patch+yaml")), Ok(PatchType::Apply));
+        let refused = patch_type(Some("application/json")).expect_err("that is an object");
         assert_eq!(refused.code(), 415);
         assert!(refused.message.ends_with(PATCH_TYPES));
     }

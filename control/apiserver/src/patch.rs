@@ -1,9 +1,9 @@
-//! Applying a patch of any of the three types.
+//! Applying a patch of any of the three types that say what is to change.
 
 use api::{Names, StatusError};
 use serde_json::Value;
 
-use crate::negotiate::PatchType;
+use crate::negotiate::{self, PatchType};
 
 /// What `document` becomes. Which lists merge by which key is a matter of the kind's type.
 pub(crate) fn apply(
@@ -16,5 +16,6 @@ pub(crate) fn apply(
         PatchType::Json => api::patch::json(document, patch),
         PatchType::Merge => api::patch::merge(document, patch),
         PatchType::Strategic => api::patch::strategic(names, document, patch),
+        PatchType::Apply => Err(negotiate::unsupported_patch()),
     }
 }

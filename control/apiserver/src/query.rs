@@ -170,6 +170,24 @@ impl Query {
         }
         Ok(WriteOptions { dry_run: dry_run(self.get("dryRun").into_iter())?, validation })
     }
+
+    /// Whether an apply takes over what others manage. It has to say who applies.
+    pub(crate) fn apply_options(&self) -> Result<bool, StatusError> {
+        if self.get("fieldManager").unwrap_or_default().is_empty() {
+            return Err(invalid_in("PatchOptions", Cause::required("fieldManager", "is required for apply patch")));
+        }
+        Ok(self.flag("force"))
+    }
+
+    /// Other patches have nothing to force.
+    pub(crate) fn demand_no_force(&self) -> Result<(), StatusError> {
+        match self.get("force") {
+            None | Some("") => Ok(()),
+            Some(_) => {
+                Err(invalid_in("PatchOptions", Cause::forbidden("force", "may not be specified for non-apply patch")))
+            }
+        }
+    }
 }
 
 /// As Kubernetes has it.
@@ -288,6 +306,23 @@ mod tests {
                 "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ),
         );
+    }
+
+    #[test]
+    fn only_an_apply_can_be_forced_and_it_says_whose_it_is() {
+        let query = |text| Query::parse(Some(text));
+        assert_eq!(query("fieldManager=ci&force=true").apply_options(), Ok(true));
+        assert_eq!(query("fieldManager=ci&force=false").apply_options(), Ok(false));
+        let told = |refused: Result<(), StatusError>| refused.expect_err("refused").message;
+        assert_eq!(
+            told(query("force=true").apply_options().map(drop)),
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
+        );
+        assert_eq!(
+            told(query("force=true").demand_no_force()),
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"
+        );
+        assert_eq!(query("").demand_no_force(), Ok(()));
     }
 
     #[test]

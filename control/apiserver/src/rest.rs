@@ -6,6 +6,7 @@
 mod change;
 mod create;
 mod delete;
+mod managed;
 mod parts;
 mod read;
 

@@ -10,8 +10,12 @@ use serde_json::{Map, Value, json};
 use crate::VERSION;
 
 pub(super) const REFERENCE: &str = "#/components/schemas/";
-const PATCH_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCH_TYPES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// The document of these kinds.
 pub(super) fn of(kinds: &[&'static dyn Kind]) -> Value {
@@ -50,10 +54,14 @@ fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
     };
     let patches: Map<String, Value> =
         PATCH_TYPES.iter().map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}}))).collect();
+    let mut patching = writing();
+    if let Some(parameters) = patching.as_array_mut() {
+        parameters.push(parameter("force", "boolean"));
+    }
     let object = json!({
         "get": operation("get", json!([]), None),
         "put": operation("put", writing(), Some(content.clone())),
-        "patch": operation("patch", writing(), Some(patches.into())),
+        "patch": operation("patch", patching, Some(patches.into())),
         "delete": operation("delete", json!([parameter("dryRun", "string")]), None),
     });
     let collected = json!({

@@ -1,5 +1,6 @@
 //! Changes of what is there: update and patch, and the one loop that carries a decision to the store.
 
+use api::managed::Managed;
 use api::{Admission, Admitted, Object, Operation, Reason, StatusError};
 use http::StatusCode;
 use serde_json::Value;
@@ -7,7 +8,9 @@ use state::{Conflict, Guard, Snapshot, Txn};
 use store::ProposeError;
 
 use super::Ask;
+use super::managed::Managers;
 use crate::answer::{self, Answer};
+use crate::negotiate::PatchType;
 use crate::query::WriteOptions;
 use crate::{body, claims, complete, deletion, negotiate, patch};
 
@@ -20,6 +23,14 @@ pub(super) struct Changed {
     pub(super) object: Object,
     /// What deserves a sentence.
     pub(super) warnings: Vec<String>,
+}
+
+/// What a change comes to.
+pub(super) struct Decided {
+    /// The object as it is to be.
+    pub(super) admitted: Admitted,
+    /// What that means for those who manage it.
+    pub(super) managers: Managers,
 }
 
 /// Why a proposal came to nothing.
@@ -58,7 +69,9 @@ impl Ask {
         let changed = self
             .change(options, |old| {
                 api::metadata::check_version(self.target.names(), &parsed.value, old)?;
-                self.admit(parsed.value.clone(), &parsed.duplicates, options, part.of(old))
+                let managers = Managers::Written(Managed::said(&parsed.value));
+                let admitted = self.admit(parsed.value.clone(), &parsed.duplicates, options, part.of(old))?;
+                Ok(Decided { admitted, managers })
             })
             .await?;
         self.changed(&changed)
@@ -66,16 +79,22 @@ impl Ask {
 
     /// Changes a part as the body says.
     pub(super) async fn patched(self, part: Part) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
         let patch_type = negotiate::patch_type(self.content_type())?;
+        if patch_type == PatchType::Apply {
+            return self.applied(part).await;
+        }
+        let options = self.query.write_options()?;
+        self.query.demand_no_force()?;
         let parsed = api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?;
         let changed = self
             .change(options, |old| {
                 let stored = old.to_value().map_err(StatusError::internal)?;
                 let wanted = patch::apply(self.target.names(), patch_type, stored, &parsed.value)?;
                 api::metadata::check_version(self.target.names(), &wanted, old)?;
-                self.admit(wanted, &parsed.duplicates, options, part.of(old))
-                    .map_err(|error| api::blame_patch(error, &String::from_utf8_lossy(&self.body)))
+                let managers = Managers::Written(Managed::said(&wanted));
+                let admitted = self.admit(wanted, &parsed.duplicates, options, part.of(old));
+                let blamed = |error| api::blame_patch(error, &String::from_utf8_lossy(&self.body));
+                Ok(Decided { admitted: admitted.map_err(blamed)?, managers })
             })
             .await?;
         self.changed(&changed)
@@ -85,15 +104,16 @@ impl Ask {
     pub(super) async fn change(
         &self,
         options: WriteOptions,
-        decide: impl Fn(&Object) -> Result<Admitted, StatusError>,
+        decide: impl Fn(&Object) -> Result<Decided, StatusError>,
     ) -> Result<Changed, StatusError> {
         let key = self.key();
         for _ in 0..ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             let old = world.get(&key).ok_or_else(|| self.not_found())?;
             self.identity.authorize_object(self.verb, &self.target, old)?;
-            let Admitted { object: wanted, warnings } = decide(old)?;
+            let Decided { admitted: Admitted { object: wanted, warnings }, managers } = decide(old)?;
             let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance())?;
+            let object = self.managed(Some(old), &wanted, object, managers)?;
             if object.body() == old.body() {
                 return Ok(Changed { object: old.clone(), warnings });
             }
@@ -164,7 +184,7 @@ pub(super) fn guarded(txn: Txn, guards: Vec<Guard>) -> Txn {
 // === impl Part ===
 
 impl Part {
-    fn of(self, old: &Object) -> Operation<'_> {
+    pub(super) fn of(self, old: &Object) -> Operation<'_> {
         match self {
             Self::Main => Operation::Update { old },
             Self::Status => Operation::UpdateStatus { old },

@@ -1,5 +1,6 @@
 //! New objects.
 
+use api::managed::Managed;
 use api::{Admitted, Cause, Object, Operation, Scope, StatusError, kinds};
 use http::StatusCode;
 use serde_json::Value;
@@ -7,6 +8,7 @@ use state::{Claim, Conflict, Guard, Snapshot, Txn};
 
 use super::Ask;
 use super::change::{ATTEMPTS_MAX, Changed, Missed, guarded};
+use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::query::WriteOptions;
 use crate::{body, claims, complete, negotiate};
@@ -21,16 +23,18 @@ impl Ask {
         if self.target.names().scope == Scope::Namespaced && self.target.namespace.is_empty() {
             return Err(StatusError::bad_request("an empty namespace may not be set during creation"));
         }
-        let created = self.created(parsed.value, &parsed.duplicates, options).await?;
+        let managers = Managers::Written(Managed::said(&parsed.value));
+        let created = self.created(parsed.value, &parsed.duplicates, options, managers).await?;
         let answer = self.present(StatusCode::CREATED, &created.object)?;
         Ok(answer::with_warnings(answer, &created.warnings))
     }
 
-    async fn created(
+    pub(super) async fn created(
         &self,
         incoming: Value,
         duplicates: &[String],
         options: WriteOptions,
+        managers: Managers,
     ) -> Result<Changed, StatusError> {
         let is_generated = is_generated(&incoming);
         for attempt in 1..=ATTEMPTS_MAX {
@@ -39,6 +43,7 @@ impl Ask {
             let operation = Operation::Create { uid: &self.door.uid(), seed: self.door.chance() };
             let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
             let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
+            let object = self.managed(None, &wanted, object, managers.clone())?;
             self.identity.authorize_new(self.verb, &self.target, &object)?;
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {

@@ -1,12 +1,14 @@
 //! The parts of objects: status, scale, log, binding, eviction, finalize.
 
+use api::managed::Said;
 use api::{Admitted, Kind, Object, Operation, Reason, StatusError, Subresource};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Ask;
-use super::change::Part;
+use super::change::{Decided, Part};
 use super::delete::Deleted;
+use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::deletion::DeleteOptions;
 use crate::identity::Verb;
@@ -54,6 +56,7 @@ impl Ask {
         let patch_type = match self.verb {
             Verb::Patch => match negotiate::patch_type(self.content_type())? {
                 PatchType::Strategic => Some(PatchType::Merge),
+                PatchType::Apply => return Err(negotiate::unsupported_patch()),
                 other => Some(other),
             },
             _ => None,
@@ -74,7 +77,8 @@ impl Ask {
                 };
                 let wanted = self.target.kind.with_scale(old, &scale)?;
                 api::metadata::check_version(self.target.names(), &wanted, old)?;
-                self.admit(wanted, &[], options, Operation::Update { old })
+                let admitted = self.admit(wanted, &[], options, Operation::Update { old })?;
+                Ok(Decided { admitted, managers: Managers::Written(Said::Nothing) })
             })
             .await?;
         self.scale(&changed.object)
@@ -158,7 +162,7 @@ impl Ask {
 }
 
 /// An object that was changed in a way that needs no judging.
-fn admitted(kind: &dyn Kind, value: &Value) -> Result<Admitted, StatusError> {
+fn admitted(kind: &dyn Kind, value: &Value) -> Result<Decided, StatusError> {
     let object = Object::from_value(kind.group_kind(), value).map_err(StatusError::internal)?;
-    Ok(Admitted { object, warnings: Vec::new() })
+    Ok(Decided { admitted: Admitted { object, warnings: Vec::new() }, managers: Managers::Kept })
 }

@@ -70,7 +70,9 @@ async fn a_patch_changes_what_it_names() {
         .await;
     assert_eq!(stale.code, 409);
     let apply = admin.patch("apply-patch+yaml", &path, &json!({})).await;
-    assert_eq!(apply.code, 415);
+    assert_eq!(apply.code, 422, "an apply says whose it is");
+    let other = admin.patch("yaml", &path, &json!({})).await;
+    assert_eq!(other.code, 415);
     door.close().await;
 }
 
