@@ -8,8 +8,6 @@ use host::{Outside, OutsideError, Sending, Server, Sink, Timeouts};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Uri, header};
 use network::{Body, Fault, Outbound, Response};
-use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::sockets::Names;
 
@@ -21,8 +19,6 @@ pub(crate) struct PodOutside {
     outbound: Outbound,
     from: network::From,
     names: Names,
-    /// Guests' threads do no I/O: requests are sent on the agent's.
-    runtime: Handle,
 }
 
 /// A server as the network sees it.
@@ -52,7 +48,7 @@ impl PodOutside {
         if on_host_network {
             from.reach = network::Reach::Node;
         }
-        Self { outbound, from, names, runtime: Handle::current() }
+        Self { outbound, from, names }
     }
 }
 
@@ -79,13 +75,8 @@ impl Outside for PodOutside {
     fn send(&self, request: Request<host::Body>, _: Timeouts) -> Sending {
         let request = self.redirected(request);
         let (outbound, from) = (self.outbound.clone(), self.from.clone());
-        let sending = AbortOnDropHandle::new(self.runtime.spawn(async move { outbound.send(from, request).await }));
-        Box::pin(async move {
-            match sending.await {
-                Ok(answer) => answer.map_err(|fault| told(&fault)),
-                Err(_) => Err(OutsideError::Terminated),
-            }
-        })
+        // From one guest to the next without a change of threads; what goes out of a real socket, the network sends elsewhere.
+        Box::pin(async move { outbound.send(from, request).await.map_err(|fault| told(&fault)) })
     }
 }
 

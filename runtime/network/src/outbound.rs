@@ -90,7 +90,8 @@ struct Target {
 // === impl Outbound ===
 
 impl Outbound {
-    /// A way out over `fabric` and `services`.
+    /// A way out over `fabric` and `services`. What needs real sockets is done on the caller's runtime; all else where
+    /// [`send`](Self::send) is polled.
     pub fn new(fabric: Fabric, services: Services, config: Config) -> Self {
         let egress = egress::Egress::new(&config);
         Self { shared: Arc::new(Shared { fabric, services, egress, config }) }

@@ -28,10 +28,12 @@ use rustls_pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::EgressPolicy;
 use super::{Config, Reach};
@@ -50,6 +52,8 @@ pub(super) struct Egress {
     isolated: Arc<Mutex<HashMap<Origin, Isolated>>>,
     config: Config,
     tls: Arc<OnceCell<TlsConnector>>,
+    /// Where connections live, whoever asks: on guests' threads they would wait for guests.
+    home: Handle,
 }
 
 /// The connections of a pod that policies isolate, and the policies that they were made under.
@@ -97,6 +101,7 @@ struct Stream {
 // === impl Egress ===
 
 impl Egress {
+    /// A way out whose connections live on the caller's runtime.
     pub(super) fn new(config: &Config) -> Self {
         let tls = Arc::new(OnceCell::new());
         let client = |policy| client(config, policy, &tls, None);
@@ -106,6 +111,7 @@ impl Egress {
             isolated: Arc::default(),
             config: config.clone(),
             tls,
+            home: Handle::current(),
         }
     }
 
@@ -114,7 +120,7 @@ impl Egress {
             Reach::Pod => &self.pods,
             Reach::Node => &self.node,
         };
-        answer(client, request).await
+        self.answer(client.clone(), request).await
     }
 
     /// Sends a request of a pod that `policy` isolates.
@@ -135,7 +141,13 @@ impl Egress {
             };
             isolated.entry(origin.clone()).or_insert_with(make).client.clone()
         };
-        answer(&client, request).await
+        self.answer(client, request).await
+    }
+
+    async fn answer(&self, client: Client<Connector, Body>, request: Request) -> Result<Response, Fault> {
+        let asking = AbortOnDropHandle::new(self.home.spawn(async move { client.request(request).await }));
+        let response = asking.await.map_err(|error| Fault::Connection(error.into()))?.map_err(fault)?;
+        Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
     }
 
     /// Sends what it is given to `address`, whatever name the request bears.
@@ -168,11 +180,6 @@ fn client(
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .build(Connector { shared: Arc::new(connecting) })
-}
-
-async fn answer(client: &Client<Connector, Body>, request: Request) -> Result<Response, Fault> {
-    let response = client.request(request).await.map_err(fault)?;
-    Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
 fn fault(error: hyper_util::client::legacy::Error) -> Fault {
