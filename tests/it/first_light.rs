@@ -10,9 +10,12 @@ fn a_manifest_becomes_an_answer() {
     let answer = get(cluster.ingress(), "hello.localhost", "/").expect("an answer");
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with("Hello, world!\nI am hello-"), "{}", answer.body);
-    let told = cluster.told();
     let url = format!("http://hello.localhost:{}/", cluster.ingress().port());
-    assert!(told.contains(&url), "the URL {url} is not told:\n{told}");
+    // It goes to standard output, and all else to standard error: either may be heard first.
+    eventually(10, || {
+        let told = cluster.told();
+        if told.contains(&url) { Ok(()) } else { Err(format!("the URL {url} is not told:\n{told}")) }
+    });
     let told = cluster.stop().expect("stops cleanly");
     assert!(told.contains("stopping"), "{told}");
 }
