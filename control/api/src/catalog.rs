@@ -146,6 +146,21 @@ const NAME: Column = Column {
 /// How long ago the object was created.
 const AGE: Column = text("Age", "The time since the object was created.");
 
+/// What the pods of a workload are made of, and which are its own.
+const CONTAINERS: Column = wide(text("Containers", "The names of its containers."));
+const IMAGES: Column = wide(text("Images", "The images of its containers."));
+const SELECTOR: Column = wide(text("Selector", "Which pods are its own."));
+
+/// What a binding gives, and to whom.
+const BINDING: &[Column] = &[
+    NAME,
+    text("Role", "What it gives."),
+    AGE,
+    wide(text("Users", "The users that have it.")),
+    wide(text("Groups", "The groups of users that have it.")),
+    wide(text("ServiceAccounts", "The accounts that have it.")),
+];
+
 /// When the object was created, for kinds whose tables do not tell its age.
 const CREATED_AT: Column = Column { kind: "date", ..text("Created At", "When the object was created.") };
 

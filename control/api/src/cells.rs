@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
-use k8s_openapi::api::rbac::v1::Subject;
+use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::Value;
 
@@ -94,8 +94,14 @@ pub(crate) fn created_at(metadata: &ObjectMeta) -> Value {
         .map_or(Value::Null, |time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())
 }
 
+/// The row of a binding.
+pub(crate) fn binding(metadata: &ObjectMeta, role: &RoleRef, given: Option<&[Subject]>, now: Timestamp) -> Vec<Value> {
+    let [users, groups, accounts] = subjects(given);
+    vec![name(metadata), format!("{}/{}", role.kind, role.name).into(), age(metadata, now), users, groups, accounts]
+}
+
 /// The users, groups and accounts among subjects.
-pub(crate) fn subjects(subjects: Option<&[Subject]>) -> [Value; 3] {
+fn subjects(subjects: Option<&[Subject]>) -> [Value; 3] {
     let of = |kind: &str| {
         let named = subjects.into_iter().flatten().filter(|subject| subject.kind == kind);
         let names: Vec<String> = named

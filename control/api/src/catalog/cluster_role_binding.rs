@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use serde_json::Value;
 
-use super::{AGE, NAME, text, wide};
+use super::BINDING;
 use crate::rules::{self, Causes, NameRule};
 use crate::{Column, Names, Resource, Scope, cells};
 
@@ -26,14 +26,7 @@ impl Resource for ClusterRoleBindings {
         scope: Scope::Cluster,
     };
     const NAME_RULE: NameRule = NameRule::PathSegment;
-    const COLUMNS: &'static [Column] = &[
-        NAME,
-        text("Role", "What it gives."),
-        AGE,
-        wide(text("Users", "The users that have it.")),
-        wide(text("Groups", "The groups of users that have it.")),
-        wide(text("ServiceAccounts", "The accounts that have it.")),
-    ];
+    const COLUMNS: &'static [Column] = BINDING;
 
     fn default(binding: &mut ClusterRoleBinding) {
         rules::default_binding(&mut binding.role_ref, binding.subjects.as_mut());
@@ -48,15 +41,7 @@ impl Resource for ClusterRoleBindings {
     }
 
     fn cells(binding: &ClusterRoleBinding, now: Timestamp) -> Vec<Value> {
-        let [users, groups, accounts] = cells::subjects(binding.subjects.as_deref());
-        vec![
-            cells::name(&binding.metadata),
-            format!("{}/{}", binding.role_ref.kind, binding.role_ref.name).into(),
-            cells::age(&binding.metadata, now),
-            users,
-            groups,
-            accounts,
-        ]
+        cells::binding(&binding.metadata, &binding.role_ref, binding.subjects.as_deref(), now)
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec};
 use serde_json::Value;
 
-use super::{AGE, NAME, integer, job, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, integer, job, text};
 use crate::pod_spec::template;
 use crate::rules::Causes;
 use crate::schedule::Schedule;
@@ -41,9 +41,9 @@ impl Resource for CronJobs {
         integer("Active", "How many of its jobs run."),
         text("Last Schedule", "How long ago a job began."),
         AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-        wide(text("Selector", "Which pods are its own.")),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
     ];
 
     fn default(cron: &mut CronJob) {

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus, DaemonSetUpdateStra
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{AGE, NAME, integer, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, integer, text};
 use crate::pod_spec::template;
 use crate::rules::{self, Causes};
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
@@ -38,9 +38,9 @@ impl Resource for DaemonSets {
         integer("Available", "How many pods have been ready for long enough."),
         text("Node Selector", "The labels of nodes that are to run its pod."),
         AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-        wide(text("Selector", "Which pods are its own.")),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
     ];
 
     fn default(set: &mut DaemonSet) {

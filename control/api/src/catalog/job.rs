@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
-use super::{AGE, NAME, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, text};
 use crate::pod_spec::template;
 use crate::rules::Causes;
 use crate::selector::LabelSelector as Selector;
@@ -59,9 +59,9 @@ impl Resource for Jobs {
         text("Completions", "How many pods have succeeded, of how many are to."),
         text("Duration", "How long it has run, or ran."),
         AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-        wide(text("Selector", "Which pods are its own.")),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
     ];
     const SELECTABLE: &'static [&'static str] = &["status.successful"];
 

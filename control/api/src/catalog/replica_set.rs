@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
-use super::{AGE, NAME, integer, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, integer};
 use crate::pod_spec::template;
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
@@ -35,9 +35,9 @@ impl Resource for ReplicaSets {
         integer("Current", "How many pods there are."),
         integer("Ready", "How many pods are ready."),
         AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-        wide(text("Selector", "Which pods are its own.")),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
     ];
     const SELECTABLE: &'static [&'static str] = &["status.replicas"];
 

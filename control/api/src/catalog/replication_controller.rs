@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController, ReplicationControllerSpec};
 use serde_json::Value;
 
-use super::{AGE, NAME, integer, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, integer};
 use crate::pod_spec::template;
 use crate::rules::Causes;
 use crate::selector::LabelSelector as Selector;
@@ -37,9 +37,9 @@ impl Resource for ReplicationControllers {
         integer("Current", "How many pods there are."),
         integer("Ready", "How many pods are ready."),
         AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-        wide(text("Selector", "Which pods are its own.")),
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
     ];
     const SELECTABLE: &'static [&'static str] = &["status.replicas"];
 

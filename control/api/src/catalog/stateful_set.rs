@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateS
 use serde_json::Value;
 
 use super::persistent_volume_claim as claim;
-use super::{AGE, NAME, text, wide};
+use super::{AGE, CONTAINERS, IMAGES, NAME, text};
 use crate::pod_spec::template;
 use crate::rules::{self, Causes};
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
@@ -33,13 +33,8 @@ impl Resource for StatefulSets {
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Scale];
     const COUNTS_GENERATIONS: bool = true;
-    const COLUMNS: &'static [Column] = &[
-        NAME,
-        text("Ready", "How many pods are ready, of how many are wanted."),
-        AGE,
-        wide(text("Containers", "The names of its containers.")),
-        wide(text("Images", "The images of its containers.")),
-    ];
+    const COLUMNS: &'static [Column] =
+        &[NAME, text("Ready", "How many pods are ready, of how many are wanted."), AGE, CONTAINERS, IMAGES];
 
     fn default(set: &mut StatefulSet) {
         let spec = set.spec.get_or_insert_default();

@@ -1,6 +1,7 @@
 //! `POST /portForward/{namespace}/{pod}?port=N`: bytes to a port of a pod as the request's body, and from it as the answer's.
 //!
-//! With `tls=true` the bytes are encrypted on the way to the pod, whose certificate nobody looks at. As with a kubelet the pod is entered by its own loopback, so that a program which listens there alone is reached as well.
+//! With `tls=true` the bytes are encrypted on the way to the pod, whose certificate nobody looks at. As with a kubelet the pod is
+//! entered by its own loopback, so that a program which listens there alone is reached as well.
 //! Each direction ends by itself; when the caller goes away both do.
 
 use std::io;
