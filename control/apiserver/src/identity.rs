@@ -1,10 +1,14 @@
 //! Who asks, and what they may do.
 //!
-//! The certificate a connection was opened with says who: its common name is the user, its organisations are the groups. What
-//! they may do is a function of the identity and of what is asked; nothing here looks anything up.
+//! How a request shows who asks is a matter of `authentication`; of a certificate, the common name is the user and the
+//! organisations are the groups. What they may do is a function of the identity and of what is asked; nothing here looks anything up.
+
+use std::collections::BTreeMap;
 
 use api::{GroupKind, Object, Reason, StatusError, Subresource, kinds};
 use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::target::{Place, Target};
@@ -15,17 +19,28 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// What a machine's user name begins with.
 pub const NODE_USER: &str = "system:node:";
+/// The entry of `extra` that tells one credential of a user from another.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const ANONYMOUS: &str = "system:anonymous";
-const AUTHENTICATED: &str = "system:authenticated";
+/// Everybody who is somebody.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// Those who may only ask to become a node.
+pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
+/// What the user name of whoever shows a token to join with begins with.
+pub(crate) const BOOTSTRAP_USER: &str = "system:bootstrap:";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The user's name.
     pub(crate) user: String,
+    /// What tells this user from another who had the name before.
+    pub(crate) uid: Option<String>,
     /// The groups the user is in.
     pub(crate) groups: Vec<String>,
+    /// What else is known of how the user was recognised.
+    pub(crate) extra: BTreeMap<String, Vec<String>>,
 }
 
 /// What is asked, in the words of authorisation.
@@ -46,18 +61,41 @@ pub(crate) enum Verb {
 impl Identity {
     /// Somebody without a certificate.
     pub(crate) fn anonymous() -> Self {
-        Self { user: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()] }
+        Self { user: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
     }
 
-    /// Whoever a verified client certificate was made for.
+    /// Somebody who is known, in these groups and in that of all who are.
+    pub(crate) fn known(user: impl Into<String>, groups: impl IntoIterator<Item = String>) -> Self {
+        let groups = groups.into_iter().chain([AUTHENTICATED.into()]).collect();
+        Self { user: user.into(), groups, ..Self::default() }
+    }
+
+    /// A machine that shows the secret to join with.
+    pub(crate) fn joining() -> Self {
+        Self::known(format!("{BOOTSTRAP_USER}coracle"), [BOOTSTRAPPERS.into()])
+    }
+
+    /// Whoever a verified client certificate was made for. Its digest tells this certificate from another of the same user.
     pub(crate) fn of_certificate(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let subject = certificate.subject();
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(String::from);
         let user = subject.iter_common_name().find_map(text)?;
-        let mut groups: Vec<String> = subject.iter_organization().filter_map(text).collect();
-        groups.push(AUTHENTICATED.into());
-        Some(Self { user, groups })
+        let identity = Self::known(user, subject.iter_organization().filter_map(text));
+        let digest = format!("X509SHA256={}", hex::encode(Sha256::digest(der)));
+        Some(Self { extra: [(CREDENTIAL_ID.into(), vec![digest])].into(), ..identity })
+    }
+
+    /// As reviews tell it: a `UserInfo`.
+    pub(crate) fn told(&self) -> Value {
+        let mut told = json!({"username": self.user, "groups": self.groups});
+        if let Some(uid) = &self.uid {
+            told["uid"] = uid.as_str().into();
+        }
+        if !self.extra.is_empty() {
+            told["extra"] = json!(self.extra);
+        }
+        told
     }
 
     /// Whether nobody vouches for this one.
@@ -209,7 +247,8 @@ mod tests {
     use super::*;
 
     fn who(user: &str, groups: &[&str]) -> Identity {
-        Identity { user: user.into(), groups: groups.iter().map(|group| (*group).into()).collect() }
+        let groups = groups.iter().map(|group| (*group).into()).collect();
+        Identity { user: user.into(), groups, ..Identity::default() }
     }
 
     fn check(identity: &Identity, verb: Verb, path: &str, expect: Result<(), &str>) {

@@ -7,6 +7,7 @@
 //! Time and chance come in through [`Config`]; a long-lived part ends when the server's shutdown does.
 
 mod answer;
+mod authentication;
 mod body;
 mod claims;
 mod complete;

@@ -64,7 +64,7 @@ pub(crate) async fn access(
 pub(crate) async fn myself(Extension(identity): Extension<Identity>) -> Answer {
     let review = json!({
         "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {"creationTimestamp": null},
-        "status": {"userInfo": {"username": identity.user, "groups": identity.groups}},
+        "status": {"userInfo": identity.told()},
     });
     answer::value(StatusCode::CREATED, &review)
 }

@@ -14,10 +14,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Refusal};
-use crate::identity::Identity;
+use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
-use crate::{Door, VERSION, body, discovery, envelope, metrics, openapi, registry, rest, review, target};
+use crate::{
+    Door, VERSION, authentication, body, discovery, envelope, metrics, openapi, registry, rest, review, target,
+};
 
 type Shared = State<Arc<Door>>;
 type Who = Extension<Identity>;
@@ -51,6 +53,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
     open.merge(known)
         .merge(images)
         .fallback(nothing)
+        .layer(from_fn_with_state(door.clone(), authentication::identify))
         .layer(from_fn_with_state(door.clone(), envelope::wrap))
         .with_state(door)
 }
@@ -211,9 +214,11 @@ async fn link(
     Ok(Links::switching())
 }
 
-async fn join(State(door): Shared, request: Request) -> Result<Answer, Refusal> {
+async fn join(State(door): Shared, Extension(identity): Who, request: Request) -> Result<Answer, Refusal> {
     let join = door.join.as_ref().ok_or_else(target::nothing_here)?;
-    join.demand_token(request.headers())?;
+    if !identity.is_in(BOOTSTRAPPERS) {
+        return Err(unauthorized().into());
+    }
     let asked = body::read(request.into_body()).await?;
     let asked = serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let granted = join.grant(&asked)?;

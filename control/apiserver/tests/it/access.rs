@@ -72,6 +72,23 @@ async fn a_machine_joins_with_the_token() {
     let bearer = format!("Bearer {TOKEN}");
     let joined = stranger.ask(Method::POST, "/coracle/v1/join", &[("authorization", &bearer)], body.to_string()).await;
     assert_eq!(joined.json()["certificate"], "n1 asked please");
+    let pods = stranger.ask(Method::GET, "/api/v1/pods", &[("authorization", &bearer)], "").await;
+    assert_eq!(pods.code, 403, "it lets join, and nothing else");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_refused_whatever_is_asked() {
+    let door = Door::open().await;
+    let wrong = ("authorization", "Bearer nonsense");
+    for path in ["/version", "/api/v1/pods", "/nowhere"] {
+        let refused = door.stranger().ask(Method::GET, path, &[wrong], "").await;
+        assert_eq!(refused.refusal(), "401 Unauthorized", "{path}");
+        assert_eq!(refused.json()["reason"], "Unauthorized");
+        assert!(refused.headers.contains_key("audit-id"), "{path}");
+    }
+    // A certificate speaks first.
+    assert_eq!(door.admin().ask(Method::GET, "/api/v1/pods", &[wrong], "").await.code, 200);
     door.close().await;
 }
 
