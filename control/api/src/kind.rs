@@ -50,6 +50,7 @@ pub enum Subresource {
     Finalize,
     PortForward,
     Proxy,
+    Token,
 }
 
 /// A column of the table that `kubectl get` prints.

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod egress_names;
 pub mod image;
 pub mod json;
+pub mod jwt;
 mod key;
 pub mod kind;
 pub mod kinds;

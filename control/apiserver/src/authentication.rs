@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use api::StatusError;
+use api::{StatusError, jwt};
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use tracing::debug;
 
 use crate::Door;
 use crate::answer::{Answer, Refusal};
 use crate::identity::{Identity, unauthorized};
+use crate::tokens::{Holder, Invalid};
 
 /// Puts the identity of a request beside it. Until then the identity beside it is that of its connection.
 pub(crate) async fn identify(
@@ -40,13 +42,22 @@ fn of_request(door: &Door, connected: Identity, headers: &HeaderMap) -> Result<I
     }
     match bearer(headers) {
         None => Ok(connected),
-        Some(token) => of_token(door, token).ok_or_else(unauthorized),
+        Some(token) => {
+            let holder = of_token(door, token, &[jwt::ISSUER.into()]).map_err(|why| {
+                debug!(%why, "a token does not hold");
+                unauthorized()
+            });
+            Ok(holder?.identity)
+        }
     }
 }
 
-/// Whoever a token stands for; none if nobody vouches for it.
-fn of_token(door: &Door, token: &str) -> Option<Identity> {
-    door.join.as_ref().filter(|join| join.is_let_in_by(token)).map(|_| Identity::joining())
+/// Whoever a token stands for that is meant for one of the audiences.
+pub(crate) fn of_token(door: &Door, token: &str, audiences: &[String]) -> Result<Holder, Invalid> {
+    if door.join.as_ref().is_some_and(|join| join.is_let_in_by(token)) {
+        return Holder::of_api(Identity::joining(), audiences);
+    }
+    door.tokens.holder(token, audiences, &door.store.snapshot(), (door.clock)())
 }
 
 /// The token that the headers show, if they show one.

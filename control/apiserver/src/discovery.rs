@@ -21,7 +21,8 @@ struct Review {
     kind: &'static str,
 }
 
-const REVIEWS: [Review; 2] = [
+const REVIEWS: [Review; 3] = [
+    Review { group: "authentication.k8s.io", version: "v1", plural: "tokenreviews", kind: "TokenReview" },
     Review { group: "authentication.k8s.io", version: "v1", plural: "selfsubjectreviews", kind: "SelfSubjectReview" },
     Review {
         group: "authorization.k8s.io",
@@ -251,6 +252,7 @@ fn spoken(kind: &'static dyn Kind, part: Subresource) -> (&'static str, &'static
     match part {
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
         Subresource::Eviction => ("policy", "v1", "Eviction"),
+        Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
         Subresource::Binding => ("", "v1", "Binding"),
         Subresource::PortForward => ("", "v1", "PodPortForwardOptions"),
         Subresource::Proxy => match names.kind {
@@ -266,7 +268,7 @@ fn part_verbs(part: Subresource) -> &'static [&'static str] {
     match part {
         Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
         Subresource::Log => &["get"],
-        Subresource::Binding | Subresource::Eviction => &["create"],
+        Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
         Subresource::Finalize => &["update"],
         Subresource::PortForward => &["create", "get"],
         Subresource::Proxy => &["create", "delete", "get", "patch", "update"],

@@ -151,6 +151,18 @@ impl Identity {
         }
     }
 
+    /// Whether this one may have others' credentials and rights looked at.
+    pub(crate) fn authorize_review(&self, plural: &str) -> Result<(), StatusError> {
+        if self.is_master() {
+            return Ok(());
+        }
+        let why = format!(
+            "{plural}.authentication.k8s.io is forbidden: User {:?} cannot create resource {plural:?} in API group \"authentication.k8s.io\" at the cluster scope",
+            self.user
+        );
+        Err(StatusError::new(Reason::Forbidden, why))
+    }
+
     fn refusal(&self, verb: Verb, target: &Target) -> StatusError {
         let names = target.names();
         let place = match target.namespace.as_str() {
@@ -181,6 +193,8 @@ fn node_may(node: &str, verb: Verb, target: &Target) -> bool {
         Verb::DeleteCollection => false,
         Verb::Create if kind == kinds::NODE => matches!(target.place, Place::Collection),
         Verb::Create | Verb::Update | Verb::Patch if kind == kinds::EVENT => true,
+        // For its own pods only, which is judged once it is known what is asked.
+        Verb::Create if kind == kinds::SERVICE_ACCOUNT => matches!(target.place, Place::Part(_, Subresource::Token)),
         Verb::Create if kind == kinds::LEASE => target.namespace == "kube-node-lease",
         Verb::Update | Verb::Patch if kind == kinds::NODE => target.name() == node,
         Verb::Update | Verb::Patch if kind == kinds::LEASE => {

@@ -35,6 +35,7 @@ mod selection;
 mod serve;
 mod spdy;
 mod target;
+mod tokens;
 mod watch;
 mod websocket;
 
@@ -58,11 +59,13 @@ pub use join::{Join, Sign};
 pub use link::PROTOCOL as LINK_PROTOCOL;
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
+pub use tokens::{Issuer, KeyError};
 
 use link::Links;
 use metrics::Metrics;
 use openapi::OpenApi;
 use registry::Images;
+use tokens::Tokens;
 use watch::Encoded;
 
 /// Tells what time it is.
@@ -85,6 +88,8 @@ pub struct Config {
     pub registry_dir: PathBuf,
     /// How machines join; none if they cannot.
     pub join: Option<Join>,
+    /// Signs the tokens of service accounts.
+    pub accounts: Arc<Issuer>,
     /// What nodes may speak on the same port beside HTTP.
     pub protocols: Vec<Protocol>,
 }
@@ -118,6 +123,7 @@ pub(crate) struct Door {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) join: Option<Join>,
+    pub(crate) tokens: Tokens,
     pub(crate) images: Images,
     pub(crate) links: Arc<Links>,
     pub(crate) encoded: Arc<Encoded>,
@@ -147,6 +153,7 @@ pub async fn run(
         clock: config.clock,
         entropy: config.entropy,
         join: config.join,
+        tokens: Tokens::new(config.accounts),
         images,
         links: Arc::default(),
         encoded: Arc::new(Encoded::new()),

@@ -93,7 +93,7 @@ fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
         (Subresource::Status | Subresource::Scale | Subresource::Log, &Method::GET) => Some(Verb::Get),
         (Subresource::Status | Subresource::Scale | Subresource::Finalize, &Method::PUT) => Some(Verb::Update),
         (Subresource::Status | Subresource::Scale, &Method::PATCH) => Some(Verb::Patch),
-        (Subresource::Binding | Subresource::Eviction, &Method::POST) => Some(Verb::Create),
+        (Subresource::Binding | Subresource::Eviction | Subresource::Token, &Method::POST) => Some(Verb::Create),
         _ => None,
     }
 }

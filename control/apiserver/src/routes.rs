@@ -18,7 +18,7 @@ use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::{
-    Door, VERSION, authentication, body, discovery, envelope, metrics, openapi, registry, rest, review, target,
+    Door, VERSION, authentication, body, discovery, envelope, metrics, openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -45,6 +45,9 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", get(definitions))
         .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
         .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::myself))
+        .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens::review))
+        .route("/.well-known/openid-configuration", get(tokens::configuration))
+        .route("/openid/v1/jwks", get(tokens::keys))
         .route("/api/{version}/{*rest}", any(rest::handle))
         .route("/apis/{group}/{version}/{*rest}", any(rest::handle))
         .route("/coracle/v1/nodes/{name}/link", get(link))

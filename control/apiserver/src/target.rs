@@ -156,6 +156,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "finalize" => Subresource::Finalize,
         "portforward" => Subresource::PortForward,
         "proxy" => Subresource::Proxy,
+        "token" => Subresource::Token,
         _ => return None,
     })
 }
@@ -171,6 +172,7 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::Finalize => "finalize",
         Subresource::PortForward => "portforward",
         Subresource::Proxy => "proxy",
+        Subresource::Token => "token",
     }
 }
 

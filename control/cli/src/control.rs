@@ -136,6 +136,7 @@ impl Control {
         let mut parts = Running::new();
         let token = join::secret(options.data)?;
         let signer = authority.clone();
+        let accounts = Arc::new(apiserver::Issuer::new(&pki::account_key(&options.data.join("pki"))?)?);
         let config = apiserver::Config {
             tls: tls(&authority, &serving)?,
             clock: Arc::new(Timestamp::now),
@@ -148,6 +149,7 @@ impl Control {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
                 }),
             }),
+            accounts,
             protocols: tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel)),
         };
         parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));

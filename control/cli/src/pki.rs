@@ -14,8 +14,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 
 use crate::data_dir;
@@ -109,6 +109,18 @@ impl Authority {
     }
 }
 
+/// The key that signs the tokens of service accounts, as the DER of PKCS#8: kept in `directory`, made if there is none.
+pub(crate) fn account_key(directory: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = directory.join("sa.key");
+    if !file.exists() {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        data_dir::write(&file, &KeyPair::generate()?.serialize_pem())?;
+    }
+    let key = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&key).context("the key of service accounts cannot be read")?;
+    Ok(key.secret_pkcs8_der().to_vec())
+}
+
 /// A node's key and the request that asks for a certificate for it, both PEM.
 pub(crate) fn node_request() -> anyhow::Result<(String, String)> {
     let key = KeyPair::generate()?;
@@ -156,6 +168,14 @@ fn within(mut params: CertificateParams, now: Timestamp, days: i64) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_of_accounts_is_made_once_and_signs() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let key = account_key(dir.path()).expect("made");
+        assert_eq!(account_key(dir.path()).expect("kept"), key);
+        assert!(apiserver::Issuer::new(&key).is_ok());
+    }
 
     #[test]
     fn an_authority_is_made_once_and_kept() {

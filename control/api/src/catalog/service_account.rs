@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{AGE, NAME, integer};
 use crate::rules::Causes;
-use crate::{Column, Names, Resource, Scope, cells};
+use crate::{Column, Names, Resource, Scope, Subresource, cells};
 
 /// The kind.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ impl Resource for ServiceAccounts {
         categories: &[],
         scope: Scope::Namespaced,
     };
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Token];
     const COLUMNS: &'static [Column] = &[NAME, integer("Secrets", "How many secrets it names."), AGE];
 
     fn validate(_account: &ServiceAccount, _causes: &mut Causes) {}

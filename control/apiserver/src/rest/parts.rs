@@ -15,6 +15,7 @@ use crate::identity::Verb;
 use crate::negotiate::PatchType;
 use crate::query::WriteOptions;
 use crate::target::Place;
+use crate::tokens::{self, Asking};
 use crate::{body, logs, negotiate, patch, target};
 
 // === impl Ask ===
@@ -40,6 +41,7 @@ impl Ask {
             (Subresource::Binding, _) => self.bind().await,
             (Subresource::Eviction, _) => self.evict().await,
             (Subresource::Finalize, _) => self.finalize().await,
+            (Subresource::Token, _) => self.token(),
             // Those become connections, before anything of them is read.
             (Subresource::PortForward | Subresource::Proxy, _) => Err(target::nothing_here()),
         }
@@ -129,6 +131,18 @@ impl Ask {
             Deleted::Gone(last) => Ok(self.success(StatusCode::CREATED, &last.meta().uid)),
             Deleted::Leaving(object) => Ok(self.success(StatusCode::CREATED, &object.meta().uid)),
         }
+    }
+
+    /// A token for the account.
+    fn token(&self) -> Result<Answer, StatusError> {
+        let (_, said) = self.said()?;
+        let door = &self.door;
+        let world = door.store.snapshot();
+        let account = world.get(&self.key()).ok_or_else(|| self.not_found())?;
+        let asking = Asking { identity: &self.identity, world: &world, account, now: (door.clock)(), id: door.uid() };
+        let granted = tokens::grant(&asking, said)?;
+        let token = door.tokens.issuer.issue(&granted.claims).map_err(StatusError::internal)?;
+        Ok(answer::value(StatusCode::CREATED, &granted.answer(&token)))
     }
 
     /// A namespace's `spec.finalizers`, and nothing else of it.

@@ -139,6 +139,9 @@ impl Door {
                 ca: authority.pem.clone(),
                 sign: Arc::new(|csr, node| Ok(format!("{node} asked {csr}"))),
             }),
+            accounts: Arc::new(
+                apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
+            ),
             protocols: Vec::new(),
         };
         let shutdown = CancellationToken::new();

@@ -7,4 +7,5 @@ mod images;
 mod link;
 mod objects;
 mod services;
+mod tokens;
 mod watches;
