@@ -14,6 +14,7 @@ mod complete;
 mod connect;
 mod deletion;
 mod discovery;
+mod encryption;
 mod envelope;
 mod identity;
 mod join;

@@ -18,7 +18,8 @@ use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::{
-    Door, VERSION, authentication, body, discovery, envelope, metrics, openapi, registry, rest, review, target, tokens,
+    Door, VERSION, authentication, body, discovery, encryption, envelope, metrics, openapi, registry, rest, review,
+    target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -51,6 +52,8 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/api/{version}/{*rest}", any(rest::handle))
         .route("/apis/{group}/{version}/{*rest}", any(rest::handle))
         .route("/coracle/v1/nodes/{name}/link", get(link))
+        .route("/coracle/v1/encryption", get(encryption::status))
+        .route("/coracle/v1/encryption/rotate", post(encryption::rotate))
         .layer(from_fn(demand_known));
     let images = Router::new().route("/v2", any(images)).route("/v2/", any(images)).route("/v2/{*path}", any(images));
     open.merge(known)

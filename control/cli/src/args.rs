@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Kubeconfig(Kubeconfig),
     /// Print the token with which an agent joins
     Token(Token),
+    /// The keys that seal what lies on the server's disk
+    Encryption(Encryption),
     /// Print the versions of this program and of the server
     Version(Version),
     /// Print the completion script of a shell
@@ -100,6 +102,10 @@ pub(crate) struct Up {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
+    /// [default: store/keys.json in the data directory]
+    #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
+    pub(crate) encryption_keys: Option<PathBuf>,
     /// A manifest, or a folder of manifests, to apply once the cluster is up
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
@@ -117,6 +123,10 @@ pub(crate) struct Server {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
+    /// [default: store/keys.json in the data directory]
+    #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
+    pub(crate) encryption_keys: Option<PathBuf>,
     /// Run no pods here
     #[arg(long, env = "CORACLE_NO_NODE")]
     pub(crate) no_node: bool,
@@ -343,6 +353,20 @@ pub(crate) struct Token {
     /// Where the server's data is kept
     #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Encryption {
+    #[command(subcommand)]
+    pub(crate) command: EncryptionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EncryptionCommand {
+    /// Show which keys there are
+    Status(Access),
+    /// Have a new key seal everything, and forget the old one; nothing stops meanwhile
+    Rotate(Access),
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! A control-plane member: store, API server and manager in this process.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) struct Options<'a> {
     pub(crate) node: Option<&'a str>,
     /// Where certificates for Ingresses come from.
     pub(crate) acme: acme::Config,
+    /// Where the keys lie that seal what the store writes, if not with it.
+    pub(crate) keys: Option<&'a Path>,
 }
 
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
@@ -57,7 +60,8 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let step = progress.step("control plane");
     let name = if args.no_node { None } else { Some(node::name(args.machine.node_name.as_deref())?) };
     let acme = args.acme.config()?;
-    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme };
+    let keys = args.encryption_keys.as_deref();
+    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme, keys };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -125,8 +129,11 @@ impl Control {
         );
         data_dir::write(&options.data.join("kubeconfig"), &kubeconfig.to_yaml()?)?;
 
-        let store =
-            Store::open(store::Config::new(options.data.join("store"))).await.context("the store cannot be opened")?;
+        let mut config = store::Config::new(options.data.join("store"));
+        if let Some(keys) = options.keys {
+            config.keys = keys.to_owned();
+        }
+        let store = Store::open(config).await.context("the store cannot be opened")?;
         let hub = Hub::new();
         let door = options.node.map(|node| {
             let credential = node_credential(&authority, node)?;

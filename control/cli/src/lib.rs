@@ -11,6 +11,7 @@ mod control;
 mod data_dir;
 mod describe;
 mod durations;
+mod encryption;
 mod events;
 mod get;
 mod ingress_status;
@@ -105,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             },
             Command::Wait(args) => wait::run(args).await,
             Command::Push(args) => pushed(args).await,
+            Command::Encryption(args) => encryption::run(args.command).await,
             Command::Version(args) => verbs::version(args).await,
             Command::CompileComponent(_) | Command::Kubeconfig(_) | Command::Token(_) | Command::Completion(_) => {
                 Ok(())

@@ -38,7 +38,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
 
     let step = progress.step("control plane");
     let acme = args.acme.config()?;
-    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme };
+    let keys = args.encryption_keys.as_deref();
+    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, keys };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
 

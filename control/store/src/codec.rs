@@ -8,7 +8,7 @@ use bytes::Bytes;
 mod consensus;
 mod txn;
 
-pub(crate) use consensus::{entry_id, id, identified, member_list, members};
+pub(crate) use consensus::{entry_id, id, identified, member_list, members, open_entry, seal_entry};
 pub(crate) use txn::{key, put_key};
 
 /// The format written now. Readers refuse what they do not know.
@@ -101,6 +101,11 @@ impl<'a> Reader<'a> {
         let (head, tail) = self.0.split_first_chunk().ok_or(Malformed { what: "end" })?;
         self.0 = tail;
         Ok(*head)
+    }
+
+    /// Whatever is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
     }
 
     /// What was read is all there was.

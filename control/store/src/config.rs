@@ -10,6 +10,8 @@ use crate::history;
 pub struct Config {
     /// The directory that holds the log, the image and the identity of this member; made if it is missing.
     pub directory: PathBuf,
+    /// The file with the keys that everything on disk is sealed with; made if it is missing.
+    pub keys: PathBuf,
     /// How much of the past is kept for watches and exact lists.
     pub history: history::Limits,
     /// The log on disk.
@@ -63,8 +65,10 @@ pub struct Pace {
 impl Config {
     /// The usual limits, with everything under `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
         Self {
-            directory: directory.into(),
+            keys: directory.join("keys.json"),
+            directory,
             history: history::Limits::default(),
             log: LogLimits::default(),
             image: ImageLimits::default(),

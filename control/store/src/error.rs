@@ -73,6 +73,11 @@ pub enum ReadError {
     Closed,
 }
 
+/// The keys were not changed, or not wholly: the file opens everything that is on disk, and the next rotation goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to change the keys of the store")]
+pub struct RotationError(#[from] io::Error);
+
 /// The history no longer reaches back that far: list again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too old resource version: the oldest to watch from is {oldest}")]

@@ -13,9 +13,10 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use state::{Event, Revision, Snapshot};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::consensus::{LogId, StoredMembership};
+use crate::seal::Sealer;
 use crate::{ImageLimits, OpenError};
 
 mod tables;
@@ -63,8 +64,18 @@ struct Waiting {
     changes: Vec<Arc<Event>>,
     bytes: usize,
     standing: Option<Standing>,
+    /// Who waits until everything is sealed with the newest key.
+    resealing: Vec<oneshot::Sender<()>>,
     hurry: bool,
     stop: bool,
+}
+
+/// What the thread does next.
+struct Taken {
+    world: Option<Snapshot>,
+    changes: Vec<Arc<Event>>,
+    standing: Option<Standing>,
+    resealing: Vec<oneshot::Sender<()>>,
 }
 
 /// How far the image is on disk.
@@ -78,8 +89,8 @@ struct Written {
 
 impl Image {
     /// Opens the image, or makes an empty one, and reads what it holds.
-    pub(crate) fn open(path: &Path, limits: ImageLimits) -> Result<(Self, Standing, Past), OpenError> {
-        let tables = Tables::open(path, limits.cache_bytes)?;
+    pub(crate) fn open(path: &Path, limits: ImageLimits, sealer: Sealer) -> Result<(Self, Standing, Past), OpenError> {
+        let tables = Tables::open(path, limits.cache_bytes, sealer)?;
         let (standing, past) = tables.load().map_err(|error| error.at(path))?;
         let written = Written { applied: standing.applied, failure: None };
         let shared = Arc::new(Shared {
@@ -126,7 +137,11 @@ impl Image {
     /// Replaces everything by `world` and waits until that is on disk.
     pub(crate) async fn replace(&self, world: Snapshot, standing: Standing) -> Result<(), io::Error> {
         let applied = standing.applied;
-        *self.0.shared.waiting.lock() = Waiting { world: Some(world), standing: Some(standing), ..Waiting::default() };
+        {
+            let mut waiting = self.0.shared.waiting.lock();
+            let resealing = std::mem::take(&mut waiting.resealing);
+            *waiting = Waiting { world: Some(world), standing: Some(standing), resealing, ..Waiting::default() };
+        }
         self.flush(applied).await
     }
 
@@ -144,6 +159,14 @@ impl Image {
             Ok(Some(failure)) => Err(io::Error::other(failure)),
             Err(_) => Err(io::Error::other("the image is closed")),
         }
+    }
+
+    /// Waits until everything is sealed with the newest key.
+    pub(crate) async fn reseal(&self) -> Result<(), io::Error> {
+        let (done, resealed) = oneshot::channel();
+        self.0.shared.waiting.lock().resealing.push(done);
+        self.0.shared.wake.notify_one();
+        resealed.await.map_err(|_| io::Error::other("the image cannot be written"))
     }
 
     /// Tells how far the image is on disk, whenever that changes.
@@ -175,14 +198,24 @@ impl Drop for Handle {
 /// The thread: waits for changes, lets them gather, writes them, until told to stop.
 fn write_behind(shared: &Shared, tables: &Tables, mut floor: Revision) {
     yield_to_others();
-    while let Some((world, changes, standing)) = shared.take() {
-        let outcome = match &world {
-            Some(world) => tables.replace(world, &standing),
-            None => tables.write(&changes, &standing, floor),
+    while let Some(Taken { world, changes, standing, resealing }) = shared.take() {
+        let outcome = match (&standing, &world) {
+            (Some(standing), Some(world)) => tables.replace(world, standing),
+            (Some(standing), None) => tables.write(&changes, standing, floor),
+            (None, _) => Ok(()),
         };
-        floor = standing.floor;
+        floor = standing.as_ref().map_or(floor, |standing| standing.floor);
+        let outcome = outcome.and_then(|()| if resealing.is_empty() { Ok(()) } else { tables.reseal() });
         match outcome {
-            Ok(()) => shared.written.send_modify(|written| written.applied = standing.applied),
+            Ok(()) => {
+                if let Some(standing) = standing {
+                    shared.written.send_modify(|written| written.applied = standing.applied);
+                }
+                // Who no longer waits need not be told.
+                for done in resealing {
+                    let _ = done.send(());
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the durable image cannot be written");
                 shared.written.send_modify(|written| written.failure = Some(error.to_string()));
@@ -210,13 +243,16 @@ impl Shared {
     }
 
     /// The next batch, or `None` when all is written and the store closes.
-    fn take(&self) -> Option<(Option<Snapshot>, Vec<Arc<Event>>, Standing)> {
+    fn take(&self) -> Option<Taken> {
         let mut waiting = self.waiting.lock();
-        while waiting.standing.is_none() && !waiting.stop {
+        while waiting.standing.is_none() && waiting.resealing.is_empty() && !waiting.stop {
             self.wake.wait(&mut waiting);
         }
         let deadline = Instant::now() + self.limits.delay;
-        while !waiting.hurry && !waiting.stop && waiting.world.is_none() && waiting.bytes < self.limits.batch_bytes {
+        let ready = |waiting: &Waiting| {
+            waiting.hurry || waiting.stop || waiting.world.is_some() || !waiting.resealing.is_empty()
+        };
+        while !ready(&waiting) && waiting.bytes < self.limits.batch_bytes {
             if self.wake.wait_until(&mut waiting, deadline).timed_out() {
                 break;
             }
@@ -225,7 +261,11 @@ impl Shared {
         let taken = std::mem::replace(&mut *waiting, Waiting { stop, ..Waiting::default() });
         drop(waiting);
         self.room.notify_waiters();
-        Some((taken.world, taken.changes, taken.standing?))
+        if taken.standing.is_none() && taken.resealing.is_empty() {
+            return None;
+        }
+        let Waiting { world, changes, standing, resealing, .. } = taken;
+        Some(Taken { world, changes, standing, resealing })
     }
 }
 

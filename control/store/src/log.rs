@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::consensus::{Entry, LogId, Types, Vote};
+use crate::seal::Sealer;
 use crate::{LogLimits, OpenError};
 
 mod memory;
@@ -35,6 +36,7 @@ const READ_BYTES_MAX: usize = 2 << 20;
 #[derive(Clone)]
 pub(crate) struct Log {
     memory: Arc<RwLock<Memory>>,
+    sealer: Sealer,
     jobs: mpsc::Sender<Job>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -43,21 +45,36 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens the log in `directory`, or begins one there. What a crash left unfinished at its end is cut off.
-    pub(crate) fn open(directory: &Path, limits: LogLimits) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, limits: LogLimits, sealer: Sealer) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: directory.into(), source };
         std::fs::create_dir_all(directory).map_err(failed)?;
         let (memory, tail) = recovery::recover(directory)?;
         let memory = Arc::new(RwLock::new(memory));
-        let writer = Writer::new(directory, limits, memory.clone(), tail).map_err(failed)?;
+        let writer = Writer::new(directory, limits, memory.clone(), sealer.clone(), tail).map_err(failed)?;
         let (jobs, queue) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&queue)).map_err(failed)?;
-        Ok(Self { memory, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { memory, sealer, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Up to where the log may go so that what stays is within the limits; `None` as long as it is not far beyond them.
     pub(crate) fn surplus(&self, limits: LogLimits) -> Option<u64> {
         self.memory.read().surplus(limits)
+    }
+
+    /// Goes on in a new file: nothing written before lies in it.
+    pub(crate) async fn roll(&self) -> Result<(), io::Error> {
+        self.ask(Job::Roll).await
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.memory.read().last
+    }
+
+    /// How many files the log is made of.
+    pub(crate) fn segments(&self) -> usize {
+        self.memory.read().segments()
     }
 
     /// Finishes what is queued and closes the files.
@@ -92,7 +109,7 @@ impl Log {
             Bound::Unbounded => u64::MAX,
         };
         let (stored, recent) = self.memory.read().select(start, end, bytes_max);
-        let mut entries = stored.iter().map(segment::Place::read).collect::<Result<Vec<_>, _>>()?;
+        let mut entries = stored.iter().map(|place| place.read(&self.sealer)).collect::<Result<Vec<_>, _>>()?;
         entries.extend(recent);
         Ok(entries)
     }

@@ -18,6 +18,7 @@ use crate::consensus::{self, Command, Machine, Member, NoPeers, Outcome, Raft};
 use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
+use crate::seal::{Keys, Sealer};
 use crate::world::World;
 use crate::{Config, LogLimits, MemberId, OpenError, ProposeError, ReadError, Subscription, TooOld};
 
@@ -26,14 +27,16 @@ const ELECTION_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The cluster's state. Cloning shares it.
 #[derive(Clone)]
-pub struct Store(Arc<Parts>);
+pub struct Store(pub(crate) Arc<Parts>);
 
-struct Parts {
+pub(crate) struct Parts {
     member: MemberId,
     world: Arc<World>,
-    raft: Raft,
-    log: Log,
-    image: Image,
+    pub(crate) raft: Raft,
+    pub(crate) log: Log,
+    pub(crate) image: Image,
+    pub(crate) keys: Arc<tokio::sync::Mutex<Keys>>,
+    pub(crate) sealer: Sealer,
     trimming: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -55,14 +58,15 @@ impl Store {
         let settings = config.clone();
         let files =
             tokio::task::spawn_blocking(move || Files::open(&settings)).await.map_err(OpenError::consensus)??;
-        let Files { member, world, image, log, machine } = files;
+        let Files { member, world, image, log, machine, keys, sealer } = files;
         let settings = consensus::config(config.pace).map_err(OpenError::consensus)?;
         let raft = Raft::new(member, Arc::new(settings), NoPeers, log.clone(), machine).await;
         let raft = raft.map_err(OpenError::consensus)?;
         take_the_lead(&raft, member).await?;
         let trimming = tokio::spawn(trim(raft.clone(), image.clone(), log.clone(), config.log));
         let trimming = Mutex::new(Some(trimming));
-        Ok(Self(Arc::new(Parts { member, world, raft, log, image, trimming })))
+        let keys = Arc::new(tokio::sync::Mutex::new(keys));
+        Ok(Self(Arc::new(Parts { member, world, raft, log, image, keys, sealer, trimming })))
     }
 
     /// The number of this member.
@@ -160,6 +164,8 @@ struct Files {
     image: Image,
     log: Log,
     machine: Machine,
+    keys: Keys,
+    sealer: Sealer,
 }
 
 // === impl Files ===
@@ -170,13 +176,15 @@ impl Files {
         // The world includes secrets.
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         created.map_err(|source| OpenError::Io { path: directory.clone(), source })?;
-        // The image first: opening it locks the directory.
-        let (image, standing, past) = Image::open(&directory.join("image.redb"), config.image)?;
+        let keys = Keys::establish(&config.keys)?;
+        let sealer = Sealer::new(&keys);
+        // The image before the rest: opening it locks the directory.
+        let (image, standing, past) = Image::open(&directory.join("image.redb"), config.image, sealer.clone())?;
         let member = identity::establish(directory)?;
-        let log = Log::open(&directory.join("log"), config.log)?;
+        let log = Log::open(&directory.join("log"), config.log, sealer.clone())?;
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
         let machine = Machine::new(world.clone(), image.clone(), &standing);
-        Ok(Self { member, world, image, log, machine })
+        Ok(Self { member, world, image, log, machine, keys, sealer })
     }
 }
 

@@ -8,10 +8,12 @@ use state::Txn;
 
 use super::{FORMAT, Malformed, Reader, Stored, put_bytes, put_length};
 use crate::consensus::{Command, Entry, LeaderId, LogId, Member, Membership, StoredMembership, Vote};
+use crate::seal::Sealer;
 
 const BLANK: u8 = 0;
 const TXN: u8 = 1;
 const MEMBERSHIP: u8 = 2;
+const SEALED_TXN: u8 = 3;
 
 impl Stored for Vote {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -87,6 +89,33 @@ impl Stored for StoredMembership {
         let stored = Self::new(id(&mut reader)?, members(&mut reader)?);
         reader.end(stored)
     }
+}
+
+/// Appends an entry as it lies on disk: what it does to the world is sealed, and opens only as this entry of the log.
+pub(crate) fn seal_entry(out: &mut Vec<u8>, entry: &Entry, sealer: &Sealer) {
+    let EntryPayload::Normal(command) = &entry.payload else { return entry.encode(out) };
+    out.push(FORMAT);
+    put_id(out, entry.log_id);
+    out.push(SEALED_TXN);
+    sealer.seal(&place(entry.log_id), out, |out| command.0.encode(out));
+}
+
+/// Reads an entry as it lies on disk. Those from before there were seals are read too.
+pub(crate) fn open_entry(bytes: &[u8], sealer: &Sealer) -> Result<Entry, Malformed> {
+    let mut reader = Reader::new(bytes)?;
+    let log_id = some_id(&mut reader)?;
+    if reader.byte()? != SEALED_TXN {
+        return Entry::decode(bytes);
+    }
+    let command = Command(Arc::new(Txn::decode(&sealer.open(&place(log_id), reader.rest())?)?));
+    Ok(Entry { log_id, payload: EntryPayload::Normal(command) })
+}
+
+/// What ties a sealed entry to its place in the log.
+fn place(id: LogId) -> Vec<u8> {
+    let mut place = Vec::from(*b"log");
+    put_id(&mut place, id);
+    place
 }
 
 /// The id of an encoded entry, without reading the rest of it.

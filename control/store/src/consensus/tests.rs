@@ -16,12 +16,13 @@ struct Fresh;
 impl StoreBuilder<Types, Log, Machine, TempDir> for Fresh {
     async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
         let directory = tempfile::tempdir().expect("a directory");
+        let sealer = crate::seal::Sealer::alone();
         let mut config = Config::new(directory.path());
         config.log.segment_bytes = 4 << 10;
         config.log.memory_bytes_max = 1 << 10;
         let (image, standing, past) =
-            Image::open(&directory.path().join("image.redb"), config.image).expect("an image");
-        let log = Log::open(&directory.path().join("log"), config.log).expect("a log");
+            Image::open(&directory.path().join("image.redb"), config.image, sealer.clone()).expect("an image");
+        let log = Log::open(&directory.path().join("log"), config.log, sealer).expect("a log");
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
         Ok((directory, log, Machine::new(world, image, &standing)))
     }

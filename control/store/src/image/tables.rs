@@ -17,6 +17,7 @@ use super::Standing;
 use crate::OpenError;
 use crate::codec::{self, FORMAT, Malformed, Reader};
 use crate::consensus::StoredMembership;
+use crate::seal::Sealer;
 
 const VERSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("versions");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -25,8 +26,22 @@ const STANDING: &str = "standing";
 /// Events given back to watches after a restart: enough for those who reconnect at once, few enough to read in milliseconds.
 const EVENTS_RESTORED_MAX: u64 = 2_048;
 
+/// Rows that are sealed anew in one transaction: the database holds that many twice until it is committed.
+const RESEALED_ROWS_MAX: usize = 4_096;
+
+/// What follows the key in a row.
+mod mark {
+    pub(super) const GONE: u8 = 0;
+    /// As objects were written before there were seals.
+    pub(super) const PLAIN: u8 = 1;
+    pub(super) const SEALED: u8 = 2;
+}
+
 /// The open database.
-pub(super) struct Tables(Database);
+pub(super) struct Tables {
+    database: Database,
+    sealer: Sealer,
+}
 
 /// What an image holds: the world, and what led to it.
 #[derive(Debug)]
@@ -54,10 +69,10 @@ pub(super) enum TablesError {
 struct Version<'a> {
     /// The revision it replaced; zero if there was nothing.
     replaced: Revision,
-    body: Body<'a>,
+    content: Content<'a>,
 }
 
-enum Body<'a> {
+enum Content<'a> {
     Object(&'a Object),
     Gone(&'a Key),
 }
@@ -66,25 +81,30 @@ enum Body<'a> {
 struct Row {
     replaced: Revision,
     key: Key,
-    object: Option<Vec<u8>>,
+    object: Option<Body>,
+}
+
+enum Body {
+    Plain(Vec<u8>),
+    Sealed(Vec<u8>),
 }
 
 // === impl Tables ===
 
 impl Tables {
-    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, cache_bytes: usize, sealer: Sealer) -> Result<Self, OpenError> {
         let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
             DatabaseError::Storage(redb::StorageError::Io(source)) => OpenError::Io { path: path.into(), source },
             other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
         })?;
-        Ok(Self(database))
+        Ok(Self { database, sealer })
     }
 
     /// Where the image stands and what it holds.
     pub(super) fn load(&self) -> Result<(Standing, Past), TablesError> {
         let empty = || Past { world: Snapshot::default(), base: Revision::ZERO, events: Vec::new() };
-        let read = self.0.begin_read()?;
+        let read = self.database.begin_read()?;
         let standing = match read.open_table(META) {
             Err(redb::TableError::TableDoesNotExist(_)) => None,
             table => table?.get(STANDING)?.map(|bytes| decode_standing(bytes.value())).transpose()?,
@@ -95,7 +115,7 @@ impl Tables {
             let (revision, bytes) = entry?;
             rows.insert(Revision(revision.value()), Row::decode(bytes.value())?);
         }
-        let past = past(&standing, &rows)?;
+        let past = past(&standing, &rows, &self.sealer)?;
         Ok((standing, past))
     }
 
@@ -110,7 +130,7 @@ impl Tables {
             let mut versions = write.open_table(VERSIONS)?;
             let mut bytes = Vec::new();
             for event in changes {
-                Version::of(event).encode(&mut bytes);
+                Version::of(event).encode(&mut bytes, &self.sealer);
                 versions.insert(event.revision.0, bytes.as_slice())?;
             }
             forget(&mut versions, floor, standing.floor)?;
@@ -127,7 +147,7 @@ impl Tables {
             let objects: BTreeMap<_, _> = world.objects().map(|object| (object.revision(), object)).collect();
             let mut bytes = Vec::new();
             for (revision, object) in objects {
-                Version { replaced: Revision::ZERO, body: Body::Object(object) }.encode(&mut bytes);
+                Version { replaced: Revision::ZERO, content: Content::Object(object) }.encode(&mut bytes, &self.sealer);
                 versions.insert(revision.0, bytes.as_slice())?;
             }
             drop(versions);
@@ -135,8 +155,40 @@ impl Tables {
         })
     }
 
+    /// Seals everything with the newest key that is not sealed with it yet.
+    pub(super) fn reseal(&self) -> Result<(), TablesError> {
+        let mut from = 0;
+        while let Some(next) = self.reseal_from(from)? {
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Does so for as many rows as one transaction takes; returns where to go on.
+    fn reseal_from(&self, from: u64) -> Result<Option<u64>, TablesError> {
+        let mut next = None;
+        self.transact(|write| {
+            let mut versions = write.open_table(VERSIONS)?;
+            let mut anew = Vec::new();
+            for entry in versions.range(from..)? {
+                let (revision, bytes) = entry?;
+                if anew.len() == RESEALED_ROWS_MAX {
+                    next = Some(revision.value());
+                    break;
+                }
+                let row = Row::decode(bytes.value())?;
+                anew.extend(row.resealed(&self.sealer)?.map(|bytes| (revision.value(), bytes)));
+            }
+            for (revision, bytes) in anew {
+                versions.insert(revision, bytes.as_slice())?;
+            }
+            Ok(())
+        })?;
+        Ok(next)
+    }
+
     fn transact(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), TablesError>) -> Result<(), TablesError> {
-        let mut write = self.0.begin_write()?;
+        let mut write = self.database.begin_write()?;
         // The next start must not walk the whole file after a crash.
         write.set_quick_repair(true);
         work(&write)?;
@@ -166,7 +218,7 @@ fn forget(versions: &mut Table<'_, u64, &'static [u8]>, old: Revision, new: Revi
 }
 
 /// The world that the rows add up to, and as much of the way there as a restart gives back.
-fn past(standing: &Standing, rows: &BTreeMap<Revision, Row>) -> Result<Past, TablesError> {
+fn past(standing: &Standing, rows: &BTreeMap<Revision, Row>, sealer: &Sealer) -> Result<Past, TablesError> {
     let base = standing.floor.max(Revision(standing.revision.0.saturating_sub(EVENTS_RESTORED_MAX)));
     let latest: HashMap<&Key, Revision> = rows.iter().map(|(revision, row)| (&row.key, *revision)).collect();
     let mut objects: HashMap<Revision, Object> = HashMap::new();
@@ -175,7 +227,7 @@ fn past(standing: &Standing, rows: &BTreeMap<Revision, Row>) -> Result<Past, Tab
             return Ok(known.clone());
         }
         let row = rows.get(&revision).ok_or(Malformed { what: "past: a version is missing" })?;
-        let bytes = row.object.clone().ok_or(Malformed { what: "past: an object is missing" })?;
+        let bytes = row.open(sealer)?.ok_or(Malformed { what: "past: an object is missing" })?;
         let object = Object::parse(row.key.kind(), bytes).map_err(|_| Malformed { what: "object" })?.at(revision);
         objects.insert(revision, object.clone());
         Ok(object)
@@ -222,30 +274,44 @@ fn decode_standing(bytes: &[u8]) -> Result<Standing, Malformed> {
 impl<'a> Version<'a> {
     fn of(event: &'a Event) -> Self {
         let replaced = event.before().map_or(Revision::ZERO, Object::revision);
-        let body = match event.after() {
-            Some(after) => Body::Object(after),
-            None => Body::Gone(event.key()),
+        let content = match event.after() {
+            Some(after) => Content::Object(after),
+            None => Content::Gone(event.key()),
         };
-        Self { replaced, body }
+        Self { replaced, content }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.clear();
-        out.push(FORMAT);
-        out.extend_from_slice(&self.replaced.0.to_le_bytes());
-        let key = match self.body {
-            Body::Object(object) => object.key(),
-            Body::Gone(key) => key,
-        };
-        codec::put_key(out, key);
-        match self.body {
-            Body::Gone(_) => out.push(0),
-            Body::Object(object) => {
-                out.push(1);
-                codec::put_bytes(out, object.body());
+    fn encode(&self, out: &mut Vec<u8>, sealer: &Sealer) {
+        match self.content {
+            Content::Gone(key) => {
+                head(out, self.replaced, key);
+                out.push(mark::GONE);
             }
+            Content::Object(object) => sealed(out, self.replaced, object.key(), object.body(), sealer),
         }
     }
+}
+
+/// Begins a row anew.
+fn head(out: &mut Vec<u8>, replaced: Revision, key: &Key) {
+    out.clear();
+    out.push(FORMAT);
+    out.extend_from_slice(&replaced.0.to_le_bytes());
+    codec::put_key(out, key);
+}
+
+/// A row with an object.
+fn sealed(out: &mut Vec<u8>, replaced: Revision, key: &Key, body: &[u8], sealer: &Sealer) {
+    head(out, replaced, key);
+    out.push(mark::SEALED);
+    sealer.seal(&context(key), out, |out| out.extend_from_slice(body));
+}
+
+/// What ties a sealed object to its key.
+fn context(key: &Key) -> Vec<u8> {
+    let mut context = Vec::from(*b"image");
+    codec::put_key(&mut context, key);
+    context
 }
 
 // === impl Row ===
@@ -254,8 +320,39 @@ impl Row {
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let (replaced, key) = (Revision(reader.u64()?), codec::key(&mut reader)?);
-        let object = if reader.flag()? { Some(reader.bytes()?.to_vec()) } else { None };
-        reader.end(Self { replaced, key, object })
+        let object = match reader.byte()? {
+            mark::GONE => reader.end(None)?,
+            mark::PLAIN => {
+                let body = reader.bytes()?.to_vec();
+                reader.end(Some(Body::Plain(body)))?
+            }
+            mark::SEALED => Some(Body::Sealed(reader.rest().to_vec())),
+            _ => return Err(Malformed { what: "row" }),
+        };
+        Ok(Self { replaced, key, object })
+    }
+
+    /// The object's bytes, if this is not the mark of one that is gone.
+    fn open(&self, sealer: &Sealer) -> Result<Option<Vec<u8>>, Malformed> {
+        match &self.object {
+            None => Ok(None),
+            Some(Body::Plain(body)) => Ok(Some(body.clone())),
+            Some(Body::Sealed(body)) => sealer.open(&context(&self.key), body).map(Some),
+        }
+    }
+
+    /// The row under the newest key, unless it is so already.
+    fn resealed(&self, sealer: &Sealer) -> Result<Option<Vec<u8>>, Malformed> {
+        if let Some(Body::Sealed(body)) = &self.object
+            && sealer.is_newest(body)
+        {
+            return Ok(None);
+        }
+        Ok(self.open(sealer)?.map(|body| {
+            let mut out = Vec::new();
+            sealed(&mut out, self.replaced, &self.key, &body, sealer);
+            out
+        }))
     }
 }
 

@@ -22,6 +22,12 @@ fn limits() -> ImageLimits {
     ImageLimits { delay: Duration::from_millis(1), ..ImageLimits::default() }
 }
 
+/// One key for all that is written and read in this process.
+fn sealer() -> Sealer {
+    static KEYS: std::sync::LazyLock<Sealer> = std::sync::LazyLock::new(Sealer::alone);
+    KEYS.clone()
+}
+
 fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
 }
@@ -39,7 +45,7 @@ proptest! {
         let path = directory.path().join("image");
         let (mut world, mut all, mut floor) = (Snapshot::default(), Vec::new(), Revision::ZERO);
         for (writes, lag) in portions {
-            let (image, found, past) = Image::open(&path, limits()).expect("it opens");
+            let (image, found, past) = Image::open(&path, limits(), sealer()).expect("it opens");
             prop_assert!(past.world.objects().eq(world.objects()));
             prop_assert_eq!(found.revision, world.revision());
             prop_assert_eq!((past.base, found.floor), (floor, floor));
@@ -71,7 +77,7 @@ proptest! {
 fn another_world_takes_the_place_of_everything() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
-    let (image, ..) = Image::open(&path, limits()).expect("it opens");
+    let (image, ..) = Image::open(&path, limits(), sealer()).expect("it opens");
     let (old, events) =
         Snapshot::default().apply(&Txn::default().put(object(1, 1)).put(object(2, 2))).expect("no guards");
     image.record(events.into_iter().map(Arc::new).collect(), standing(&old, Revision::ZERO));
@@ -81,7 +87,7 @@ fn another_world_takes_the_place_of_everything() {
     image.record(events.into_iter().map(Arc::new).collect(), standing(&after, Revision(40)));
     image.close();
 
-    let (image, found, past) = Image::open(&path, limits()).expect("it opens");
+    let (image, found, past) = Image::open(&path, limits(), sealer()).expect("it opens");
     assert_eq!(found, standing(&after, Revision(40)));
     assert!(past.world.objects().eq(after.objects()));
     assert_eq!(past.events.len(), 1);
@@ -92,10 +98,10 @@ fn another_world_takes_the_place_of_everything() {
 fn an_image_belongs_to_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
-    let (image, ..) = Image::open(&path, limits()).expect("it opens");
-    assert!(matches!(Image::open(&path, limits()), Err(OpenError::InUse { .. })));
+    let (image, ..) = Image::open(&path, limits(), sealer()).expect("it opens");
+    assert!(matches!(Image::open(&path, limits(), sealer()), Err(OpenError::InUse { .. })));
     image.close();
-    Image::open(&path, limits()).expect("free again").0.close();
+    Image::open(&path, limits(), sealer()).expect("free again").0.close();
 }
 
 #[test]
@@ -103,5 +109,31 @@ fn what_is_not_an_image_is_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
     std::fs::write(&path, vec![7; 8_192]).expect("written");
-    assert!(matches!(Image::open(&path, limits()), Err(OpenError::Damaged { .. } | OpenError::Io { .. })));
+    assert!(matches!(Image::open(&path, limits(), sealer()), Err(OpenError::Damaged { .. } | OpenError::Io { .. })));
+}
+
+#[test]
+fn what_is_sealed_anew_needs_the_old_key_no_more() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    let sealer = Sealer::alone();
+    let (image, ..) = Image::open(&path, limits(), sealer.clone()).expect("it opens");
+    let (world, events) =
+        Snapshot::default().apply(&Txn::default().put(object(1, 1)).put(object(2, 2))).expect("no guards");
+    let expected: Vec<_> = events.iter().cloned().map(Arc::new).collect();
+    let applied = standing(&world, Revision::ZERO).applied;
+    image.record(expected.clone(), standing(&world, Revision::ZERO));
+    run(image.flush(applied)).expect("on disk");
+    let new = crate::seal::Secret::fresh();
+    sealer.turn_to(&new);
+    run(image.reseal()).expect("sealed anew");
+    image.close();
+
+    let only_new = Sealer::alone();
+    only_new.turn_to(&new);
+    let (image, _, past) = Image::open(&path, limits(), only_new).expect("it opens");
+    assert!(past.world.objects().eq(world.objects()));
+    assert_eq!(past.events, expected, "the past is kept");
+    image.close();
+    assert!(matches!(Image::open(&path, limits(), Sealer::alone()), Err(OpenError::Damaged { .. })));
 }

@@ -153,6 +153,10 @@ impl Memory {
         self.segments.insert(sequence, file);
     }
 
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     pub(crate) fn drop_segment(&mut self, sequence: u64) {
         self.segments.remove(&sequence);
     }

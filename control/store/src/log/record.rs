@@ -6,8 +6,9 @@
 //! The chain makes the end of the log certain: bytes left over from a longer, torn life of the same file never follow from
 //! what was written over them, so the first record that does not fit ends the log.
 
-use crate::codec::{Malformed, Stored, entry_id};
+use crate::codec::{Malformed, Stored, entry_id, seal_entry};
 use crate::consensus::{Entry, LogId, Vote};
+use crate::seal::Sealer;
 
 /// Before the kind and the body: the length and the checksum.
 pub(super) const FRAME_BYTES: usize = 8;
@@ -39,31 +40,31 @@ pub(super) struct Chain(pub(super) u32);
 
 impl Chain {
     /// Appends an entry; returns how long its body is.
-    pub(super) fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> usize {
-        self.frame(out, ENTRY, entry)
+    pub(super) fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry, sealer: &Sealer) -> usize {
+        self.frame(out, ENTRY, |out| seal_entry(out, entry, sealer))
     }
 
     pub(super) fn vote(&mut self, out: &mut Vec<u8>, vote: &Vote) {
-        self.frame(out, VOTE, vote);
+        self.frame(out, VOTE, |out| vote.encode(out));
     }
 
     pub(super) fn truncated(&mut self, out: &mut Vec<u8>, last: Option<LogId>) {
-        self.frame(out, TRUNCATED, &last);
+        self.frame(out, TRUNCATED, |out| last.encode(out));
     }
 
     pub(super) fn purged(&mut self, out: &mut Vec<u8>, upto: LogId) {
-        self.frame(out, PURGED, &Some(upto));
+        self.frame(out, PURGED, |out| Some(upto).encode(out));
     }
 
     pub(super) fn committed(&mut self, out: &mut Vec<u8>, committed: Option<LogId>) {
-        self.frame(out, COMMITTED, &committed);
+        self.frame(out, COMMITTED, |out| committed.encode(out));
     }
 
-    fn frame(&mut self, out: &mut Vec<u8>, kind: u8, body: &impl Stored) -> usize {
+    fn frame(&mut self, out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = out.len();
         out.extend_from_slice(&[0; FRAME_BYTES]);
         out.push(kind);
-        body.encode(out);
+        body(out);
         let length = out.len() - start - FRAME_BYTES;
         let checksum = self.next(&out[start + FRAME_BYTES..]);
         let field =

@@ -13,8 +13,9 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::record::{Chain, FRAME_BYTES};
-use crate::codec::{FORMAT, Stored};
+use crate::codec::{FORMAT, open_entry};
 use crate::consensus::Entry;
+use crate::seal::Sealer;
 
 /// The header: magic and format, the sequence number, where the segment before ended, a checksum.
 pub(super) const HEADER_BYTES: usize = 28;
@@ -81,10 +82,10 @@ impl Header {
 
 impl Place {
     /// Reads the entry that lies here.
-    pub(super) fn read(&self) -> Result<Entry, io::Error> {
+    pub(super) fn read(&self, sealer: &Sealer) -> Result<Entry, io::Error> {
         let mut bytes = vec![0; self.spot.length as usize];
         self.file.read_exact_at(&mut bytes, self.spot.offset)?;
-        Ok(Entry::decode(&bytes)?)
+        Ok(open_entry(&bytes, sealer)?)
     }
 }
 

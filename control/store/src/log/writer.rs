@@ -16,6 +16,7 @@ use super::recovery::Tail;
 use super::segment::{self, HEADER_BYTES, Header, Spot};
 use crate::LogLimits;
 use crate::consensus::{Entry, LogId, Types, Vote};
+use crate::seal::Sealer;
 
 /// One write: more than this queued up waits for the next.
 const BATCH_BYTES: usize = 4 << 20;
@@ -26,6 +27,8 @@ pub(super) enum Job {
     Vote(Vote, oneshot::Sender<io::Result<()>>),
     Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
     Purge(LogId, oneshot::Sender<io::Result<()>>),
+    /// Go on in a new segment: nothing sealed before lies in it.
+    Roll(oneshot::Sender<io::Result<()>>),
     Stop,
 }
 
@@ -34,6 +37,7 @@ pub(super) struct Writer {
     directory: PathBuf,
     limits: LogLimits,
     memory: Arc<RwLock<Memory>>,
+    sealer: Sealer,
     sequence: u64,
     file: Arc<File>,
     size: u64,
@@ -71,6 +75,7 @@ impl Writer {
         directory: &Path,
         limits: LogLimits,
         memory: Arc<RwLock<Memory>>,
+        sealer: Sealer,
         tail: Option<Tail>,
     ) -> io::Result<Self> {
         let (last, committed) = {
@@ -85,7 +90,22 @@ impl Writer {
         memory.write().add_segment(tail.sequence, tail.file.clone());
         let size = tail.file.metadata()?.len();
         let Tail { sequence, file, end, chain, vote, purged, sealed } = tail;
-        Ok(Self { directory, limits, memory, sequence, file, size, end, chain, next, vote, purged, committed, sealed })
+        Ok(Self {
+            directory,
+            limits,
+            memory,
+            sealer,
+            sequence,
+            file,
+            size,
+            end,
+            chain,
+            next,
+            vote,
+            purged,
+            committed,
+            sealed,
+        })
     }
 
     /// Writes what is queued until told to stop. After a failure nothing more is written: what the disk holds is then
@@ -142,14 +162,14 @@ impl Writer {
                 Job::Append(appended, _) => {
                     for entry in appended {
                         let start = bytes.len() + FRAME_BYTES + 1;
-                        let length = chain.entry(bytes, entry);
+                        let length = chain.entry(bytes, entry, &self.sealer);
                         entries.push((entry.log_id.index, start, length));
                     }
                 }
                 Job::Vote(vote, _) => chain.vote(bytes, vote),
                 Job::Truncate(last, _) => chain.truncated(bytes, *last),
                 Job::Purge(upto, _) => chain.purged(bytes, *upto),
-                Job::Stop => {}
+                Job::Roll(_) | Job::Stop => {}
             }
         }
         if committed != self.committed {
@@ -177,8 +197,12 @@ impl Writer {
                     self.next = self.next.max(upto.index + 1);
                     self.remove_up_to(upto.index)?;
                 }
-                Job::Stop => {}
+                Job::Roll(_) | Job::Stop => {}
             }
+        }
+        // Last: whatever this batch wrote lies in the old segment.
+        if batch.jobs.iter().any(|job| matches!(job, Job::Roll(_))) {
+            self.roll(0)?;
         }
         Ok(())
     }
@@ -254,7 +278,9 @@ impl Batch {
             match job {
                 Job::Append(_, flushed) => flushed.io_completed(outcome()),
                 // Who no longer waits for the answer does not need it.
-                Job::Vote(_, done) | Job::Truncate(_, done) | Job::Purge(_, done) => drop(done.send(outcome())),
+                Job::Vote(_, done) | Job::Truncate(_, done) | Job::Purge(_, done) | Job::Roll(done) => {
+                    drop(done.send(outcome()));
+                }
                 Job::Stop => {}
             }
         }

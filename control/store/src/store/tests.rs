@@ -148,3 +148,74 @@ proptest! {
         outcome?;
     }
 }
+
+/// All files below a directory, as one heap of bytes.
+fn heap(directory: &std::path::Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        bytes.extend(if path.is_dir() { heap(&path) } else { std::fs::read(&path).expect("a file") });
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_on_disk_tells_a_secret_and_a_new_key_takes_the_place_of_the_old() {
+    const CANARY: &str = "canary-5b1f0c";
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = |name: &str| {
+        let value = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n"},
+            "stringData": {"word": CANARY}});
+        api::Object::from_value(api::kinds::SECRET, &value).expect("a secret")
+    };
+    let tells = || heap(directory.path()).windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+    let store = open(directory.path()).await;
+    store.propose(Txn::create(secret("one"))).await.expect("written");
+    let first = store.keys().await;
+    let rotated = store.rotate_keys().await.expect("rotated");
+    assert_eq!((rotated.retired, store.keys().await), (first, vec![rotated.key]));
+    store.propose(Txn::create(secret("two"))).await.expect("written");
+    assert!(!tells(), "while it runs");
+    let world = store.snapshot();
+    store.shutdown().await;
+    assert!(!tells(), "when it is closed");
+
+    let store = open(directory.path()).await;
+    assert!(store.snapshot().objects().eq(world.objects()));
+    store.shutdown().await;
+    std::fs::remove_file(directory.path().join("keys.json")).expect("it was there");
+    let refused = Store::open(Config::new(directory.path())).await.expect_err("no other key opens it");
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_change_while_everybody_writes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for round in 0..40 {
+                    let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+                        "metadata": {"name": format!("c{writer}-{}", round % 5), "namespace": "n"}, "data": {"round": round.to_string()}});
+                    let object = api::Object::from_value(api::kinds::CONFIG_MAP, &value).expect("a config map");
+                    store.propose(Txn::default().put(object)).await.expect("written");
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        store.rotate_keys().await.expect("rotated");
+    }
+    for writer in writers {
+        writer.await.expect("it wrote");
+    }
+    let rotated = store.rotate_keys().await.expect("rotated");
+    assert_eq!(store.keys().await, [rotated.key], "a rotation in peace leaves one key");
+    let world = store.snapshot();
+    store.shutdown().await;
+    let store = open(directory.path()).await;
+    assert!(store.snapshot().objects().eq(world.objects()));
+    store.shutdown().await;
+}
