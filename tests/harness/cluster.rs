@@ -112,6 +112,8 @@ impl Plan {
                 }
             });
         }
+        // Only the streams hold it now: when the program ends, so does the wait for what it says.
+        drop(say);
         let mut cluster = Cluster {
             program: program.into(),
             child,

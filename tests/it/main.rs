@@ -4,6 +4,7 @@ mod acme;
 mod clients;
 mod commands;
 mod edge;
+mod encryption;
 mod entrances;
 mod first_light;
 mod fleet;

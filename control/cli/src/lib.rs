@@ -17,6 +17,7 @@ mod get;
 mod ingress_status;
 mod join;
 mod manifests;
+mod memory_dir;
 mod names;
 mod node;
 mod pki;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::ingress_status;
+use crate::memory_dir::MemoryDir;
 use crate::names::Names;
 use crate::running::Running;
 use crate::tunnel::Door;
@@ -80,6 +81,8 @@ pub(crate) struct Node {
     agent: Running,
     /// The tunnels to other nodes; they end last, so that pods that are stopping reach others.
     tunnels: Running,
+    /// Held, not read: it goes when the pods are gone.
+    _memory: Option<MemoryDir>,
 }
 
 impl Addresses {
@@ -142,16 +145,18 @@ impl Node {
         doors.start("ingress status", telling);
         let resolver = names.resolver.clone();
         names.start(&view, &mut doors);
+        let memory = MemoryDir::take(data.path());
         let agent = agent::Config {
             addresses: vec![node_address],
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
             collection: machine.disk.collection(),
             rotation: machine.disk.rotation(),
+            memory_dir: memory.as_ref().map(|memory| memory.path().to_owned()),
             ..agent::Config::new(name, data.path())
         };
         let engines = agent::Engines { host, fabric, outbound, resolver };
         running.start("agent", agent::run(agent, view, client, engines, running.stopping()));
-        Ok(Self { addresses, services, doors, agent: running, tunnels })
+        Ok(Self { addresses, services, doors, agent: running, tunnels, _memory: memory })
     }
 
     /// Returns when a part has ended although nobody asked it to.

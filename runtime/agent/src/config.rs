@@ -12,6 +12,9 @@ pub struct Config {
     pub node_name: String,
     /// Where images, volumes and logs are kept.
     pub data_dir: PathBuf,
+    /// Where secrets are put that pods mount: a directory in memory, so that they are on no disk. None if the machine has no
+    /// such place: then they lie with the other volumes.
+    pub memory_dir: Option<PathBuf>,
     /// Labels beside those every node has.
     pub labels: BTreeMap<String, String>,
     /// The node's own addresses; the first is `hostIP`.
@@ -74,6 +77,7 @@ impl Config {
         Self {
             node_name: node_name.into(),
             data_dir: data_dir.into(),
+            memory_dir: None,
             labels: BTreeMap::new(),
             addresses: Vec::new(),
             tunnel: None,

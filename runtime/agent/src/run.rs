@@ -152,7 +152,10 @@ impl Workers {
             return;
         }
         if !std::mem::replace(&mut self.swept, true) {
-            sweep(&self.context.config.data_dir, |uid| desired.pods.contains_key(uid));
+            let config = &self.context.config;
+            for directory in [Some(&config.data_dir), config.memory_dir.as_ref()].into_iter().flatten() {
+                sweep(directory, |uid| desired.pods.contains_key(uid));
+            }
         }
         self.finished.retain(|uid| desired.pods.contains_key(uid));
         for (uid, employed) in &self.employed {

@@ -5,6 +5,7 @@
 //!
 //! - Files lie in a directory of their own behind the link `..data`, which is swapped whole: a guest sees all of an update or
 //!   nothing of it, and sees it through the directory it was given at its start.
+//! - Secrets, and what holds some of them, lie in memory and not on the disk, where the machine has a file system in memory.
 //! - A `subPath` is fixed when the container starts: it shows a copy of what was there, and no later update.
 //! - An object that says that it is immutable is not looked at again.
 //! - An update that cannot be made (the config map is gone) leaves what was there, and is told as an event.
@@ -23,7 +24,7 @@ use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, 
 use crate::environment::{Surroundings, config_map, field_of, resource_of, secret};
 use crate::pod::{Blocked, NotMounted};
 
-pub use mounts::mounts;
+pub use mounts::{Fixed, mounts};
 pub use write::write;
 
 /// A volume and what it holds.
@@ -33,6 +34,8 @@ pub struct Planned {
     pub name: String,
     /// What is in it.
     pub content: Content,
+    /// Whether that is for nobody's disk.
+    pub secret: bool,
 }
 
 /// What a volume holds.
@@ -63,7 +66,7 @@ pub struct Placed {
 /// What every volume of a pod holds.
 pub fn plan(pod: &Pod, around: &Surroundings<'_>) -> Result<Vec<Planned>, NotMounted> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.map(|volume| Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)? })).collect()
+    volumes.map(|volume| planned(pod, volume, around)).collect()
 }
 
 /// The same for as many volumes as can be made: those that hold files, each with what it holds or why it cannot.
@@ -75,8 +78,18 @@ pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>) -> Vec<Result<Planne
             || volume.projected.is_some()
             || volume.downward_api.is_some()
     };
-    let planned = |volume: &Volume| Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)? });
-    volumes.filter(holds_files).map(planned).collect()
+    volumes.filter(holds_files).map(|volume| planned(pod, volume, around)).collect()
+}
+
+fn planned(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Planned, NotMounted> {
+    Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)?, secret: is_secret(volume) })
+}
+
+/// Whether a volume holds what should be on no disk.
+fn is_secret(volume: &Volume) -> bool {
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    volume.secret.is_some()
+        || sources.into_iter().any(|source| source.secret.is_some() || source.service_account_token.is_some())
 }
 
 fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Content, NotMounted> {

@@ -245,6 +245,12 @@ impl Worker {
         self.context.config.data_dir.join("pods").join(&*self.uid)
     }
 
+    /// Where the pod's secrets lie.
+    fn directory_in_memory(&self) -> PathBuf {
+        let root = self.context.config.memory_dir.as_ref().unwrap_or(&self.context.config.data_dir);
+        root.join("pods").join(&*self.uid)
+    }
+
     fn is_on_host_network(&self) -> bool {
         self.state.pod().spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
     }
@@ -343,14 +349,15 @@ impl Worker {
         self.slots.clear();
         self.attachment = None;
         self.context.return_addresses(&self.uid);
-        let directory = self.directory();
+        let directories = [self.directory(), self.directory_in_memory()];
         let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());
         // Outlives the worker on purpose: it only removes what nobody names any more.
         tokio::task::spawn_blocking(move || {
-            let removed = match std::fs::remove_dir_all(&directory) {
+            let remove = |directory: &PathBuf| match std::fs::remove_dir_all(directory) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
                 removed => removed,
             };
+            let removed = directories.iter().map(remove).fold(Ok(()), std::io::Result::and);
             if let Err(error) = removed.and_then(|()| logs.remove(key.namespace(), key.name(), &uid)) {
                 debug!(pod = %key, %error, "files of a pod were left behind");
             }

@@ -203,6 +203,9 @@ impl Writer {
         // Last: whatever this batch wrote lies in the old segment.
         if batch.jobs.iter().any(|job| matches!(job, Job::Roll(_))) {
             self.roll(0)?;
+            if let Some(purged) = self.purged {
+                self.remove_up_to(purged.index)?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! A guest is given directories, never single files. So a file that is mounted by `subPath` comes in a directory made for the
 //! place it is mounted at, with nothing else in it; several files mounted side by side share one. The file is a copy where
 //! guests may only read, and the very same file where they may write.
+//!
+//! Copies lie in memory, because they may be of secrets; but the very same file has to lie on the disk where it is, and a copy that
+//! is mounted beside it lies there too.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,18 +17,18 @@ use super::{Placed, inner_path, refused};
 use crate::environment::{Surroundings, sub_path_of};
 use crate::pod::{Blocked, Place, container};
 
-/// What a container's guest sees of the pod's volumes. What a `subPath` shows is put into `fixed`, a directory of this
-/// container alone, which is made anew.
+/// What a container's guest sees of the pod's volumes. What a `subPath` shows is put into `fixed`.
 pub fn mounts(
     pod: &Pod,
     place: Place,
     placed: &BTreeMap<String, Placed>,
-    fixed: &Path,
+    mut fixed: Fixed,
     around: &Surroundings<'_>,
 ) -> Result<Vec<host::Mount>, Blocked> {
     let Some(container) = container(pod, place) else { return Ok(Vec::new()) };
-    let wanted = container.volume_mounts.as_deref().unwrap_or_default();
-    let mut fixed = Fixed { root: fixed.to_owned(), turn: 0, files: BTreeMap::new() };
+    let mut wanted: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().collect();
+    // Those that may be written first: where such a file is, the others beside it go.
+    wanted.sort_by_key(|mount| placed.get(&mount.name).is_some_and(|volume| volume.read_only));
     fixed.clear().map_err(|error| refused(format!("failed to prepare for subPath mounts: {error}")))?;
     let mut mounts = Vec::new();
     for mount in wanted {
@@ -51,9 +54,12 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// The subPaths of one container.
-struct Fixed {
-    root: PathBuf,
+/// The subPaths of one container, in directories of its own that are made anew.
+#[derive(Debug)]
+pub struct Fixed {
+    disk: PathBuf,
+    /// For copies.
+    memory: PathBuf,
     turn: u32,
     /// The directories made for single files, by the place that guests see them at.
     files: BTreeMap<String, (PathBuf, host::Mode)>,
@@ -70,11 +76,17 @@ enum Shown {
 // === impl Fixed ===
 
 impl Fixed {
+    /// In these directories, which may be one.
+    pub fn new(disk: PathBuf, memory: PathBuf) -> Self {
+        Self { disk, memory, turn: 0, files: BTreeMap::new() }
+    }
+
     fn clear(&self) -> io::Result<()> {
-        match std::fs::remove_dir_all(&self.root) {
+        let clear = |root: &Path| match std::fs::remove_dir_all(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
-        }
+        };
+        clear(&self.disk).and(clear(&self.memory))
     }
 
     fn show(&mut self, volume: &Placed, inner: &str, mount: &VolumeMount) -> Result<Shown, Blocked> {
@@ -91,7 +103,7 @@ impl Fixed {
         match (real.is_dir(), volume.read_only) {
             (true, false) => Ok(Shown::Directory(real)),
             (true, true) => {
-                let to = self.fresh().map_err(failed)?;
+                let to = self.fresh(true).map_err(failed)?;
                 copy(&real, &to).map_err(failed)?;
                 Ok(Shown::Directory(to))
             }
@@ -114,7 +126,7 @@ impl Fixed {
                 to.clone()
             }
             None => {
-                let to = self.fresh()?;
+                let to = self.fresh(volume.read_only)?;
                 self.files.insert(directory.to_owned(), (to.clone(), mode));
                 to
             }
@@ -127,8 +139,9 @@ impl Fixed {
         Ok(Shown::Beside)
     }
 
-    fn fresh(&mut self) -> io::Result<PathBuf> {
-        let path = self.root.join(self.turn.to_string());
+    fn fresh(&mut self, copies: bool) -> io::Result<PathBuf> {
+        let root = if copies { &self.memory } else { &self.disk };
+        let path = root.join(self.turn.to_string());
         self.turn += 1;
         std::fs::create_dir_all(&path)?;
         Ok(path)

@@ -86,8 +86,11 @@ fn an_update_is_swapped_in_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let volume = r#"{"name":"v","configMap":{"name":"cfg"}}"#;
     let first = write(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
-    let next =
-        Planned { name: "v".into(), content: Content::Files([(PathBuf::from("mode"), b"slow".to_vec())].into()) };
+    let next = Planned {
+        name: "v".into(),
+        content: Content::Files([(PathBuf::from("mode"), b"slow".to_vec())].into()),
+        secret: false,
+    };
     let second = write(directory.path(), &next).expect("written");
     assert_eq!(first, second);
     assert_eq!(listing(&second.path), "mode=slow");
@@ -112,7 +115,9 @@ fn seen(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result
         r#"{{"containers":[{{"name":"c","env":[{{"name":"WHO","value":"me"}}],"volumeMounts":[{mounts}]}}]}}"#
     ));
     let view = view("fast");
-    let found = super::mounts(&pod, 0, placed, fixed, &around(&view)).map_err(|why| why.message)?;
+    let found =
+        super::mounts(&pod, 0, placed, Fixed::new(fixed.into(), fixed.with_extension("memory")), &around(&view))
+            .map_err(|why| why.message)?;
     let told = |mount: &host::Mount| format!("{}:{:?} {}", mount.guest, mount.mode, listing(&mount.host));
     Ok(found.iter().map(told).collect::<Vec<_>>().join("; "))
 }
@@ -126,7 +131,7 @@ fn guests_see_volumes_where_they_are_mounted() {
         &view("fast"),
     );
     let config = write(directory.path(), &volume.expect("a plan")).expect("written");
-    let scratch = Planned { name: "s".into(), content: Content::Scratch };
+    let scratch = Planned { name: "s".into(), content: Content::Scratch, secret: false };
     let scratch = write(directory.path(), &scratch).expect("written");
     std::fs::write(scratch.path.join("file"), "mine").expect("written");
     let placed = BTreeMap::from([("v".to_owned(), config.clone()), ("s".to_owned(), scratch.clone())]);
@@ -162,7 +167,7 @@ fn a_sub_path_does_not_change_under_a_running_container() {
     let mount = r#"{"name":"v","mountPath":"/etc/mode","subPath":"mode"}"#;
     assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=fast");
     write(directory.path(), &planned(volume, &view("slow")).expect("a plan")).expect("written");
-    assert_eq!(listing(&fixed.join("0")), "mode=fast");
+    assert_eq!(listing(&fixed.with_extension("memory").join("0")), "mode=fast");
     assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=slow", "the next run sees it");
 }
 

@@ -1,7 +1,7 @@
 //! Making a pod's volumes, and bringing them up to date.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Mail, Worker};
 use crate::pod::{Happening, NotMounted};
@@ -12,7 +12,7 @@ const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Worker {
     pub(super) fn mount(&mut self) {
-        let (context, pod, root) = (self.context.clone(), self.pod(), self.volumes());
+        let (context, pod, roots) = (self.context.clone(), self.pod(), self.roots());
         let turn = self.at_volumes.clone();
         self.spawn(async move {
             let _turn = turn.lock().await;
@@ -22,7 +22,7 @@ impl Worker {
                 Err(why) => return Mail::Happened(Happening::NotMounted(why)),
             };
             let writing = tokio::task::spawn_blocking(move || {
-                plan.into_iter().map(|volume| Ok((volume.name.clone(), write(&root, &volume)?))).collect()
+                plan.into_iter().map(|volume| Ok((volume.name.clone(), roots.write(&volume)?))).collect()
             });
             match writing.await {
                 Ok(Ok(placed)) => Mail::Placed(placed),
@@ -41,29 +41,41 @@ impl Worker {
         if self.placed.is_empty() {
             return;
         }
-        let (context, pod, root) = (self.context.clone(), self.pod(), self.volumes());
+        let (context, pod, roots) = (self.context.clone(), self.pod(), self.roots());
         let turn = self.at_volumes.clone();
         self.spawn(async move {
             let _turn = turn.lock().await;
             let view = context.view();
             let updates = volumes::updates(&pod, &context.around(&view, NOWHERE));
             let writing = tokio::task::spawn_blocking(move || {
-                let written = updates.into_iter().map(|update| write(&root, &update?));
+                let written = updates.into_iter().map(|update| roots.write(&update?));
                 written.filter_map(Result::err).collect::<Vec<NotMounted>>()
             });
             Mail::NotUpdated(writing.await.unwrap_or_default())
         });
     }
 
-    fn volumes(&self) -> PathBuf {
-        self.directory().join("volumes")
+    fn roots(&self) -> Roots {
+        Roots { disk: self.directory().join("volumes"), memory: self.directory_in_memory().join("volumes") }
     }
 }
 
-fn write(root: &Path, volume: &Planned) -> Result<Placed, NotMounted> {
-    volumes::write(root, volume).map_err(|error| NotMounted {
-        volume: volume.name.clone(),
-        message: error.to_string(),
-        unsupported: false,
-    })
+/// Where a pod's volumes are made.
+struct Roots {
+    disk: PathBuf,
+    /// For those that hold secrets.
+    memory: PathBuf,
+}
+
+// === impl Roots ===
+
+impl Roots {
+    fn write(&self, volume: &Planned) -> Result<Placed, NotMounted> {
+        let root = if volume.secret { &self.memory } else { &self.disk };
+        volumes::write(root, volume).map_err(|error| NotMounted {
+            volume: volume.name.clone(),
+            message: error.to_string(),
+            unsupported: false,
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! Beginning, probing and ending runs of containers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::outside::{Front, PodOutside};
 use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
 use crate::probing::{Aside, Asked};
 use crate::sockets::{Doors, Names, PodNetwork};
+use crate::volumes::Fixed;
 use crate::{probing, quantity, volumes};
 
 /// A run in progress.
@@ -66,8 +68,9 @@ impl Worker {
         let container = container.ok_or_else(|| failed("the container is not in the pod's spec".to_owned()))?;
         let view = self.context.view();
         let program = program(&pod, place, &self.context.around(&view, address))?;
-        let fixed = self.directory().join("fixed").join(&container.name);
-        let mounts = volumes::mounts(&pod, place, &self.placed, &fixed, &self.context.around(&view, address))?;
+        let fixed = |directory: PathBuf| directory.join("fixed").join(&container.name);
+        let fixed = Fixed::new(fixed(self.directory()), fixed(self.directory_in_memory()));
+        let mounts = volumes::mounts(&pod, place, &self.placed, fixed, &self.context.around(&view, address))?;
         let workload = self.slot(place).workload.clone();
         let workload = workload.ok_or_else(|| failed("the component is not prepared".to_owned()))?;
         let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
