@@ -4,6 +4,7 @@
 
 mod admit;
 pub mod catalog;
+pub mod cel;
 mod cells;
 pub mod decode;
 pub mod duration;

@@ -80,6 +80,16 @@ impl Quantity {
         ceiling(self.nanos, 1_000_000)
     }
 
+    /// Whole units, if it is nothing else and they can be counted.
+    pub fn whole(self) -> Option<i64> {
+        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok())?
+    }
+
+    /// As near as a floating number comes.
+    pub fn approximate(self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether it is nothing.
     pub const fn is_zero(self) -> bool {
         self.nanos == 0
@@ -141,7 +151,7 @@ fn suffix_of(suffix: &str) -> Option<(Style, Unit)> {
 
 impl Unit {
     fn ten_to(power: i32) -> Option<Self> {
-        let power = power + 9;
+        let power = power.saturating_add(9);
         Some(if power >= 0 {
             // Beyond this every amount but zero is the largest there is.
             Self { numerator: 10_i128.pow(power.unsigned_abs().min(28)), denominator: 1 }
@@ -307,6 +317,7 @@ mod tests {
         check("-0.1", "-100m", 0, -100);
         check("0", "0", 0, 0);
         check("0.0000000001", "1n", 1, 1);
+        check("1e2147483647", "9223372036854775807e0", i64::MAX, i64::MAX);
         check("99999999999999999999999999", "9223372036854775807", i64::MAX, i64::MAX);
     }
 
