@@ -88,7 +88,7 @@ where
     fn begin(&mut self) -> Subscription {
         loop {
             let view = self.store.snapshot();
-            if let Ok(events) = self.store.subscribe(None, view.revision()) {
+            if let Ok(events) = self.store.subscribe(store::Interest::All, view.revision()) {
                 self.scan(&view);
                 return events;
             }

@@ -102,7 +102,7 @@ async fn watch_delivery(store: &Store, watchers: usize) {
     let start = store.snapshot().revision();
     let watchers: Vec<_> = (0..watchers)
         .map(|_| {
-            let mut watch = store.subscribe(Some(kinds::CONFIG_MAP), start).expect("now is never too old");
+            let mut watch = store.subscribe(kinds::CONFIG_MAP, start).expect("now is never too old");
             tokio::spawn(async move {
                 let mut seen = Vec::with_capacity(WRITES as usize);
                 while seen.len() < WRITES as usize {

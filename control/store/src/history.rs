@@ -1,22 +1,26 @@
 //! What happened lately: a bounded history that watches pull from.
 //!
-//! Every event is here once, shared by all who read it, and filed by kind, so that a watch of a quiet kind sleeps through the
-//! noise of the others. A [`Subscription`] is a cursor: it pulls, so a slow reader costs a number and never a queue. Beside the
-//! events stand snapshots at intervals; with the events after them they give back the exact world at any revision in reach.
+//! Every event is here once, shared by all who read it, and filed by kind, and by namespace and object where somebody listens, so
+//! that a watch of what is quiet sleeps through the noise of the others. A [`Subscription`] is a cursor: it pulls, so a slow reader
+//! costs a number and never a queue. Beside the events stand snapshots at intervals; with the events after them they give back
+//! the exact world at any revision in reach.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use api::GroupKind;
 use parking_lot::RwLock;
 use state::{Event, Revision, Snapshot};
-use tokio::sync::watch;
 
 use crate::TooOld;
 
+mod interest;
 mod subscription;
+mod topic;
 
+pub use interest::Interest;
 pub use subscription::Subscription;
+
+use topic::Topics;
 
 /// How much history is kept: whichever limit is met first.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +32,9 @@ pub struct Limits {
 }
 
 /// Events between two kept snapshots: at most this many are replayed to give back an old world, a few milliseconds' work.
-const CHECKPOINT_EVENTS: u64 = 1024;
+const CHECKPOINT_EVENTS_MAX: u64 = 1024;
+/// However little is remembered, and however large events are: so many snapshots stand in what is remembered.
+const CHECKPOINTS: usize = 16;
 
 /// What an event costs beside the bytes of its object.
 const EVENT_OVERHEAD_BYTES: usize = 256;
@@ -40,22 +46,15 @@ pub(crate) struct History {
 }
 
 struct Ring {
-    all: Topic,
-    kinds: HashMap<GroupKind, Topic>,
-    /// Whole worlds, oldest first, each at most [`CHECKPOINT_EVENTS`] after the one before it.
+    topics: Topics,
+    /// Whole worlds, oldest first, each at most [`CHECKPOINT_EVENTS_MAX`] after the one before it.
     checkpoints: VecDeque<Snapshot>,
     head: Revision,
     /// Where the history began when this process did: nothing is known of what was forgotten before.
     base: Revision,
     bytes: usize,
-}
-
-/// The events of one kind, or of all.
-struct Topic {
-    events: VecDeque<Arc<Event>>,
-    /// The last event of this topic that is no longer here, or where the history began.
-    forgotten: Revision,
-    grown: watch::Sender<()>,
+    /// What was pushed since the last checkpoint.
+    bytes_since: usize,
 }
 
 // === impl Limits ===
@@ -85,45 +84,32 @@ impl History {
     /// What the world became, and by which events.
     pub(crate) fn record(&self, now: &Snapshot, events: impl IntoIterator<Item = Arc<Event>>) {
         let mut ring = self.ring.write();
-        let mut touched: Vec<GroupKind> = Vec::new();
+        let mut touched: Vec<Arc<Event>> = Vec::new();
         for event in events {
-            let kind = event.key().kind();
-            if !touched.contains(&kind) {
-                touched.push(kind);
-            }
+            touched.push(event.clone());
             ring.push(event);
         }
         ring.head = now.revision();
-        ring.checkpoint(now);
+        ring.checkpoint(now, self.limits);
         ring.forget(self.limits);
-        for kind in touched {
-            ring.topic(Some(kind)).grown.send_replace(());
+        for event in &touched {
+            ring.topics.ring(event.key());
         }
-        ring.all.grown.send_replace(());
+        ring.topics.all.grown.send_replace(());
     }
 
     /// The world was replaced by another, whose past is unknown.
     pub(crate) fn restart(&self, now: &Snapshot) {
         let mut ring = self.ring.write();
-        let fresh = Ring::new(now.revision());
-        let old = std::mem::replace(&mut *ring, fresh);
-        ring.checkpoints.push_back(now.clone());
-        // Those who wait keep their bell: it now tells them that they are too late.
-        ring.all.grown = old.all.grown;
-        ring.kinds = old
-            .kinds
-            .into_iter()
-            .map(|(kind, topic)| (kind, Topic { grown: topic.grown, ..Topic::new(now.revision()) }))
-            .collect();
-        ring.all.grown.send_replace(());
-        for topic in ring.kinds.values() {
-            topic.grown.send_replace(());
-        }
+        let base = now.revision();
+        ring.topics.restart(base);
+        (ring.head, ring.base, ring.bytes, ring.bytes_since) = (base, base, 0, 0);
+        ring.checkpoints = VecDeque::from([now.clone()]);
     }
 
     /// The oldest revision after which every event is here.
     pub(crate) fn floor(&self) -> Revision {
-        self.ring.read().all.forgotten
+        self.ring.read().topics.all.forgotten
     }
 
     /// The world at exactly this revision, if the history reaches back that far.
@@ -134,41 +120,32 @@ impl History {
         }
         let start = ring.checkpoints.iter().rev().find(|world| world.revision() <= revision)?.clone();
         let events: Vec<_> =
-            ring.all.after(start.revision()).take_while(|event| event.revision <= revision).cloned().collect();
+            ring.topics.all.after(start.revision()).take_while(|event| event.revision <= revision).cloned().collect();
         drop(ring);
         Some(events.iter().fold(start, |world, event| world.follow(event)))
     }
 
-    /// A cursor behind `after`, over one kind or all.
-    pub(crate) fn subscribe(
-        self: &Arc<Self>,
-        kind: Option<GroupKind>,
-        after: Revision,
-    ) -> Result<Subscription, TooOld> {
+    /// A cursor behind `after`, over what is of interest.
+    pub(crate) fn subscribe(self: &Arc<Self>, interest: Interest, after: Revision) -> Result<Subscription, TooOld> {
         let mut ring = self.ring.write();
-        let topic = ring.topic(kind);
-        if after < topic.forgotten {
-            return Err(TooOld { oldest: ring.all.forgotten });
+        let base = ring.base;
+        let topic = ring.topics.open(&interest, base, after);
+        let (forgotten, grown) = (topic.forgotten, topic.grown.subscribe());
+        if after < forgotten {
+            ring.topics.leave(&interest);
+            drop(grown);
+            return Err(TooOld { oldest: ring.topics.all.forgotten });
         }
-        let grown = topic.grown.subscribe();
-        Ok(Subscription::new(self.clone(), kind, after, grown))
+        Ok(Subscription::new(self.clone(), interest, after, grown))
     }
 
     /// At most `max` events behind `after`, and how far that is: the head when there are no more.
-    fn pull(
-        &self,
-        kind: Option<GroupKind>,
-        after: Revision,
-        max: usize,
-    ) -> Result<(Vec<Arc<Event>>, Revision), TooOld> {
+    fn pull(&self, interest: &Interest, after: Revision, max: usize) -> Result<(Vec<Arc<Event>>, Revision), TooOld> {
         let ring = self.ring.read();
-        let topic = match kind {
-            None => Some(&ring.all),
-            Some(kind) => ring.kinds.get(&kind),
-        };
+        let topic = ring.topics.get(interest);
         let forgotten = topic.map_or(ring.base, |topic| topic.forgotten);
         if after < forgotten {
-            return Err(TooOld { oldest: ring.all.forgotten });
+            return Err(TooOld { oldest: ring.topics.all.forgotten });
         }
         let events: Vec<_> = topic.into_iter().flat_map(|topic| topic.after(after)).take(max).cloned().collect();
         let reached = match events.last() {
@@ -177,46 +154,45 @@ impl History {
         };
         Ok((events, reached))
     }
+
+    fn leave(&self, interest: &Interest) {
+        self.ring.write().topics.leave(interest);
+    }
 }
 
 // === impl Ring ===
 
 impl Ring {
     fn new(base: Revision) -> Self {
-        Self { all: Topic::new(base), kinds: HashMap::new(), checkpoints: VecDeque::new(), head: base, base, bytes: 0 }
-    }
-
-    fn topic(&mut self, kind: Option<GroupKind>) -> &mut Topic {
-        match kind {
-            None => &mut self.all,
-            Some(kind) => self.kinds.entry(kind).or_insert_with(|| Topic::new(self.base)),
-        }
+        Self { topics: Topics::new(base), checkpoints: VecDeque::new(), head: base, base, bytes: 0, bytes_since: 0 }
     }
 
     fn push(&mut self, event: Arc<Event>) {
         debug_assert!(event.revision > self.head, "events come in order");
         self.head = event.revision;
         self.bytes += cost(&event);
-        self.topic(Some(event.key().kind())).events.push_back(event.clone());
-        self.all.events.push_back(event);
+        self.bytes_since += cost(&event);
+        self.topics.push(event, self.base);
     }
 
-    fn checkpoint(&mut self, now: &Snapshot) {
+    fn checkpoint(&mut self, now: &Snapshot, limits: Limits) {
         let last = self.checkpoints.back().map_or(Revision::ZERO, Snapshot::revision);
-        if now.revision().0 >= last.0 + CHECKPOINT_EVENTS {
+        let events = CHECKPOINT_EVENTS_MAX.min((limits.events_max / CHECKPOINTS) as u64);
+        if now.revision().0 >= last.0 + events || self.bytes_since > limits.bytes_max / CHECKPOINTS {
             self.checkpoints.push_back(now.clone());
+            self.bytes_since = 0;
         }
     }
 
     fn forget(&mut self, limits: Limits) {
-        while self.all.events.len() > limits.events_max || (self.bytes > limits.bytes_max && self.all.events.len() > 1)
+        while self.topics.all.events.len() > limits.events_max
+            || (self.bytes > limits.bytes_max && self.topics.all.events.len() > 1)
         {
-            let Some(event) = self.all.forget_first() else { break };
+            let Some(event) = self.topics.forget_first() else { break };
             self.bytes -= cost(&event);
-            self.topic(Some(event.key().kind())).forget_first();
         }
         // A world from before the floor cannot be led forward any more.
-        while self.checkpoints.front().is_some_and(|world| world.revision() < self.all.forgotten) {
+        while self.checkpoints.front().is_some_and(|world| world.revision() < self.topics.all.forgotten) {
             self.checkpoints.pop_front();
         }
     }
@@ -224,25 +200,6 @@ impl Ring {
 
 fn cost(event: &Event) -> usize {
     event.latest().body().len() + EVENT_OVERHEAD_BYTES
-}
-
-// === impl Topic ===
-
-impl Topic {
-    fn new(base: Revision) -> Self {
-        Self { events: VecDeque::new(), forgotten: base, grown: watch::Sender::new(()) }
-    }
-
-    fn after(&self, revision: Revision) -> impl Iterator<Item = &Arc<Event>> {
-        let start = self.events.partition_point(|event| event.revision <= revision);
-        self.events.range(start..)
-    }
-
-    fn forget_first(&mut self) -> Option<Arc<Event>> {
-        let event = self.events.pop_front()?;
-        self.forgotten = event.revision;
-        Some(event)
-    }
 }
 
 #[cfg(test)]

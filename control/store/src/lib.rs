@@ -19,6 +19,6 @@ mod world;
 
 pub use config::{Config, ImageLimits, LogLimits, Pace};
 pub use error::{MemberId, OpenError, ProposeError, ReadError, RotationError, TooOld};
-pub use history::{Limits as HistoryLimits, Subscription};
+pub use history::{Interest, Limits as HistoryLimits, Subscription};
 pub use rotation::Rotation;
 pub use store::{Committed, Store};

@@ -6,7 +6,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::GroupKind;
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use parking_lot::Mutex;
@@ -20,7 +19,7 @@ use crate::image::Image;
 use crate::log::Log;
 use crate::seal::{Keys, Sealer};
 use crate::world::World;
-use crate::{Config, LogLimits, MemberId, OpenError, ProposeError, ReadError, Subscription, TooOld};
+use crate::{Config, Interest, LogLimits, MemberId, OpenError, ProposeError, ReadError, Subscription, TooOld};
 
 /// A sole voter that is not the leader after this long has a disk that does not answer.
 const ELECTION_TIME_MAX: Duration = Duration::from_secs(30);
@@ -114,9 +113,9 @@ impl Store {
         }
     }
 
-    /// The events of one kind, or of all, behind revision `after`.
-    pub fn subscribe(&self, kind: Option<GroupKind>, after: Revision) -> Result<Subscription, TooOld> {
-        self.0.world.history.subscribe(kind, after)
+    /// The events of interest behind revision `after`.
+    pub fn subscribe(&self, interest: impl Into<Interest>, after: Revision) -> Result<Subscription, TooOld> {
+        self.0.world.history.subscribe(interest.into(), after)
     }
 
     /// The world at exactly this revision, if the history reaches back that far.

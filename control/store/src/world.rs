@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use state::{Event, Revision, Snapshot};
 use tokio::sync::watch;
+use tracing::trace;
 
 use crate::history::{History, Limits};
 
@@ -38,6 +39,8 @@ impl World {
 
     /// Publishes the next world. The snapshot comes first: whoever is told of an event finds it in the snapshot.
     pub(crate) fn publish(&self, next: &Snapshot, events: impl IntoIterator<Item = Arc<Event>>) {
+        // Benches hear by it when a change is there for all to see.
+        trace!(revision = next.revision().0, "published");
         self.view.send_replace(next.clone());
         self.history.record(next, events);
     }

@@ -3,23 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use api::GroupKind;
 use state::{Event, Revision};
 use tokio::sync::watch;
 
-use super::History;
+use super::{History, Interest};
 use crate::TooOld;
 
 /// Events handed over at once: enough to share the cost of a wake-up, few enough that a reader far behind holds no lock for long.
-const PULL_EVENTS_MAX: usize = 512;
+const PULL_EVENTS_MAX: usize = 128;
 
-/// The events of one kind, or of all, from some revision on, each once and in order.
+/// The events of interest, from some revision on, each once and in order.
 ///
 /// Dropping [`next`](Self::next) half-way loses nothing. Once the store is shut down there is nothing more to wait for, and
 /// `next` waits for ever: whoever reads has a shutdown of its own.
 pub struct Subscription {
     history: Arc<History>,
-    kind: Option<GroupKind>,
+    interest: Interest,
     reached: Revision,
     grown: watch::Receiver<()>,
 }
@@ -27,13 +26,8 @@ pub struct Subscription {
 // === impl Subscription ===
 
 impl Subscription {
-    pub(super) fn new(
-        history: Arc<History>,
-        kind: Option<GroupKind>,
-        after: Revision,
-        grown: watch::Receiver<()>,
-    ) -> Self {
-        Self { history, kind, reached: after, grown }
+    pub(super) fn new(history: Arc<History>, interest: Interest, after: Revision, grown: watch::Receiver<()>) -> Self {
+        Self { history, interest, reached: after, grown }
     }
 
     /// The next events, at least one; or the news that the history has moved on without this reader.
@@ -53,7 +47,7 @@ impl Subscription {
 
     /// What can be told without waiting; empty when the reader is up to date.
     pub fn ready(&mut self) -> Result<Vec<Arc<Event>>, TooOld> {
-        let (events, reached) = self.history.pull(self.kind, self.reached, PULL_EVENTS_MAX)?;
+        let (events, reached) = self.history.pull(&self.interest, self.reached, PULL_EVENTS_MAX)?;
         self.reached = reached;
         Ok(events)
     }
@@ -64,8 +58,20 @@ impl Subscription {
     }
 }
 
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // The wide topics stay, and their readers are many: no lock for them.
+        if matches!(self.interest, Interest::Namespace(..) | Interest::Object(_)) {
+            self.history.leave(&self.interest);
+        }
+    }
+}
+
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("kind", &self.kind).field("reached", &self.reached).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("interest", &self.interest)
+            .field("reached", &self.reached)
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-use api::{Object, kinds};
+use api::{GroupKind, Object, kinds};
 use proptest::prelude::*;
 use state::Txn;
 
@@ -17,7 +17,7 @@ enum Happening {
 
 /// A reader, and all it was told.
 struct Reader {
-    kind: Option<GroupKind>,
+    interest: Interest,
     from: Revision,
     subscription: Subscription,
     told: Vec<Arc<Event>>,
@@ -38,6 +38,17 @@ fn txn(writes: &[(usize, u8, Option<u16>)]) -> Txn {
             None => txn.remove(kind.key("n", &format!("o{name}"))),
         }
     })
+}
+
+/// One of every sort of interest, by a number.
+fn interest(number: usize) -> Interest {
+    let kind = KINDS[number / 4 % KINDS.len()];
+    match number % 4 {
+        0 => Interest::All,
+        1 => Interest::Kind(kind),
+        2 => Interest::Namespace(kind, ["n", "m"][number / 12 % 2].into()),
+        _ => Interest::Object(kind.key("n", &format!("o{}", number / 12 % 6))),
+    }
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
@@ -71,10 +82,10 @@ proptest! {
                     history.record(&world, events);
                     // Someone comes with every third write, a few revisions late.
                     if all.len().is_multiple_of(3) {
-                        let kind = KINDS.get(all.len() / 3 % 4).copied();
+                        let interest = interest(all.len() / 3);
                         let from = Revision(world.revision().0.saturating_sub(all.len() as u64 % 7));
-                        match history.subscribe(kind, from) {
-                            Ok(subscription) => readers.push(Reader { kind, from, subscription, told: Vec::new(), lost: false }),
+                        match history.subscribe(interest.clone(), from) {
+                            Ok(subscription) => readers.push(Reader { interest, from, subscription, told: Vec::new(), lost: false }),
                             Err(TooOld { oldest }) => prop_assert!(from < oldest),
                         }
                     }
@@ -90,7 +101,7 @@ proptest! {
         for reader in &mut readers {
             reader.pull();
             let owed = all.iter().filter(|event| event.revision > reader.from);
-            let owed: Vec<_> = owed.filter(|event| reader.kind.is_none_or(|kind| event.key().kind() == kind)).cloned().collect();
+            let owed: Vec<_> = owed.filter(|event| reader.interest.covers(event.key())).cloned().collect();
             if reader.lost {
                 prop_assert!(reader.told.len() < owed.len());
                 prop_assert_eq!(&reader.told[..], &owed[..reader.told.len()]);
@@ -142,11 +153,28 @@ fn old_worlds_are_exact_as_far_as_the_history_reaches() {
     }
 }
 
+#[test]
+fn a_page_of_a_moment_ago_is_there_however_large_events_are() {
+    let limits = Limits { events_max: 16_384, bytes_max: 64 << 10 };
+    let mut world = Snapshot::default();
+    let history = History::new(limits, Revision::ZERO, Vec::new(), &world);
+    for number in 0..200_u16 {
+        let value = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "o", "namespace": "n"},
+            "data": {"content": number.to_string().repeat(1_000)}});
+        let large = Object::from_value(kinds::SECRET, &value).expect("an object");
+        let (next, events) = world.apply(&Txn::default().put(large)).expect("no guards");
+        history.record(&next, events.into_iter().map(Arc::new));
+        world = next;
+        let before = Revision(world.revision().0.saturating_sub(5));
+        assert_eq!(history.at(before).map(|world| world.revision()), Some(before), "after {number}");
+    }
+}
+
 #[tokio::test]
 async fn a_quiet_kind_sleeps_until_it_is_its_turn() {
     let world = Snapshot::default();
     let history = Arc::new(History::new(Limits::default(), Revision::ZERO, Vec::new(), &world));
-    let mut quiet = history.subscribe(Some(kinds::SECRET), Revision::ZERO).expect("from the beginning");
+    let mut quiet = history.subscribe(kinds::SECRET.into(), Revision::ZERO).expect("from the beginning");
     let (next, events) = world.apply(&Txn::default().put(object(kinds::CONFIG_MAP, 1, 1))).expect("no guards");
     history.record(&next, events.into_iter().map(Arc::new));
     assert!(futures::poll!(std::pin::pin!(quiet.next())).is_pending());
@@ -157,12 +185,42 @@ async fn a_quiet_kind_sleeps_until_it_is_its_turn() {
 }
 
 #[tokio::test]
+async fn a_quiet_object_sleeps_through_its_kind_and_is_not_too_late_for_it() {
+    let limits = Limits { events_max: 4, bytes_max: 1 << 20 };
+    let mut world = Snapshot::default();
+    let history = Arc::new(History::new(limits, Revision::ZERO, Vec::new(), &world));
+    let quiet = Interest::Object(kinds::SECRET.key("n", "o1"));
+    let mut quiet = history.subscribe(quiet, Revision::ZERO).expect("from the beginning");
+    let mut elsewhere =
+        history.subscribe(Interest::Namespace(kinds::SECRET, "m".into()), Revision::ZERO).expect("from the beginning");
+    let mut write = |name, content| {
+        let (next, events) = world.apply(&Txn::default().put(object(kinds::SECRET, name, content))).expect("no guards");
+        history.record(&next, events.into_iter().map(Arc::new));
+        world = next;
+    };
+    (0..20).for_each(|content| write(2, content));
+    assert!(futures::poll!(std::pin::pin!(quiet.next())).is_pending());
+    assert!(futures::poll!(std::pin::pin!(elsewhere.next())).is_pending());
+    write(1, 1);
+    assert_eq!(quiet.next().await.expect("an event")[0].revision, Revision(21));
+    // Who comes now is told as much as is known of it, and no more.
+    let late = Interest::Object(kinds::SECRET.key("n", "o2"));
+    assert!(history.subscribe(late.clone(), Revision(3)).is_err());
+    assert_eq!(
+        history.subscribe(late.clone(), Revision(19)).and_then(|mut late| late.ready()).map(|told| told.len()),
+        Ok(1)
+    );
+    let _listens = history.subscribe(late.clone(), Revision(21)).expect("now");
+    assert_eq!(history.subscribe(late, Revision(18)).and_then(|mut late| late.ready()).map(|told| told.len()), Ok(2));
+}
+
+#[tokio::test]
 async fn a_world_from_elsewhere_tells_every_watch_that_it_is_too_late() {
     let world = Snapshot::default();
     let history = Arc::new(History::new(Limits::default(), Revision::ZERO, Vec::new(), &world));
-    let mut watch = history.subscribe(Some(kinds::SECRET), Revision::ZERO).expect("from the beginning");
+    let mut watch = history.subscribe(kinds::SECRET.into(), Revision::ZERO).expect("from the beginning");
     history.restart(&Snapshot::load(Revision(9), []));
     assert_eq!(watch.next().await.err(), Some(TooOld { oldest: Revision(9) }));
-    assert!(history.subscribe(None, Revision(8)).is_err());
-    assert!(history.subscribe(None, Revision(9)).is_ok());
+    assert!(history.subscribe(Interest::All, Revision(8)).is_err());
+    assert!(history.subscribe(Interest::All, Revision(9)).is_ok());
 }

@@ -39,7 +39,7 @@ async fn what_is_written_is_there_after_a_restart_and_watches_resume() {
     assert_eq!(store.member(), member);
     assert_eq!(store.snapshot().revision(), Revision(5));
     assert!(store.snapshot().objects().eq(before.objects()));
-    let mut watch = store.subscribe(Some(kinds::CONFIG_MAP), Revision(3)).expect("the past survives");
+    let mut watch = store.subscribe(kinds::CONFIG_MAP, Revision(3)).expect("the past survives");
     let events = watch.next().await.expect("events");
     assert_eq!(events.iter().map(|event| event.revision.0).collect::<Vec<_>>(), [4, 5]);
     assert!(matches!(&events[0].change, Change::Modified { before, .. } if before.revision() == Revision(1)));
@@ -137,7 +137,7 @@ proptest! {
                 }
                 let store = open(directory.path()).await;
                 let world = store.snapshot();
-                let events = store.subscribe(None, base).and_then(|mut watch| watch.ready()).expect("all of it is known");
+                let events = store.subscribe(crate::Interest::All, base).and_then(|mut watch| watch.ready()).expect("all of it is known");
                 store.shutdown().await;
                 prop_assert_eq!(world.revision(), expected.revision());
                 prop_assert!(world.objects().eq(expected.objects()));
