@@ -63,6 +63,9 @@ pub struct Details {
     /// When to try again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u32>,
+    /// Where a list whose snapshot is gone can go on, in a newer one; told in the status' metadata.
+    #[serde(skip)]
+    pub continuation: Option<String>,
 }
 
 /// One thing that is wrong, and where.
@@ -139,6 +142,14 @@ impl StatusError {
         }
     }
 
+    /// The question about a kind's objects breaks a rule, before any object comes into it.
+    pub fn invalid_resource(names: &Names, cause: Cause) -> Self {
+        let message = format!("{} \"\" is invalid: {}: {}", names.resource(), cause.field, cause.message);
+        let details =
+            Details { group: names.group.into(), kind: names.plural.into(), causes: vec![cause], ..Details::default() };
+        Self { reason: Reason::Invalid, message, details: Some(Box::new(details)) }
+    }
+
     fn about(reason: Reason, names: &Names, name: &str, message: String) -> Self {
         let details =
             Details { name: name.into(), group: names.group.into(), kind: names.plural.into(), ..Details::default() };
@@ -157,7 +168,10 @@ impl StatusError {
             "message": self.message, "reason": self.reason, "code": self.code(),
         });
         if let Some(details) = &self.details {
-            status["details"] = serde_json::json!(details);
+            match &details.continuation {
+                None => status["details"] = serde_json::json!(details),
+                Some(token) => status["metadata"]["continue"] = token.as_str().into(),
+            }
         }
         status
     }

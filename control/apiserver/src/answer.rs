@@ -11,6 +11,10 @@ use serde_json::Value;
 /// What every handler answers with.
 pub(crate) type Answer = Response<Body>;
 
+/// Goes with an answer that is long, and whose length nobody knows before its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Long;
+
 /// A refusal on its way to the client.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) StatusError);
@@ -25,12 +29,12 @@ const WARNINGS_CHARS_MAX: usize = 4096;
 
 /// An answer that is JSON bytes already.
 pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Answer {
-    typed(code, JSON, body)
+    typed(code, JSON, body.into())
 }
 
 /// An answer of one body and one type.
-pub(crate) fn typed(code: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Body::from(body.into()));
+pub(crate) fn typed(code: StatusCode, content_type: &str, body: impl Into<Body>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = code;
     let headers = answer.headers_mut();
     if let Ok(content_type) = HeaderValue::from_str(content_type) {

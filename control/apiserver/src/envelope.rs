@@ -1,24 +1,24 @@
 //! What every answer gets: a number for the audit, a place in the counts, and compression when it is large and wanted.
 
+mod gzipped;
+
 use std::io::Write;
 use std::sync::Arc;
 
-use api::StatusError;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::Door;
-use crate::answer::{Answer, JSON, Refusal};
+use crate::answer::{Answer, JSON, Long};
 use crate::metrics::Asked;
+use gzipped::Gzipped;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// As Kubernetes has it: below that, compression costs more than it saves.
@@ -36,7 +36,7 @@ pub(crate) async fn wrap(State(door): State<Arc<Door>>, request: Request, next: 
     drop(going_on);
     let asked = answer.extensions().get().copied().unwrap_or(other);
     door.metrics.answered(asked, answer.status().as_u16(), began.elapsed());
-    let mut answer = if gzip && is_large(&answer) { compressed(answer).await } else { answer };
+    let mut answer = if gzip && is_large(&answer) { compressed(answer) } else { answer };
     if let Ok(id) = HeaderValue::from_str(&door.uid()) {
         answer.headers_mut().insert(AUDIT_ID, id);
     }
@@ -59,29 +59,20 @@ pub(crate) fn gzip(bytes: &[u8], level: u32) -> std::io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
+/// Whether compression pays: for JSON that is long, and for lists that are written as they are read, which are long. A watch is
+/// never compressed: its reader waits for each line.
 fn is_large(answer: &Answer) -> bool {
-    // A stream has no exact length, and is never compressed: its reader waits for each line.
-    let length = answer.body().size_hint().exact();
     let is_json = answer.headers().get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(JSON.as_bytes()));
-    is_json && !answer.headers().contains_key(CONTENT_ENCODING) && length.is_some_and(|length| length > GZIP_BYTES_MIN)
+    let is_long = answer.extensions().get::<Long>().is_some() || answer.body().size_hint().lower() > GZIP_BYTES_MIN;
+    is_json && is_long && !answer.headers().contains_key(CONTENT_ENCODING)
 }
 
-async fn compressed(answer: Answer) -> Answer {
+fn compressed(answer: Answer) -> Answer {
     let (mut parts, body) = answer.into_parts();
-    let plain = match body.collect().await {
-        Ok(plain) => plain.to_bytes(),
-        Err(error) => return Refusal(StatusError::internal(error)).into_response(),
-    };
-    let kept = plain.clone();
-    match tokio::task::spawn_blocking(move || gzip(&plain, GZIP_LEVEL)).await {
-        Ok(Ok(small)) => {
-            parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            Answer::from_parts(parts, Body::from(small))
-        }
-        _ => Answer::from_parts(parts, Body::from(kept)),
-    }
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Answer::from_parts(parts, Body::new(Gzipped::new(body, GZIP_LEVEL)))
 }
 
 #[cfg(test)]

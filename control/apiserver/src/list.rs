@@ -1,11 +1,12 @@
 //! Lists: which snapshot, which page of it.
 //!
 //! A `continue` token names the revision of the first page and where the page before ended; every page comes from the
-//! snapshot of that revision, so that together they are one consistent list.
+//! snapshot of that revision, so that together they are one consistent list. Once that snapshot is no longer kept, the refusal
+//! carries a token that names no revision: with it a client that takes an inconsistent list goes on in the newest snapshot.
 
 use api::{Cause, Details, Object, Reason, Revision, StatusError};
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 use state::Snapshot;
 
@@ -28,11 +29,12 @@ pub(crate) struct Page {
 /// Where a page begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Continue {
-    #[serde(rename = "v")]
+    #[serde(rename = "v", default)]
     version: String,
-    /// The revision of the list.
-    #[serde(rename = "rv")]
-    pub(crate) revision: Revision,
+    /// The revision of the list, or [`ANY`].
+    #[serde(rename = "rv", default)]
+    revision: i64,
+    #[serde(default)]
     start: String,
 }
 
@@ -52,21 +54,29 @@ pub(crate) enum Source {
 }
 
 const VERSION: &str = "meta.k8s.io/v1";
+/// As Kubernetes has it: the page may come from another snapshot than those before it. Zero would be a token without a revision.
+const ANY: i64 = -1;
 /// The smallest name behind another one.
 const AFTER: char = '\0';
 
 /// Where a list is to be taken from.
-pub(crate) fn source(options: &ListOptions, token: Option<&Continue>) -> Source {
-    match (token, options.revision, options.matching) {
-        (Some(token), _, _) => Source::Continued(token.revision),
+pub(crate) fn source(options: &ListOptions, token: Option<&Continue>) -> Result<Source, StatusError> {
+    let invalid = |cause: Cause| {
+        StatusError::bad_request(format!("invalid resource version: {}: {}", cause.field, cause.message))
+    };
+    let revision = options.revision().map_err(invalid)?;
+    Ok(match (token, revision, &options.matching) {
+        (Some(_), Some(revision), _) if revision != Revision::ZERO => {
+            return Err(StatusError::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        (Some(token), _, _) => token.revision().map_or(Source::Newest, Source::Continued),
         (None, None, _) => Source::Newest,
         (None, Some(Revision::ZERO), _) => Source::AtHand,
         (None, Some(revision), Some(Matching::Exact)) => Source::Exactly(revision),
-        (None, Some(revision), Some(Matching::NotOlderThan)) => Source::NotOlderThan(revision),
         // The old rule, from before the match could be told.
         (None, Some(revision), None) if options.limit > 0 => Source::Exactly(revision),
-        (None, Some(revision), None) => Source::NotOlderThan(revision),
-    }
+        (None, Some(revision), _) => Source::NotOlderThan(revision),
+    })
 }
 
 /// One page of what is selected.
@@ -74,7 +84,7 @@ pub(crate) fn page(world: &Snapshot, selection: &Selection, options: &ListOption
     // Reflectors list at revision 0 and want everything, whatever limit they send.
     let limit = match options.limit {
         0 => usize::MAX,
-        _ if options.revision == Some(Revision::ZERO) && token.is_none() => usize::MAX,
+        _ if options.revision() == Ok(Some(Revision::ZERO)) && token.is_none() => usize::MAX,
         limit => limit,
     };
     let start = token.map_or(("", ""), Continue::place);
@@ -86,17 +96,21 @@ pub(crate) fn page(world: &Snapshot, selection: &Selection, options: &ListOption
     Page { objects, revision: world.revision(), continuation, remaining }
 }
 
-/// The snapshot of that revision is no longer kept.
-pub(crate) fn expired(source: Source) -> StatusError {
-    StatusError::new(
-        Reason::Expired,
-        match source {
-            Source::Continued(_) => {
-                "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter."
-            }
-            _ => "The resourceVersion for the provided list is too old.",
-        },
-    )
+/// The snapshot of that revision is no longer kept. Whoever was in the middle of a list is told how to go on all the same.
+pub(crate) fn expired(token: Option<&Continue>) -> StatusError {
+    let Some(token) = token else {
+        return StatusError::new(Reason::Expired, "The resourceVersion for the provided list is too old.");
+    };
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+        without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+        Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted \
+        between the time the first chunk was returned and now may show up in the list.";
+    let continuation = Some(Continue { revision: ANY, ..token.clone() }.encode());
+    StatusError {
+        reason: Reason::Expired,
+        message: message.into(),
+        details: Some(Box::new(Details { continuation, ..Details::default() })),
+    }
 }
 
 /// A revision that did not come in time.
@@ -115,15 +129,31 @@ pub(crate) fn too_large(wanted: Revision, current: Revision) -> StatusError {
 impl Continue {
     /// Reads a token.
     pub(crate) fn decode(text: &str) -> Result<Self, StatusError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
-        let token: Option<Self> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let token = token.filter(|token| token.version == VERSION && token.start.contains('/'));
-        token.ok_or_else(|| StatusError::bad_request("continue key is not valid"))
+        let refuse =
+            |why: &str| StatusError::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|why| refuse(&illegal(text, &why)))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|why| refuse(&format!(": {why}")))?;
+        if token.version != VERSION {
+            return Err(refuse(": server does not recognize this encoded version"));
+        }
+        if token.revision == 0 {
+            return Err(refuse(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        }
+        match token.start.as_str() {
+            "" => Err(refuse(": encoded start key empty (version meta.k8s.io/v1)")),
+            start if !start.contains('/') => Err(refuse(&format!(": {start}"))),
+            _ => Ok(token),
+        }
+    }
+
+    /// The revision that the page has to come from; none if it may be any.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        u64::try_from(self.revision).ok().map(Revision)
     }
 
     fn after(revision: Revision, last: &Object) -> Self {
         let start = format!("{}/{}{AFTER}", last.key().namespace(), last.key().name());
-        Self { version: VERSION.into(), revision, start }
+        Self { version: VERSION.into(), revision: i64::try_from(revision.0).unwrap_or(i64::MAX), start }
     }
 
     fn encode(&self) -> String {
@@ -136,12 +166,23 @@ impl Continue {
     }
 }
 
+/// As Go has it.
+fn illegal(text: &str, why: &DecodeError) -> String {
+    let at = match why {
+        DecodeError::InvalidByte(at, _) => *at,
+        DecodeError::InvalidLastSymbol { .. } | DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+            text.len()
+        }
+    };
+    format!(": illegal base64 data at input byte {at}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::target::Target;
     use api::kinds;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn world(names: &[&str]) -> Snapshot {
         let objects = names.iter().zip(1..).map(|(name, revision)| {
@@ -198,18 +239,48 @@ mod tests {
 
     #[test]
     fn the_revision_decides_the_snapshot() {
-        let at = |revision, matching, limit| {
-            source(&ListOptions { limit, revision, matching, ..ListOptions::default() }, None)
-        };
-        assert_eq!(at(None, None, 500), Source::Newest);
-        assert_eq!(at(Some(Revision::ZERO), None, 500), Source::AtHand);
-        assert_eq!(at(Some(Revision(7)), None, 0), Source::NotOlderThan(Revision(7)));
-        assert_eq!(at(Some(Revision(7)), None, 500), Source::Exactly(Revision(7)));
-        assert_eq!(at(Some(Revision(7)), Some(Matching::Exact), 0), Source::Exactly(Revision(7)));
+        let at = |options: ListOptions| source(&options, None).expect("a source");
+        let limited = || ListOptions { limit: 500, ..ListOptions::default() };
+        let exact = || ListOptions { matching: Some(Matching::Exact), ..ListOptions::default() };
+        let newer = || ListOptions { matching: Some(Matching::NotOlderThan), ..limited() };
+        assert_eq!(at(limited()), Source::Newest);
+        assert_eq!(at(limited().at(0)), Source::AtHand);
+        assert_eq!(at(ListOptions::default().at(7)), Source::NotOlderThan(Revision(7)));
+        assert_eq!(at(limited().at(7)), Source::Exactly(Revision(7)));
+        assert_eq!(at(newer().at(7)), Source::NotOlderThan(Revision(7)));
+        assert_eq!(at(exact().at(7)), Source::Exactly(Revision(7)));
+        let text = crate::query::Query::parse(Some("resourceVersion=new")).list_options().expect("readable");
+        assert_eq!(
+            source(&text, None).expect_err("no number").to_string(),
+            "invalid resource version: resourceVersion: Invalid value: \"new\": strconv.ParseUint: parsing \"new\": invalid syntax"
+        );
+    }
+
+    #[test]
+    fn a_list_whose_snapshot_is_gone_can_go_on_in_the_newest() {
+        let token = Continue::after(Revision(7), &world(&["a/x"]).list(kinds::CONFIG_MAP).next().expect("one").clone());
+        assert_eq!(source(&ListOptions::default(), Some(&token)), Ok(Source::Continued(Revision(7))));
+        assert_eq!(source(&ListOptions::default().at(0), Some(&token)), Ok(Source::Continued(Revision(7))));
+        let both = source(&ListOptions::default().at(7), Some(&token)).expect_err("contradicts itself");
+        assert_eq!(both.to_string(), "specifying resource version is not allowed when using continue");
+        let status = expired(Some(&token)).to_value();
+        assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
+        let fresh = Continue::decode(status["metadata"]["continue"].as_str().expect("a token")).expect("readable");
+        assert_eq!(source(&ListOptions::default(), Some(&fresh)), Ok(Source::Newest));
+        assert_eq!(fresh.place(), token.place());
     }
 
     #[test]
     fn a_token_somebody_made_up_is_refused() {
-        assert_eq!(Continue::decode("nonsense").expect_err("no token").message, "continue key is not valid");
+        let check = |text: &str, expect: &str| {
+            let found = Continue::decode(text).expect_err("no token").message;
+            assert_eq!(found, format!("invalid continue token: continue key is not valid: {expect}"));
+        };
+        let token = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        check("no token", "illegal base64 data at input byte 2");
+        check(&token(json!({"v": "v2"})), "server does not recognize this encoded version");
+        check(&token(json!({"v": VERSION})), "incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
+        check(&token(json!({"v": VERSION, "rv": 1})), "encoded start key empty (version meta.k8s.io/v1)");
+        check(&token(json!({"v": VERSION, "rv": 1, "start": "x"})), "x");
     }
 }

@@ -1,11 +1,18 @@
 //! Objects as clients want them: whole, as a table for people, or their metadata alone.
 
+mod listing;
+
 use api::{Kind, Object, StatusError};
+use axum::body::Body;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use listing::Listing;
+
+use crate::answer::{self, Answer, Long};
 use crate::list::Page;
 use crate::negotiate::Form;
 use crate::query::Include;
@@ -30,6 +37,12 @@ pub(crate) enum Headings {
     Known,
 }
 
+/// A list whose objects are larger together is written as its client reads it. It is the limit from which answers are compressed.
+const WHOLE_BYTES_MAX: usize = 128 * 1024;
+
+/// What a list ends with; where it is all of an answer, a line ends there too.
+const CLOSING: &[u8] = b"]}";
+
 // === impl Presenter ===
 
 impl Presenter {
@@ -42,40 +55,94 @@ impl Presenter {
     pub(crate) fn one_of(&self, object: &Object, headings: Headings) -> Result<Vec<u8>, StatusError> {
         match self.form {
             Form::Json | Form::Discovery(_) => Ok(object.to_json()),
-            Form::Partial => partial(object),
-            Form::Table(version) => {
+            Form::Partial => {
+                let mut out = Vec::new();
+                partial(object, &mut out)?;
+                Ok(out)
+            }
+            Form::Table(_) => {
                 let metadata = json!({"resourceVersion": object.revision().to_string()});
-                self.table(version, metadata, std::slice::from_ref(object), headings)
+                let mut out = self.opening(&metadata, headings);
+                self.item(object, &mut out)?;
+                out.extend_from_slice(CLOSING);
+                Ok(out)
             }
         }
     }
 
-    /// A page of a list.
-    pub(crate) fn list(&self, page: &Page) -> Result<Vec<u8>, StatusError> {
-        let mut metadata = json!({"resourceVersion": page.revision.to_string()});
-        if let Some(token) = &page.continuation {
-            metadata["continue"] = token.as_str().into();
+    /// A page of a list: at once if it is short, else piece by piece as the client takes it.
+    pub(crate) fn answer(self, page: Page) -> Result<Answer, StatusError> {
+        let read: usize = page.objects.iter().map(|object| object.body().len()).sum();
+        if read > WHOLE_BYTES_MAX {
+            let mut answer = answer::typed(StatusCode::OK, answer::JSON, Body::new(Listing::new(self, page)));
+            answer.extensions_mut().insert(Long);
+            return Ok(answer);
         }
-        if let Some(remaining) = page.remaining {
-            metadata["remainingItemCount"] = remaining.into();
+        let mut out = self.opening(&metadata(&page), Headings::Told);
+        for (at, object) in page.objects.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            self.item(object, &mut out)?;
         }
-        match self.form {
+        out.extend_from_slice(CLOSING);
+        out.push(b'\n');
+        Ok(answer::json(StatusCode::OK, out))
+    }
+
+    /// A list up to its first object.
+    fn opening(&self, metadata: &Value, headings: Headings) -> Vec<u8> {
+        let (kind, api_version, items) = match self.form {
             Form::Json | Form::Discovery(_) => {
                 let names = self.kind.names();
-                let kind = format!("{}List", names.kind);
-                items(&kind, &names.api_version(), &metadata, &page.objects, |object, out| {
-                    object.write_json(out);
-                    Ok(())
-                })
+                (format!("{}List", names.kind), names.api_version(), "\"items\"".to_owned())
             }
-            Form::Partial => {
-                items("PartialObjectMetadataList", "meta.k8s.io/v1", &metadata, &page.objects, |object, out| {
-                    out.extend(partial(object)?);
-                    Ok(())
-                })
+            Form::Partial => ("PartialObjectMetadataList".into(), "meta.k8s.io/v1".into(), "\"items\"".to_owned()),
+            Form::Table(version) => {
+                let columns = (headings == Headings::Told).then(|| self.columns());
+                let items = format!("\"columnDefinitions\":{},\"rows\"", json!(columns));
+                ("Table".into(), format!("meta.k8s.io/{version}"), items)
             }
-            Form::Table(version) => self.table(version, metadata, &page.objects, Headings::Told),
+        };
+        format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata},{items}:["#).into_bytes()
+    }
+
+    /// One object as an item of a list.
+    fn item(&self, object: &Object, out: &mut Vec<u8>) -> Result<(), StatusError> {
+        match (self.form, self.include) {
+            (Form::Json | Form::Discovery(_), _) => object.write_json(out),
+            (Form::Partial, _) => partial(object, out)?,
+            (Form::Table(_), include) => {
+                out.extend_from_slice(b"{\"cells\":");
+                let cells = self.kind.cells(object, self.now);
+                serde_json::to_writer(&mut *out, &cells).map_err(StatusError::internal)?;
+                match include {
+                    Include::None => {}
+                    Include::Metadata => {
+                        out.extend_from_slice(b",\"object\":");
+                        partial(object, out)?;
+                    }
+                    Include::Object => {
+                        out.extend_from_slice(b",\"object\":");
+                        object.write_json(out);
+                    }
+                }
+                out.push(b'}');
+            }
         }
+        Ok(())
+    }
+
+    fn columns(&self) -> Vec<Value> {
+        let columns = self.kind.columns().iter();
+        columns
+            .map(|column| {
+                json!({
+                    "name": column.name, "type": column.kind, "format": column.format,
+                    "description": column.description, "priority": column.priority,
+                })
+            })
+            .collect()
     }
 
     /// How far a watch is: an object that says nothing but its revision.
@@ -103,47 +170,21 @@ impl Presenter {
             }
         }
     }
-
-    fn table(
-        &self,
-        version: &str,
-        metadata: Value,
-        objects: &[Object],
-        headings: Headings,
-    ) -> Result<Vec<u8>, StatusError> {
-        let rows: Result<Vec<Value>, StatusError> = objects.iter().map(|object| self.row(object)).collect();
-        let columns: Option<Vec<Value>> = (headings == Headings::Told).then(|| {
-            let columns = self.kind.columns().iter();
-            columns
-                .map(|column| {
-                    json!({
-                        "name": column.name, "type": column.kind, "format": column.format,
-                        "description": column.description, "priority": column.priority,
-                    })
-                })
-                .collect()
-        });
-        let table = json!({
-            "kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
-            "columnDefinitions": columns, "rows": rows?,
-        });
-        serde_json::to_vec(&table).map_err(StatusError::internal)
-    }
-
-    fn row(&self, object: &Object) -> Result<Value, StatusError> {
-        let mut row = json!({"cells": self.kind.cells(object, self.now)});
-        match self.include {
-            Include::None => {}
-            Include::Metadata => {
-                row["object"] = serde_json::from_slice(&partial(object)?).map_err(StatusError::internal)?;
-            }
-            Include::Object => row["object"] = object.to_value().map_err(StatusError::internal)?,
-        }
-        Ok(row)
-    }
 }
 
-fn partial(object: &Object) -> Result<Vec<u8>, StatusError> {
+/// What is true of a whole list.
+fn metadata(page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = &page.continuation {
+        metadata["continue"] = token.as_str().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+fn partial(object: &Object, out: &mut Vec<u8>) -> Result<(), StatusError> {
     #[derive(Deserialize)]
     struct Described<'a> {
         #[serde(borrow)]
@@ -151,38 +192,19 @@ fn partial(object: &Object) -> Result<Vec<u8>, StatusError> {
     }
     let bytes = object.to_json();
     let described: Described<'_> = serde_json::from_slice(&bytes).map_err(StatusError::internal)?;
-    let mut out = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#.to_vec();
+    out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
     out.extend_from_slice(described.metadata.get().as_bytes());
     out.push(b'}');
-    Ok(out)
-}
-
-fn items(
-    kind: &str,
-    api_version: &str,
-    metadata: &Value,
-    objects: &[Object],
-    write: impl Fn(&Object, &mut Vec<u8>) -> Result<(), StatusError>,
-) -> Result<Vec<u8>, StatusError> {
-    let size: usize = objects.iter().map(|object| object.body().len() + 48).sum();
-    let mut out = Vec::with_capacity(size + 256);
-    out.extend_from_slice(
-        format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata},"items":["#).as_bytes(),
-    );
-    for (at, object) in objects.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(object, &mut out)?;
-    }
-    out.extend_from_slice(b"]}\n");
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use api::{Revision, kinds};
+    use axum::body::HttpBody;
+    use futures::FutureExt;
+    use http_body_util::BodyExt;
 
     fn presenter(form: Form) -> Presenter {
         let kind = api::catalog::by_kind(kinds::CONFIG_MAP).expect("in the catalog");
@@ -195,8 +217,30 @@ mod tests {
         Page { objects: vec![object], revision: Revision(9), continuation: Some("next".into()), remaining: Some(2) }
     }
 
+    fn read(answer: Answer) -> Value {
+        let collected = answer.into_body().collect().now_or_never().expect("nothing to wait for").expect("presentable");
+        serde_json::from_slice(&collected.to_bytes()).expect("JSON")
+    }
+
     fn list(form: Form) -> Value {
-        serde_json::from_slice(&presenter(form).list(&page()).expect("presentable")).expect("JSON")
+        read(presenter(form).answer(page()).expect("presentable"))
+    }
+
+    #[test]
+    fn a_large_list_says_the_same_in_pieces() {
+        let large = Page { objects: vec![page().objects[0].clone(); 3_000], ..page() };
+        for form in [Form::Json, Form::Partial, Form::Table("v1")] {
+            let small = list(form);
+            let large = Page { objects: large.objects.clone(), ..page() };
+            let answer = presenter(form).answer(large).expect("presentable");
+            assert_eq!(answer.body().size_hint().exact(), None);
+            let mut large = read(answer);
+            let items = if form == Form::Table("v1") { "rows" } else { "items" };
+            let all = large[items].as_array_mut().expect("items");
+            assert_eq!(all.len(), 3_000);
+            all.truncate(1);
+            assert_eq!(large, small);
+        }
     }
 
     #[test]

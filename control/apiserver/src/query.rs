@@ -20,8 +20,8 @@ pub(crate) struct ListOptions {
     pub(crate) limit: usize,
     /// Where the page before this one ended.
     pub(crate) continuation: Option<String>,
-    /// The revision the client knows.
-    pub(crate) revision: Option<Revision>,
+    /// The revision the client knows, as it says it.
+    pub(crate) revision: String,
     /// How the revision is meant.
     pub(crate) matching: Option<Matching>,
     /// Whether changes are wanted instead of a list.
@@ -37,12 +37,14 @@ pub(crate) struct ListOptions {
 }
 
 /// How a list's revision is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Matching {
     /// That revision and no other.
     Exact,
     /// That or a newer one.
     NotOlderThan,
+    /// Nothing that there is.
+    Other(String),
 }
 
 /// What of an object a table's row carries.
@@ -94,15 +96,12 @@ impl Query {
         self.get(name).is_some_and(|value| !matches!(value, "false" | "0" | "False" | "FALSE"))
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, StatusError> {
+    fn number(&self, name: &str) -> Result<Option<i64>, StatusError> {
         match self.get(name) {
             None | Some("") => Ok(None),
-            Some(text) => match text.parse() {
-                Ok(number) => Ok(Some(number)),
-                Err(_) => Err(StatusError::bad_request(format!(
-                    "invalid value {text:?} of query parameter {name}: not a number"
-                ))),
-            },
+            Some(text) => {
+                text.parse().map(Some).map_err(|why| StatusError::bad_request(not_a_number("ParseInt", text, &why)))
+            }
         }
     }
 
@@ -111,22 +110,19 @@ impl Query {
         let options = ListOptions {
             labels: self.text("labelSelector"),
             fields: self.text("fieldSelector"),
-            limit: self.number::<i64>("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
+            limit: self.number("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
             continuation: self.get("continue").filter(|token| !token.is_empty()).map(Into::into),
-            revision: self.revision()?,
+            revision: self.text("resourceVersion"),
             matching: match self.get("resourceVersionMatch") {
                 None | Some("") => None,
                 Some("Exact") => Some(Matching::Exact),
                 Some("NotOlderThan") => Some(Matching::NotOlderThan),
-                Some(other) => {
-                    let supported = ["Exact", "NotOlderThan"];
-                    return Err(invalid(Cause::unsupported("resourceVersionMatch", other, &supported)));
-                }
+                Some(other) => Some(Matching::Other(other.into())),
             },
             watch: self.flag("watch"),
             bookmarks: self.flag("allowWatchBookmarks"),
             initial_events: self.get("sendInitialEvents").map(|_| self.flag("sendInitialEvents")),
-            timeout_seconds: self.number("timeoutSeconds")?,
+            timeout_seconds: self.number("timeoutSeconds")?.map(|seconds| u64::try_from(seconds).unwrap_or(0)),
             include: match self.get("includeObject") {
                 None | Some("" | "Metadata") => Include::Metadata,
                 Some("None") => Include::None,
@@ -138,18 +134,6 @@ impl Query {
         };
         options.check()?;
         Ok(options)
-    }
-
-    fn revision(&self) -> Result<Option<Revision>, StatusError> {
-        let Some(text) = self.get("resourceVersion").filter(|text| !text.is_empty()) else { return Ok(None) };
-        let revision = text.parse();
-        revision.map(Some).map_err(|_| {
-            invalid(Cause::invalid(
-                "resourceVersion",
-                text,
-                "strconv.ParseUint: parsing the resource version: invalid syntax",
-            ))
-        })
     }
 
     /// How a write is to be done.
@@ -208,48 +192,93 @@ pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool,
 // === impl ListOptions ===
 
 impl ListOptions {
+    /// The same, of this revision.
+    #[cfg(test)]
+    pub(crate) fn at(self, revision: u64) -> Self {
+        Self { revision: revision.to_string(), ..self }
+    }
+
+    /// The revision the client knows; none where it says none.
+    pub(crate) fn revision(&self) -> Result<Option<Revision>, Cause> {
+        match self.revision.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|why: std::num::ParseIntError| {
+                Cause::invalid("resourceVersion", text, &not_a_number("ParseUint", text, &why))
+            }),
+        }
+    }
+
+    /// Everything that contradicts itself, in Kubernetes' words and order.
     fn check(&self) -> Result<(), StatusError> {
-        let forbidden = |field, why| Err(invalid(Cause::forbidden(field, why)));
+        let causes = if self.watch { self.wrong_for_watch() } else { self.wrong_for_list() };
+        if causes.is_empty() { Ok(()) } else { Err(all_invalid_in("ListOptions", causes)) }
+    }
+
+    fn wrong_for_list(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        let mut forbid = |why| causes.push(Cause::forbidden(MATCH, why));
+        if self.matching.is_some() && self.revision.is_empty() {
+            forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if self.matching.is_some() && self.continuation.is_some() {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
+        match &self.matching {
+            Some(Matching::Other(other)) => {
+                causes.push(Cause::unsupported(MATCH, other, &["Exact", "NotOlderThan", ""]));
+            }
+            Some(Matching::Exact) if self.revision == "0" => {
+                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            }
+            _ => {}
+        }
         if self.initial_events.is_some() {
-            if !self.watch {
-                return forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
-            }
-            if self.matching != Some(Matching::NotOlderThan) {
-                return forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-            return Ok(());
+            causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
-        match self.matching {
-            None => Ok(()),
-            Some(_) if self.watch => forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ),
-            Some(_) if self.continuation.is_some() => {
-                forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-            }
-            Some(_) if self.revision.is_none() => forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ),
-            Some(Matching::Exact) if self.revision == Some(Revision::ZERO) => forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ),
-            Some(_) => Ok(()),
+        causes
+    }
+
+    fn wrong_for_watch(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        let is_newer = self.matching == Some(Matching::NotOlderThan);
+        if self.initial_events.is_some() && !is_newer {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            causes.push(Cause::forbidden(MATCH, why));
         }
+        let Some(matching) = &self.matching else { return causes };
+        if self.initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.push(Cause::forbidden(MATCH, why));
+        }
+        if !is_newer {
+            let said = match matching {
+                Matching::Other(other) => other,
+                Matching::Exact | Matching::NotOlderThan => "Exact",
+            };
+            causes.push(Cause::unsupported(MATCH, said, &["NotOlderThan"]));
+        }
+        if self.continuation.is_some() {
+            causes.push(Cause::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        causes
     }
 }
 
-fn invalid(cause: Cause) -> StatusError {
-    invalid_in("ListOptions", cause)
+const MATCH: &str = "resourceVersionMatch";
+
+/// As Go has it.
+fn not_a_number(parser: &str, text: &str, why: &std::num::ParseIntError) -> String {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    let why = if matches!(why.kind(), PosOverflow | NegOverflow) { "value out of range" } else { "invalid syntax" };
+    format!("strconv.{parser}: parsing {text:?}: {why}")
 }
 
 /// The options themselves break a rule.
 pub(crate) fn invalid_in(kind: &'static str, cause: Cause) -> StatusError {
+    all_invalid_in(kind, vec![cause])
+}
+
+fn all_invalid_in(kind: &'static str, causes: Vec<Cause>) -> StatusError {
     let names = Names {
         group: "meta.k8s.io",
         version: "v1",
@@ -260,7 +289,7 @@ pub(crate) fn invalid_in(kind: &'static str, cause: Cause) -> StatusError {
         categories: &[],
         scope: Scope::Cluster,
     };
-    let error = StatusError::invalid(&names, "", vec![cause]);
+    let error = StatusError::invalid(&names, "", causes);
     debug_assert_eq!(error.reason, Reason::Invalid, "the constructor decides the reason");
     error
 }
@@ -282,7 +311,7 @@ mod tests {
             "fieldSelector=metadata.name%3Dweb&resourceVersion=0&watch=true&timeoutSeconds=30&allowWatchBookmarks=true",
             Ok(ListOptions {
                 fields: "metadata.name=web".into(),
-                revision: Some(Revision::ZERO),
+                revision: "0".into(),
                 watch: true,
                 bookmarks: true,
                 timeout_seconds: Some(30),
@@ -294,17 +323,41 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        check(
+        let refused = |query: &str, causes: &str| {
+            let words = format!("ListOptions.meta.k8s.io \"\" is invalid: {causes}");
+            check(query, Err(words.as_str()));
+        };
+        refused(
             "resourceVersionMatch=Exact",
-            Err(
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ),
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
         );
-        check(
+        refused(
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        );
+        refused(
+            "resourceVersionMatch=Newest&resourceVersion=1",
+            "resourceVersionMatch: Unsupported value: \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        );
+        refused(
+            "resourceVersionMatch=NotOlderThan&continue=abc",
+            "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, \
+             resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided]",
+        );
+        refused("sendInitialEvents=true", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list");
+        refused(
             "watch=1&sendInitialEvents=true",
-            Err(
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ),
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
+        refused(
+            "watch=1&resourceVersion=4&resourceVersionMatch=Exact",
+            "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, \
+             resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"]",
+        );
+        check("limit=many", Err("strconv.ParseInt: parsing \"many\": invalid syntax"));
+        check(
+            "timeoutSeconds=99999999999999999999",
+            Err("strconv.ParseInt: parsing \"99999999999999999999\": value out of range"),
         );
     }
 

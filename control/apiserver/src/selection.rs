@@ -1,8 +1,9 @@
 //! Which objects of a kind a list or a watch is about.
 
 use api::selector::{FieldSelector, LabelSelector};
-use api::{Kind, Object, StatusError};
+use api::{Kind, Object, Scope, StatusError};
 use state::Snapshot;
+use store::Interest;
 
 use crate::query::ListOptions;
 use crate::target::Target;
@@ -36,6 +37,18 @@ impl Selection {
     /// Whether there is a selector at all.
     pub(crate) fn is_narrow(&self) -> bool {
         self.narrow
+    }
+
+    /// Whose changes can be of interest, as narrow as the store files them.
+    pub(crate) fn interest(&self) -> Interest {
+        let kind = self.kind.group_kind();
+        let is_everywhere = self.namespace.is_empty() && self.kind.names().scope == Scope::Namespaced;
+        match (is_everywhere, self.fields.name()) {
+            (true, _) => Interest::Kind(kind),
+            (false, Some(name)) => Interest::Object(kind.key(&self.namespace, name)),
+            (false, None) if self.namespace.is_empty() => Interest::Kind(kind),
+            (false, None) => Interest::Namespace(kind, self.namespace.as_str().into()),
+        }
     }
 
     /// Whether the object is selected.

@@ -1,7 +1,7 @@
 //! Watches: what changed, told to each watcher as its selection sees it.
 //!
 //! A watcher is a cursor into the store's history: it pulls, so a slow one costs a number, never a queue. What an event says is
-//! encoded once and its bytes are shared by all who are told it alike.
+//! encoded once in each form and its bytes are shared by all who are told it alike.
 
 mod encoded;
 mod watcher;
@@ -12,7 +12,7 @@ use state::{Change, Event};
 use crate::selection::Selection;
 
 pub(crate) use encoded::Encoded;
-pub(crate) use watcher::{Start, Watcher};
+pub(crate) use watcher::{Start, Terms, Watcher};
 
 /// What a watcher is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +35,6 @@ pub(crate) fn seen<'a>(selection: &Selection, event: &'a Event) -> Option<(Told,
         Change::Deleted { before, .. } => selection.matches(before).then_some(Told::Deleted),
     };
     told.map(|told| (told, event.latest()))
-}
-
-/// How an event looks to those who select nothing.
-fn plainly(event: &Event) -> Told {
-    match event.change {
-        Change::Added(_) => Told::Added,
-        Change::Modified { .. } => Told::Modified,
-        Change::Deleted { .. } => Told::Deleted,
-    }
 }
 
 /// One line of a watch.

@@ -6,7 +6,7 @@ use state::Txn;
 
 use super::Ask;
 use super::change::{ATTEMPTS_MAX, Missed};
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::deletion::{self, DeleteOptions, Fate};
 use crate::list::Page;
 use crate::negotiate;
@@ -49,7 +49,7 @@ impl Ask {
         }
         let revision = objects.iter().map(Object::revision).max().unwrap_or(Revision::ZERO).max(world.revision());
         let page = Page { objects, revision, continuation: None, remaining: None };
-        Ok(answer::json(StatusCode::OK, presenter.list(&page)?))
+        presenter.answer(page)
     }
 
     pub(super) async fn deleted(&self, key: &api::Key, options: &DeleteOptions) -> Result<Deleted, StatusError> {

@@ -11,12 +11,12 @@ use state::Snapshot;
 use store::ReadError;
 
 use super::Ask;
-use crate::answer::{self, Answer, JSON};
+use crate::answer::{Answer, JSON};
 use crate::list::{self, Continue, Source};
 use crate::metrics::Asked;
 use crate::query::ListOptions;
 use crate::selection::Selection;
-use crate::watch::{Start, Watcher};
+use crate::watch::{Start, Terms, Watcher};
 
 /// As Kubernetes has it: a revision that is not here by then is refused.
 const REVISION_WAIT: Duration = Duration::from_secs(3);
@@ -39,24 +39,23 @@ impl Ask {
         let presenter = self.presenter(options.include)?;
         let selection = Selection::new(&self.target, &options)?;
         let token = options.continuation.as_deref().map(Continue::decode).transpose()?;
-        let world = self.world(list::source(&options, token.as_ref())).await?;
+        let world = self.world(list::source(&options, token.as_ref())?, token.as_ref()).await?;
         let page = list::page(&world, &selection, &options, token.as_ref());
-        Ok(answer::json(StatusCode::OK, presenter.list(&page)?))
+        presenter.answer(page)
     }
 
     pub(super) async fn watch(self) -> Result<Answer, StatusError> {
         let options = self.query.list_options()?;
         let presenter = self.presenter(options.include)?;
         let selection = Selection::new(&self.target, &options)?;
-        let start = self.start(&selection, &options).await?;
-        let length = self.length(&options);
+        let start = self.start(&options).await?;
+        let terms = Terms { bookmarks: options.bookmarks, length: self.length(&options) };
         let watcher = Watcher::new(
             &self.door.store,
             selection,
             presenter,
             start,
-            options.bookmarks,
-            length,
+            terms,
             self.door.encoded.clone(),
             self.door.clock.clone(),
             self.door.closing.clone(),
@@ -73,19 +72,16 @@ impl Ask {
     }
 
     /// Where a watch begins: with all there is, or behind what the client knows.
-    async fn start(&self, selection: &Selection, options: &ListOptions) -> Result<Start, StatusError> {
-        let known = options.revision.filter(|revision| *revision != Revision::ZERO);
-        let everything = |world: &Snapshot, end_bookmark| Start::Everything {
-            objects: selection.after(world, ("", "")).cloned().collect(),
-            revision: world.revision(),
-            end_bookmark,
-        };
+    async fn start(&self, options: &ListOptions) -> Result<Start, StatusError> {
+        let names = self.target.names();
+        let known = options.revision().map_err(|cause| StatusError::invalid_resource(names, cause))?;
+        let known = known.filter(|revision| *revision != Revision::ZERO);
         match (options.initial_events, known) {
             (Some(true), known) => {
                 let source = known.map_or(Source::Newest, Source::NotOlderThan);
-                Ok(everything(&self.world(source).await?, options.bookmarks))
+                Ok(Start::Everything { world: self.world(source, None).await?, end_bookmark: options.bookmarks })
             }
-            (None, None) => Ok(everything(&self.world(Source::Newest).await?, false)),
+            (None, None) => Ok(Start::Everything { world: self.newest().await?, end_bookmark: false }),
             (_, Some(known)) => {
                 self.wait_for(known).await?;
                 Ok(Start::After(known))
@@ -106,16 +102,15 @@ impl Ask {
         self.door.store.read().await.map_err(unreadable)
     }
 
-    async fn world(&self, source: Source) -> Result<Snapshot, StatusError> {
+    async fn world(&self, source: Source, token: Option<&Continue>) -> Result<Snapshot, StatusError> {
         match source {
             Source::Newest => self.newest().await,
             Source::AtHand => Ok(self.door.store.snapshot()),
             Source::NotOlderThan(revision) => self.wait_for(revision).await,
-            Source::Exactly(revision) => {
+            Source::Exactly(revision) | Source::Continued(revision) => {
                 self.wait_for(revision).await?;
-                self.door.store.at(revision).ok_or_else(|| list::expired(source))
+                self.door.store.at(revision).ok_or_else(|| list::expired(token))
             }
-            Source::Continued(revision) => self.door.store.at(revision).ok_or_else(|| list::expired(source)),
         }
     }
 

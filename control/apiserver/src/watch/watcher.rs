@@ -1,18 +1,24 @@
 //! One watch under way.
+//!
+//! It holds no more of the world than it has yet to tell, and makes lines only as fast as its client takes them. A client that
+//! does not keep up costs a cursor and a snapshot; when the history has moved on without it, it is told that it is too late, and
+//! lists anew. One that takes nothing at all is cut off with its connection.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Object, Reason, Revision, StatusError};
 use bytes::Bytes;
 use futures::Stream;
-use state::Event;
+use state::{Event, Snapshot};
 use store::{Store, Subscription, TooOld};
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Encoded, line, plainly, seen};
+use super::encoded::Telling;
+use super::{Encoded, Told, line, seen};
 use crate::negotiate::Form;
 use crate::present::{Headings, Presenter};
 use crate::selection::Selection;
@@ -20,12 +26,10 @@ use crate::selection::Selection;
 /// Where a watch begins.
 #[derive(Clone, Debug)]
 pub(crate) enum Start {
-    /// With everything that is selected of these, at this revision; then the changes.
+    /// With everything that is selected of a world; then the changes.
     Everything {
-        /// The objects there are.
-        objects: Vec<Object>,
-        /// When they were so.
-        revision: Revision,
+        /// The world there is.
+        world: Snapshot,
         /// Whether a bookmark tells where the changes begin.
         end_bookmark: bool,
     },
@@ -33,11 +37,23 @@ pub(crate) enum Start {
     After(Revision),
 }
 
+/// What the client asked of the watch itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Whether it may say how far it is.
+    pub(crate) bookmarks: bool,
+    /// How long it lasts.
+    pub(crate) length: Duration,
+}
+
 /// A watch under way.
 pub(crate) struct Watcher {
     selection: Selection,
     presenter: Presenter,
     encoded: Arc<Encoded>,
+    clock: crate::Clock,
+    /// What is still to be told of the world there was; it comes before every change.
+    initial: Option<Box<Initial>>,
     /// None once there is nothing more to tell.
     subscription: Option<Subscription>,
     ready: VecDeque<Bytes>,
@@ -45,46 +61,67 @@ pub(crate) struct Watcher {
     bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
-    closing: CancellationToken,
-    revision_after: Revision,
-    clock: crate::Clock,
+    /// Rings at whichever of the two is first.
+    timer: Pin<Box<Sleep>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// A world that is told object by object.
+struct Initial {
+    world: Snapshot,
+    /// The last object that was told.
+    told: (String, String),
+    end_bookmark: bool,
 }
 
 /// As Kubernetes has it: idle watches learn once a minute how far they are.
 const BOOKMARK_SECONDS: u64 = 60;
+/// So much of a world is made into lines at once: a few frames, so that the client waits for none and little lies about.
+const INITIAL_BYTES: usize = 64 * 1024;
 
 // === impl Watcher ===
 
 impl Watcher {
-    /// A watch that begins at `start` and ends after `length`, or when the server closes.
+    /// A watch that begins at `start` and ends after its time, or when the server closes.
     #[allow(clippy::too_many_arguments, reason = "each is one fact of the watch, given once")]
     pub(crate) fn new(
         store: &Store,
         selection: Selection,
         presenter: Presenter,
         start: Start,
-        bookmarks: bool,
-        length: Duration,
+        terms: Terms,
         encoded: Arc<Encoded>,
         clock: crate::Clock,
         closing: CancellationToken,
     ) -> Self {
         let now = Instant::now();
+        let (next_bookmark, end) = (now + Duration::from_secs(BOOKMARK_SECONDS), now + terms.length);
+        let first = if terms.bookmarks { end.min(next_bookmark) } else { end };
+        let (after, initial) = match start {
+            Start::After(revision) => (revision, None),
+            Start::Everything { world, end_bookmark } => {
+                (world.revision(), Some(Box::new(Initial { world, told: Default::default(), end_bookmark })))
+            }
+        };
         let mut watcher = Self {
             selection,
             presenter,
             encoded,
+            clock,
+            initial,
             subscription: None,
             ready: VecDeque::new(),
             headings: Headings::Told,
-            bookmarks,
-            next_bookmark: now + Duration::from_secs(BOOKMARK_SECONDS),
-            end: now + length,
-            closing,
-            revision_after: Revision::ZERO,
-            clock,
+            bookmarks: terms.bookmarks,
+            next_bookmark,
+            end,
+            timer: Box::pin(sleep_until(first)),
+            closing: Box::pin(closing.cancelled_owned()),
         };
-        watcher.begin(store, start);
+        match store.subscribe(watcher.selection.interest(), after) {
+            Ok(subscription) => watcher.subscription = Some(subscription),
+            Err(too_old) => watcher.too_old(after, too_old),
+        }
         watcher
     }
 
@@ -96,30 +133,14 @@ impl Watcher {
         })
     }
 
-    fn begin(&mut self, store: &Store, start: Start) {
-        let after = match start {
-            Start::After(revision) => revision,
-            Start::Everything { objects, revision, end_bookmark } => {
-                for object in &objects {
-                    self.tell("ADDED", object);
-                }
-                if end_bookmark {
-                    self.bookmark(revision, true);
-                }
-                revision
-            }
-        };
-        self.revision_after = after;
-        match store.subscribe(Some(self.selection.kind.group_kind()), after) {
-            Ok(subscription) => self.subscription = Some(subscription),
-            Err(too_old) => self.too_old(too_old),
-        }
-    }
-
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Some(line);
+            }
+            if self.initial.is_some() {
+                self.tell_initial();
+                continue;
             }
             let subscription = self.subscription.as_mut()?;
             tokio::select! {
@@ -127,36 +148,80 @@ impl Watcher {
                 biased;
                 events = subscription.next() => match events {
                     Ok(events) => events.iter().for_each(|event| self.hear(event)),
-                    Err(too_old) => self.too_old(too_old),
+                    Err(too_old) => {
+                        let reached = subscription.reached();
+                        self.too_old(reached, too_old);
+                    }
                 },
-                () = self.closing.cancelled() => self.finish(),
-                () = sleep_until(self.end) => self.finish(),
-                () = sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark += Duration::from_secs(BOOKMARK_SECONDS);
-                    self.catch_up();
+                () = &mut self.closing => self.finish(),
+                () = &mut self.timer => self.ring(),
+            }
+        }
+    }
+
+    fn ring(&mut self) {
+        if Instant::now() >= self.end {
+            return self.finish();
+        }
+        self.catch_up();
+        self.next_bookmark += Duration::from_secs(BOOKMARK_SECONDS);
+        self.timer.as_mut().reset(self.end.min(self.next_bookmark));
+    }
+
+    /// The next stretch of the world there was, as one run of lines.
+    fn tell_initial(&mut self) {
+        let Some(initial) = self.initial.take() else { return };
+        let mut lines = Vec::new();
+        match self.write(&initial, &mut lines) {
+            Err(error) => self.fail(&error),
+            Ok(Some(told)) => {
+                self.ready.push_back(lines.into());
+                self.initial = Some(Box::new(Initial { told, ..*initial }));
+            }
+            Ok(None) => {
+                // Nothing is a line only where there is something to say.
+                self.ready.extend((!lines.is_empty()).then(|| lines.into()));
+                if initial.end_bookmark {
+                    self.bookmark(initial.world.revision(), true);
                 }
             }
         }
     }
 
+    /// Writes lines until there are enough, and says after which object that was; none if it was after the last.
+    fn write(&mut self, initial: &Initial, lines: &mut Vec<u8>) -> Result<Option<(String, String)>, StatusError> {
+        let presenter = Presenter { now: (self.clock)(), ..self.presenter };
+        let (namespace, name) = &initial.told;
+        for object in self.selection.after(&initial.world, (namespace, name)) {
+            lines.append(&mut line(Told::Added.word(), &presenter.one_of(object, self.headings)?));
+            self.headings = Headings::Known;
+            if lines.len() >= INITIAL_BYTES {
+                return Ok(Some((object.key().namespace().into(), object.key().name().into())));
+            }
+        }
+        Ok(None)
+    }
+
     fn hear(&mut self, event: &Event) {
         let Some((told, object)) = seen(&self.selection, event) else { return };
-        if self.presenter.form == Form::Json && told == plainly(event) {
-            self.ready.push_back(self.encoded.line(event));
-        } else {
-            self.tell(told.word(), object);
+        match self.line(event.revision, told, object) {
+            Ok(line) => self.ready.push_back(line),
+            Err(error) => self.fail(&error),
         }
     }
 
-    fn tell(&mut self, word: &str, object: &Object) {
-        self.presenter.now = (self.clock)();
-        match self.presenter.one_of(object, self.headings) {
-            Ok(body) => {
-                self.headings = Headings::Known;
-                self.ready.push_back(line(word, &body).into());
-            }
-            Err(error) => self.fail(&error),
+    fn line(&mut self, revision: Revision, told: Told, object: &Object) -> Result<Bytes, StatusError> {
+        let headings = std::mem::replace(&mut self.headings, Headings::Known);
+        let encode = || {
+            let presenter = Presenter { now: (self.clock)(), ..self.presenter };
+            Ok(line(told.word(), &presenter.one_of(object, headings)?))
+        };
+        let Presenter { form, include, .. } = self.presenter;
+        // The first line of a table names the columns, and nobody else's need be the same.
+        if headings == Headings::Told && matches!(form, Form::Table(_)) {
+            return encode().map(Bytes::from);
         }
+        self.encoded.line(Telling { revision, told, form, include }, encode)
     }
 
     /// Tells what is left to tell, then how far that is.
@@ -167,7 +232,10 @@ impl Watcher {
             match subscription.ready() {
                 Ok(events) if events.is_empty() => break subscription.reached(),
                 Ok(events) => missed.extend(events),
-                Err(too_old) => return self.too_old(too_old),
+                Err(too_old) => {
+                    let reached = subscription.reached();
+                    return self.too_old(reached, too_old);
+                }
             }
         };
         for event in &missed {
@@ -188,13 +256,13 @@ impl Watcher {
         self.ready.push_back(line("BOOKMARK", bookmark.to_string().as_bytes()).into());
     }
 
-    fn too_old(&mut self, TooOld { oldest }: TooOld) {
-        let message = format!("too old resource version: {} ({oldest})", self.revision_after);
+    fn too_old(&mut self, reached: Revision, TooOld { oldest }: TooOld) {
+        let message = format!("too old resource version: {reached} ({oldest})");
         self.fail(&StatusError::new(Reason::Expired, message));
     }
 
     fn fail(&mut self, error: &StatusError) {
         self.ready.push_back(line("ERROR", error.to_value().to_string().as_bytes()).into());
-        self.subscription = None;
+        (self.initial, self.subscription) = (None, None);
     }
 }

@@ -123,8 +123,19 @@ impl Door {
 
     /// A server over an empty store.
     pub(crate) async fn open_on(address: &str) -> Self {
+        Self::open_with(address, |_| ()).await
+    }
+
+    /// A server over an empty store that remembers no more than these last events.
+    pub(crate) async fn forgetful(events_max: usize) -> Self {
+        Self::open_with("127.0.0.1:0", |config| config.history.events_max = events_max).await
+    }
+
+    async fn open_with(address: &str, set_up: impl FnOnce(&mut store::Config)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(store::Config::new(directory.path().join("store"))).await.expect("a store");
+        let mut config = store::Config::new(directory.path().join("store"));
+        set_up(&mut config);
+        let store = Store::open(config).await.expect("a store");
         let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let authority = Authority::new();
@@ -202,6 +213,18 @@ impl Door {
         std::fs::write(path, text).expect("written");
     }
 
+    /// Writes the authority, and a certificate and a key for each of these, as DER.
+    #[allow(dead_code, reason = "only benches ask from another process")]
+    pub(crate) fn write_certificates(&self, directory: &Path, users: &[(&str, &[&str])]) {
+        let write = |name: &str, bytes: &[u8]| std::fs::write(directory.join(name), bytes).expect("written");
+        write("ca", &self.authority.der);
+        for (user, groups) in users {
+            let pair = self.authority.pair(user, groups, &[]);
+            write(user, &pair.certificate);
+            write(&format!("{user}.key"), pair.key.secret_der());
+        }
+    }
+
     /// Ends the server as a process would.
     pub(crate) async fn close(self) {
         self.shutdown.cancel();
@@ -271,7 +294,13 @@ impl Client {
 
     /// The lines of a watch, one after the other.
     pub(crate) async fn watch(&self, path: &str) -> Lines {
-        let request = Request::get(format!("https://localhost{path}")).body(Body::empty()).expect("a request");
+        self.watch_as(path, "application/json").await
+    }
+
+    /// The same, in a form.
+    pub(crate) async fn watch_as(&self, path: &str, accept: &str) -> Lines {
+        let request = Request::get(format!("https://localhost{path}")).header("accept", accept);
+        let request = request.body(Body::empty()).expect("a request");
         Lines { body: self.send(request).await.into_body(), buffer: Vec::new() }
     }
 }

@@ -5,6 +5,7 @@ mod connect;
 mod harness;
 mod images;
 mod link;
+mod lists;
 mod objects;
 mod services;
 mod tokens;
