@@ -73,8 +73,8 @@ pub fn blame_patch(refusal: StatusError, patch: &str) -> StatusError {
     }
 }
 
-/// The object as its type, with what the type does not have judged by `validation`.
-fn read(
+/// The object as its type, with what the type does not have judged by `validation`: the tree, and what deserves a sentence.
+pub fn read(
     names: &Names,
     mut incoming: Value,
     validation: FieldValidation,

@@ -22,6 +22,7 @@ pub mod patch;
 pub mod pod_spec;
 pub mod protobuf;
 pub mod quantity;
+pub mod references;
 mod resource;
 pub mod rules;
 mod scale;
@@ -30,7 +31,7 @@ pub mod schema;
 pub mod selector;
 mod status;
 
-pub use admit::blame_patch;
+pub use admit::{blame_patch, read};
 pub use key::{GroupKind, Key};
 pub use kind::{Admission, Admitted, Column, FieldValidation, Kind, Names, Operation, Scope, Subresource};
 pub use object::{DecodeError, Meta, NotAnObject, Object, Owner, Revision};

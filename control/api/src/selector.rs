@@ -3,7 +3,7 @@
 mod field;
 mod label;
 
-pub use field::FieldSelector;
+pub use field::{FieldSelector, exact_name};
 pub use label::{LabelSelector, Requirement};
 
 /// A selector that cannot be read; the message is Kubernetes' own.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use api::kinds;
-use client::{Client, Identity, Target, Watched};
+use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
+use client::{Client, Identity, ListOptions, Target, Watched};
 use network::tunnel::Relay;
 use serde::Deserialize;
 use serde_json::json;
@@ -24,15 +25,12 @@ use crate::progress::Progress;
 use crate::running::{Running, asked_to_end};
 use crate::tunnel;
 
-/// Every kind that a node reads.
-const KINDS: [api::GroupKind; 11] = [
+/// The kinds of which a node reads every object. What its pods use of others it reads one by one; the API allows no more.
+const KINDS: [api::GroupKind; 8] = [
     kinds::NODE,
     kinds::POD,
     kinds::SERVICE,
     kinds::ENDPOINT_SLICE,
-    kinds::CONFIG_MAP,
-    kinds::SECRET,
-    kinds::SERVICE_ACCOUNT,
     kinds::INGRESS,
     kinds::INGRESS_CLASS,
     kinds::NAMESPACE,
@@ -73,8 +71,18 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let step = progress.step("node");
     let mut mirror = Running::new();
     let (publish, mut view) = watch::channel(Snapshot::default());
-    let kinds = KINDS.map(|kind| Watched { kind, fields: None }).to_vec();
-    let mirroring = client::mirror(client.clone(), kinds, publish, mirror.stopping());
+    // Whoever comes to prove a host may come to this node's edge.
+    let proofs = Watched {
+        kind: kinds::SECRET,
+        namespace: Some(PROOFS_NAMESPACE.into()),
+        options: ListOptions { labels: Some(PROOFS_LABEL.into()), fields: None },
+    };
+    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs]).collect();
+    let used = {
+        let name = name.clone();
+        move |world: &Snapshot| world.used_on(&name)
+    };
+    let mirroring = client::mirror(client.clone(), kinds, used, publish, mirror.stopping());
     mirror.start("mirror", async move {
         mirroring.await;
         anyhow::Ok(())

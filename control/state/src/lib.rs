@@ -7,6 +7,7 @@ mod claim;
 mod event;
 mod snapshot;
 mod txn;
+mod used;
 
 pub use api::{Key, Object, Revision};
 pub use claim::{Claim, Protocol};

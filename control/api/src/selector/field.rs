@@ -58,6 +58,15 @@ impl FieldSelector {
     }
 }
 
+/// The one name that a selector over fields of any kind asks for, if it asks for one.
+pub fn exact_name(text: &str) -> Option<String> {
+    let terms = split(text).into_iter().filter_map(requirement);
+    let mut names = terms.filter(|(field, equal, _)| *field == NAME && *equal);
+    let name = names.find_map(|(_, _, name)| unescaped(name).ok())?;
+    let is_segment = !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '%']);
+    is_segment.then_some(name)
+}
+
 /// The terms between commas that are not escaped.
 fn split(text: &str) -> Vec<&str> {
     let mut terms = Vec::new();

@@ -18,10 +18,7 @@ use state::Snapshot;
 use super::Challenge;
 use crate::certificates;
 
-/// Where proofs are kept.
-pub const PROOFS_NAMESPACE: &str = "kube-system";
-/// Marks a proof; its value is the challenge it is for.
-pub const PROOFS_LABEL: &str = "coracle.dev/acme-challenge";
+pub use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
 
 /// Under which path a directory looks for what it is to be answered.
 const PATH: &str = "/.well-known/acme-challenge/";
