@@ -29,6 +29,7 @@ mod pods;
 mod queue;
 mod record;
 mod replica_set;
+mod role_aggregation;
 mod root_certificate;
 mod scheduling;
 mod selector;
@@ -76,6 +77,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(namespace::Namespaces),
         Box::new(root_certificate::RootCertificate::new(config)),
+        Box::new(role_aggregation::RoleAggregation),
         Box::new(garbage_collection::GarbageCollection),
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),

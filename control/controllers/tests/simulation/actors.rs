@@ -27,6 +27,8 @@ pub(crate) enum Step {
     DeleteNode { node: u8 },
     Cordon { node: u8, cordoned: bool },
     Revive,
+    WriteRole { role: u8, parts_of: u8, rules: u8, made_of: u8 },
+    DeleteRole { role: u8 },
     Pass { seconds: i64 },
 }
 
@@ -60,8 +62,33 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (1_u8..3).prop_map(|node| Step::KillNode { node }),
         1 => (1_u8..3).prop_map(|node| Step::DeleteNode { node }),
         1 => (1_u8..3, any::<bool>()).prop_map(|(node, cordoned)| Step::Cordon { node, cordoned }),
+        2 => (0_u8..4, 0_u8..8, 0_u8..8, 0_u8..4)
+            .prop_map(|(role, parts_of, rules, made_of)| Step::WriteRole { role, parts_of, rules, made_of }),
+        1 => (0_u8..4).prop_map(|role| Step::DeleteRole { role }),
         4 => (1_i64..120).prop_map(|seconds| Step::Pass { seconds }),
     ]
+}
+
+fn role_key(role: u8) -> Key {
+    kinds::CLUSTER_ROLE.cluster_key(&format!("role-{role}"))
+}
+
+/// A role that is part of others (one bit each), and perhaps made of others, even of such as are made of it.
+fn write_role(world: &mut World, role: u8, parts_of: u8, rules: u8, made_of: u8) {
+    let labels: serde_json::Map<String, Value> =
+        (0..3).filter(|bit| parts_of & (1 << bit) != 0).map(|bit| (format!("to-{bit}"), json!("true"))).collect();
+    let rule = |bit: u8| json!({"apiGroups": [""], "resources": [format!("things-{bit}")], "verbs": ["get"]});
+    let rules: Vec<Value> = (0..3).filter(|bit| rules & (1 << bit) != 0).map(rule).collect();
+    let key = role_key(role);
+    let mut value = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": key.name(), "uid": key.name(), "labels": labels}, "rules": rules,
+    });
+    if made_of < 3 {
+        let chosen = json!({"matchLabels": {format!("to-{made_of}"): "true"}});
+        value["aggregationRule"] = json!({"clusterRoleSelectors": [chosen]});
+    }
+    world.put(Object::from_value(kinds::CLUSTER_ROLE, &value).expect("an object"));
 }
 
 /// `web` and `db` in one namespace, another `web` in one that may end.
@@ -75,6 +102,8 @@ pub(crate) fn act(world: &mut World, step: &Step) {
         Step::Apply { name, replicas, image, surge, unavailable } => {
             apply(world, &deployment_key(*name), *replicas, *image, *surge, *unavailable);
         }
+        Step::WriteRole { role, parts_of, rules, made_of } => write_role(world, *role, *parts_of, *rules, *made_of),
+        Step::DeleteRole { role } => world.remove(&role_key(*role)),
         Step::SetImage { name, image } => world.edit(&deployment_key(*name), |it| {
             it["spec"]["template"]["spec"]["containers"][0]["image"] = json!(format!("app:{image}"));
         }),

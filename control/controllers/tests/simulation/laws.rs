@@ -85,12 +85,28 @@ pub(crate) fn at_rest(world: &World) {
         assert_eq!(value["status"]["observedGeneration"], value["metadata"]["generation"], "{}", told());
         assert_eq!(addresses(world, deployment), replicas, "addresses of {}", told());
     }
+    for role in world.view.list(kinds::CLUSTER_ROLE) {
+        roles_are_made_of_their_parts(world, role);
+    }
     for object in world.view.objects() {
         let owners = &object.meta().owner_references;
         let orphaned = !owners.is_empty() && owners.iter().all(|owner| world.view.by_uid(&owner.uid).is_none());
         assert!(!orphaned, "{} outlives its owners\n{}", object.key(), world.story());
         assert!(!object.meta().is_terminating(), "{} never ends\n{}", object.key(), world.story());
     }
+}
+
+fn roles_are_made_of_their_parts(world: &World, role: &Object) {
+    let value = tree(role);
+    let chosen = &value["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"];
+    let Some(label) = chosen.as_object().and_then(|labels| labels.keys().next()) else { return };
+    let rules = |value: &serde_json::Value| -> HashSet<String> {
+        value["rules"].as_array().into_iter().flatten().map(ToString::to_string).collect()
+    };
+    let others = world.view.list(kinds::CLUSTER_ROLE).filter(|other| other.key() != role.key());
+    let parts = others.filter(|other| other.meta().labels.contains_key(label.as_str()));
+    let wanted: HashSet<String> = parts.flat_map(|part| rules(&tree(part))).collect();
+    assert_eq!(rules(&value), wanted, "rules of {}\n{}", role.key(), world.story());
 }
 
 /// How many ready addresses the service of the deployment has.
