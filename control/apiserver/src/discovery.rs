@@ -8,29 +8,11 @@ use api::{Kind, Scope, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
+use crate::review::{REVIEWS, Review};
 use crate::target::subresource_name;
 
 /// The verbs of every kind.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-/// A resource that only takes questions: it is posted to, answered and not kept.
-struct Review {
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-}
-
-const REVIEWS: [Review; 3] = [
-    Review { group: "authentication.k8s.io", version: "v1", plural: "tokenreviews", kind: "TokenReview" },
-    Review { group: "authentication.k8s.io", version: "v1", plural: "selfsubjectreviews", kind: "SelfSubjectReview" },
-    Review {
-        group: "authorization.k8s.io",
-        version: "v1",
-        plural: "selfsubjectaccessreviews",
-        kind: "SelfSubjectAccessReview",
-    },
-];
 
 /// Everything served: groups in the order clients prefer them, in each its versions, in each its resources.
 type Groups = BTreeMap<(Rank, &'static str), BTreeMap<&'static str, Vec<Served>>>;
@@ -116,11 +98,17 @@ pub(crate) fn resource_list(group: &str, version: &str) -> Option<Value> {
     }))
 }
 
-/// Every group and version that has kinds, as in `apiVersion`, with the kinds.
-pub(crate) fn group_versions() -> BTreeMap<String, Vec<&'static dyn Kind>> {
-    let mut found: BTreeMap<String, Vec<&'static dyn Kind>> = BTreeMap::new();
+/// What a group and version has.
+type Members = (Vec<&'static dyn Kind>, Vec<&'static Review>);
+
+/// Every group and version, as in `apiVersion`, with its kinds and reviews.
+pub(crate) fn group_versions() -> BTreeMap<String, Members> {
+    let mut found: BTreeMap<String, Members> = BTreeMap::new();
     for kind in api::catalog::all() {
-        found.entry(kind.names().api_version()).or_default().push(*kind);
+        found.entry(kind.names().api_version()).or_default().0.push(*kind);
+    }
+    for review in REVIEWS {
+        found.entry(review.names.api_version()).or_default().1.push(review);
     }
     found
 }
@@ -143,8 +131,8 @@ fn groups() -> Groups {
     for kind in api::catalog::all() {
         serve(kind.names().group, kind.names().version, Served::Kind(*kind));
     }
-    for review in &REVIEWS {
-        serve(review.group, review.version, Served::Review(review));
+    for review in REVIEWS {
+        serve(review.names.group, review.names.version, Served::Review(review));
     }
     groups
 }
@@ -164,11 +152,11 @@ fn described<'a>(group: &str, versions: impl Iterator<Item = &'a str>) -> Value 
 impl Served {
     fn aggregated(&self) -> Value {
         match self {
-            Self::Review(review) => json!({
-                "resource": review.plural,
-                "responseKind": {"group": review.group, "version": review.version, "kind": review.kind},
-                "scope": "Cluster",
-                "singularResource": review.kind.to_lowercase(),
+            Self::Review(Review { names, .. }) => json!({
+                "resource": names.plural,
+                "responseKind": {"group": names.group, "version": names.version, "kind": names.kind},
+                "scope": if names.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" },
+                "singularResource": names.singular,
                 "verbs": ["create"],
             }),
             Self::Kind(kind) => {
@@ -208,11 +196,11 @@ impl Served {
 
     fn listed(&self) -> Vec<Value> {
         match self {
-            Self::Review(review) => vec![json!({
-                "name": review.plural,
-                "singularName": review.kind.to_lowercase(),
-                "namespaced": false,
-                "kind": review.kind,
+            Self::Review(Review { names, .. }) => vec![json!({
+                "name": names.plural,
+                "singularName": names.singular,
+                "namespaced": names.scope == Scope::Namespaced,
+                "kind": names.kind,
                 "verbs": ["create"],
             })],
             Self::Kind(kind) => {

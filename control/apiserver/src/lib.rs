@@ -8,6 +8,7 @@
 
 mod answer;
 mod authentication;
+mod authorization;
 mod body;
 mod claims;
 mod complete;
@@ -17,6 +18,7 @@ mod discovery;
 mod encryption;
 mod envelope;
 mod identity;
+mod impersonation;
 mod join;
 mod link;
 mod list;
@@ -37,6 +39,7 @@ mod serve;
 mod spdy;
 mod target;
 mod tokens;
+mod verb;
 mod watch;
 mod websocket;
 
@@ -62,6 +65,7 @@ pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 pub use tokens::{Issuer, KeyError};
 
+use authorization::Authorizer;
 use link::Links;
 use metrics::Metrics;
 use openapi::OpenApi;
@@ -127,6 +131,7 @@ pub(crate) struct Door {
     pub(crate) tokens: Tokens,
     pub(crate) images: Images,
     pub(crate) links: Arc<Links>,
+    pub(crate) authorizer: Authorizer,
     pub(crate) encoded: Arc<Encoded>,
     pub(crate) openapi: OpenApi,
     pub(crate) metrics: Metrics,
@@ -157,6 +162,7 @@ pub async fn run(
         tokens: Tokens::new(config.accounts),
         images,
         links: Arc::default(),
+        authorizer: Authorizer::new(),
         encoded: Arc::new(Encoded::new()),
         openapi: OpenApi::default(),
         metrics: Metrics::new(),

@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use state::Snapshot;
 
-use crate::identity::Verb;
 use crate::target::{Place, Target, subresource_name};
+use crate::verb::Verb;
 
 /// The media type of what [`Metrics::tell`] says.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -110,7 +110,7 @@ impl Documents {
         };
         let versions = discovery::group_versions().into_iter();
         let trees: BTreeMap<String, Value> =
-            versions.map(|(version, kinds)| (path(version), document::of(&kinds))).collect();
+            versions.map(|(version, (kinds, reviews))| (path(version), document::of(&kinds, &reviews))).collect();
         let swagger = swagger::of(trees.values());
         let by_path = trees
             .into_iter()

@@ -4,11 +4,14 @@
 //! place, synced and renamed, so that a reader sees all of it or nothing; nothing is ever whole in memory but a manifest.
 //! Content is shared between repositories: whoever may read one blob may read them all.
 
+mod access;
 mod error;
 mod name;
 mod route;
 mod store;
 mod upload;
+
+pub(crate) use access::demand;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,7 +24,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::answer::Answer;
 use crate::query::Query;
-pub(crate) use error::RegistryError;
+use error::RegistryError;
 use name::{Digest, Reference, Repository};
 use route::Route;
 pub(crate) use store::Images;
@@ -66,7 +69,7 @@ async fn dispatch(images: &Images, entropy: u128, request: Request) -> Result<An
             let answer = listed(&json!({"name": repository.as_str(), "tags": tags}));
             Ok(linked(answer, &format!("/v2/{repository}/tags/list"), tags.last().filter(|_| more)))
         }
-        Route::Blob(digest) if reads => blob(images, &digest, &parts.headers, method == Method::HEAD).await,
+        Route::Blob(_, digest) if reads => blob(images, &digest, &parts.headers, method == Method::HEAD).await,
         Route::Manifest(repository, reference) if reads => {
             manifest(images, &repository, &reference, method == Method::HEAD).await
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use api::StatusError;
 use axum::Router;
 use axum::extract::{Extension, Path, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Refusal};
@@ -18,8 +18,8 @@ use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::{
-    Door, VERSION, authentication, body, discovery, encryption, envelope, metrics, openapi, registry, rest, review,
-    target, tokens,
+    Door, VERSION, authentication, authorization, body, discovery, encryption, envelope, impersonation, metrics,
+    openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -27,13 +27,12 @@ type Who = Extension<Identity>;
 
 /// The whole surface of the server.
 pub(crate) fn router(door: Arc<Door>) -> Router {
-    let open = Router::new()
+    Router::new()
         .route("/version", get(version))
         .route("/healthz", get(alive))
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
-        .route("/coracle/v1/join", post(join));
-    let known = Router::new()
+        .route("/coracle/v1/join", post(join))
         .route("/api", get(core))
         .route("/apis", get(groups))
         .route("/apis/{group}", get(group))
@@ -44,7 +43,13 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/openapi/v3", get(openapi::root))
         .route("/openapi/v3/{*path}", get(openapi::document))
         .route("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", get(definitions))
-        .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::own_access))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", post(review::own_rules))
+        .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(review::access))
+        .route(
+            "/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews",
+            post(review::local_access),
+        )
         .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::myself))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens::review))
         .route("/.well-known/openid-configuration", get(tokens::configuration))
@@ -54,11 +59,12 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/coracle/v1/nodes/{name}/link", get(link))
         .route("/coracle/v1/encryption", get(encryption::status))
         .route("/coracle/v1/encryption/rotate", post(encryption::rotate))
-        .layer(from_fn(demand_known));
-    let images = Router::new().route("/v2", any(images)).route("/v2/", any(images)).route("/v2/{*path}", any(images));
-    open.merge(known)
-        .merge(images)
+        .route("/v2", any(images))
+        .route("/v2/", any(images))
+        .route("/v2/{*path}", any(images))
         .fallback(nothing)
+        .layer(from_fn_with_state(door.clone(), authorization::demand))
+        .layer(from_fn_with_state(door.clone(), impersonation::impersonate))
         .layer(from_fn_with_state(door.clone(), authentication::identify))
         .layer(from_fn_with_state(door.clone(), envelope::wrap))
         .with_state(door)
@@ -78,13 +84,6 @@ pub(crate) fn plain_path(uri: &Uri) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(text.parse::<PathAndQuery>().ok()?);
     Uri::from_parts(parts).ok()
-}
-
-async fn demand_known(Extension(identity): Who, request: Request, next: Next) -> Answer {
-    match identity.demand_known() {
-        Ok(()) => next.run(request).await,
-        Err(error) => Refusal(error).into_response(),
-    }
 }
 
 async fn nothing(uri: Uri) -> Answer {
@@ -125,12 +124,7 @@ async fn ready(State(door): Shared) -> Answer {
     }
 }
 
-/// Counts tell much about a cluster: they are for those who may see all of it.
-async fn metrics(State(door): Shared, Extension(identity): Who) -> Result<Answer, Refusal> {
-    if !identity.is_master() {
-        let why = format!("forbidden: User {:?} cannot get path \"/metrics\"", identity.user);
-        return Err(StatusError::new(api::Reason::Forbidden, why).into());
-    }
+async fn metrics(State(door): Shared) -> Result<Answer, Refusal> {
     let told = door.metrics.tell(&door.store.snapshot()).map_err(StatusError::internal)?;
     Ok(answer::typed(StatusCode::OK, metrics::MEDIA_TYPE, told))
 }
@@ -190,19 +184,8 @@ async fn resources(Path((group, version)): Path<(String, String)>) -> Result<Ans
     Ok(answer::value(StatusCode::OK, &resources))
 }
 
-async fn images(State(door): Shared, Extension(identity): Who, request: Request) -> Answer {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let refused = if identity.is_anonymous() {
-        Some(registry::RegistryError::Unauthorized)
-    } else if !(identity.is_master() || (reads && identity.node().is_some())) {
-        Some(registry::RegistryError::Denied)
-    } else {
-        None
-    };
-    match refused {
-        Some(error) => error.answer(),
-        None => registry::answer(&door.images, (door.entropy)(), request).await,
-    }
+async fn images(State(door): Shared, request: Request) -> Answer {
+    registry::answer(&door.images, (door.entropy)(), request).await
 }
 
 async fn link(
@@ -211,6 +194,9 @@ async fn link(
     Path(name): Path<String>,
     mut request: Request,
 ) -> Result<Answer, Refusal> {
+    if identity.is_anonymous() {
+        return Err(unauthorized().into());
+    }
     if identity.node() != Some(name.as_str()) {
         let why = format!("User {:?} cannot open the link of node {name:?}", identity.user);
         return Err(StatusError::new(api::Reason::Forbidden, why).into());

@@ -1,9 +1,13 @@
-//! The objects every cluster has: namespaces, the API's own service, and the ingress class of the built-in ingress.
+//! The objects every cluster has: namespaces, the API's own service, the ingress class of the built-in ingress, and the roles
+//! that come with Kubernetes.
 
+use api::rules::RBAC;
 use api::{GroupKind, Object, Scope, kinds};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{Guard, Snapshot, Txn};
+
+use crate::authorization::defaults;
 
 /// The namespaces that are always there.
 pub(crate) const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -12,8 +16,8 @@ pub const INGRESS_CLASS: &str = "coracle";
 /// The address of the service `kubernetes`.
 pub const KUBERNETES_ADDRESS: &str = "10.43.0.1";
 
-/// What is missing in this world. Nothing that is there is touched; each part stands alone, so that members that start together
-/// do not undo each other's work. `uid` gives each new object its own.
+/// What is missing in this world. Nothing that is there is touched but roles and bindings that are incomplete; each part stands
+/// alone, so that members that start together do not undo each other's work. `uid` gives each new object its own.
 pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -> Txn {
     let mut txn = Txn::default();
     for (kind, value) in objects() {
@@ -21,6 +25,9 @@ pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -
         let key =
             kind.key(metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
         if world.get(&key).is_some() {
+            if kind.group == RBAC {
+                txn = txn.and(defaults::completed(world, &key, &value));
+            }
             continue;
         }
         let mut value = value;
@@ -69,6 +76,7 @@ fn objects() -> Vec<(GroupKind, Value)> {
     let mut objects: Vec<(GroupKind, Value)> = namespaces.into();
     objects.push((kinds::INGRESS_CLASS, class));
     objects.push((kinds::SERVICE, service));
+    objects.extend(defaults::objects());
     debug_assert!(
         objects.iter().all(|(kind, value)| {
             let namespaced = api::catalog::by_kind(*kind).is_some_and(|kind| kind.names().scope == Scope::Namespaced);
@@ -93,7 +101,7 @@ mod tests {
     #[test]
     fn an_empty_world_gets_everything_once() {
         let (world, written) = seeded(&Snapshot::default());
-        assert_eq!(written, NAMESPACES.len() + 2);
+        assert_eq!(written, NAMESPACES.len() + 2 + defaults::objects().len());
         let service = world.get(&kinds::SERVICE.key("default", "kubernetes")).expect("seeded");
         assert!(service.meta().creation_timestamp.is_some());
         assert_eq!(seeded(&world).1, 0);
@@ -105,5 +113,29 @@ mod tests {
         let key = kinds::INGRESS_CLASS.cluster_key(INGRESS_CLASS);
         let (without, _) = world.apply(&Txn::default().remove(key)).expect("unguarded");
         assert_eq!(seeded(&without).1, 1);
+    }
+
+    #[test]
+    fn a_role_is_completed_and_what_was_added_stays() {
+        let (world, _) = seeded(&Snapshot::default());
+        let key = kinds::CLUSTER_ROLE.cluster_key("system:discovery");
+        let rules = |world: &Snapshot| world.get(&key).expect("seeded").to_value().expect("JSON")["rules"].clone();
+        let edited = |edit: &dyn Fn(&mut Value)| {
+            let mut value = world.get(&key).expect("seeded").to_value().expect("JSON");
+            edit(&mut value);
+            let object = Object::from_value(kinds::CLUSTER_ROLE, &value).expect("an object");
+            world.apply(&Txn::default().put(object)).expect("unguarded").0
+        };
+        let own = json!([{"verbs": ["get"], "nonResourceURLs": ["/api/*", "/mine"]}]);
+        let (completed, written) = seeded(&edited(&|role| role["rules"] = own.clone()));
+        assert_eq!(written, 1);
+        assert_eq!(rules(&completed)[0], own[0]);
+        assert!(rules(&completed).to_string().contains("/openapi/*"));
+        assert_eq!(seeded(&completed).1, 0);
+        let left = edited(&|role| {
+            role["rules"] = own.clone();
+            role["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "false".into();
+        });
+        assert_eq!(seeded(&left).1, 0, "somebody asked for it to be left alone");
     }
 }

@@ -104,7 +104,7 @@ impl Target {
         }
     }
 
-    /// The resource as authorisation names it: `pods`, `pods/log`.
+    /// The resource and its part: `pods`, `pods/log`.
     pub(crate) fn resource(&self) -> String {
         match &self.place {
             Place::Part(_, part) => format!("{}/{}", self.names().plural, subresource_name(*part)),
@@ -131,7 +131,8 @@ impl std::fmt::Debug for Target {
     }
 }
 
-fn segments(path: &str) -> Result<Vec<String>, StatusError> {
+/// The words between the slashes of a path, decoded; none of them is empty, a step up, or two.
+pub(crate) fn segments(path: &str) -> Result<Vec<String>, StatusError> {
     let trimmed = path.trim_matches('/');
     let decoded = trimmed.split('/').map(|segment| percent_decode_str(segment).decode_utf8());
     let decoded: Result<Vec<_>, _> = decoded.collect();
@@ -140,6 +141,11 @@ fn segments(path: &str) -> Result<Vec<String>, StatusError> {
         return Err(nothing_here());
     }
     Ok(decoded.into_iter().map(Into::into).collect())
+}
+
+/// A path as it is meant, whether or not it is one of ours.
+pub(crate) fn decoded(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
 fn of_namespaces(part: Subresource) -> bool {

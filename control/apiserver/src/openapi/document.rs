@@ -2,12 +2,13 @@
 
 use api::patch::facts;
 use api::schema::{self, Message};
-use api::{Kind, Scope};
+use api::{Kind, Names, Scope};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::VERSION;
+use crate::review::Review;
 
 pub(super) const REFERENCE: &str = "#/components/schemas/";
 const PATCH_TYPES: [&str; 4] = [
@@ -17,28 +18,32 @@ const PATCH_TYPES: [&str; 4] = [
     "application/strategic-merge-patch+json",
 ];
 
-/// The document of these kinds.
-pub(super) fn of(kinds: &[&'static dyn Kind]) -> Value {
+/// The document of these kinds and reviews.
+pub(super) fn of(kinds: &[&'static dyn Kind], reviews: &[&'static Review]) -> Value {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut paths = Map::new();
     for kind in kinds {
         kind.schema(&mut generator);
         paths.extend(paths_of(*kind));
     }
+    for review in reviews {
+        (review.schema)(&mut generator);
+        paths.extend([path_of(review)]);
+    }
+    let names: Vec<&Names> =
+        kinds.iter().map(|kind| kind.names()).chain(reviews.iter().map(|review| review.names)).collect();
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas(generator, kinds)},
+        "components": {"schemas": schemas(generator, &names)},
     })
 }
 
 fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
     let names = kind.names();
-    let root = if names.group.is_empty() { "/api" } else { "/apis" };
-    let namespace = if names.scope == Scope::Namespaced { "/namespaces/{namespace}" } else { "" };
-    let collection = format!("{root}/{}{namespace}/{}", names.api_version(), names.plural);
-    let reference = json!({"$ref": format!("{REFERENCE}{}", definition(kind))});
+    let collection = collection(names);
+    let reference = json!({"$ref": format!("{REFERENCE}{}", definition(names))});
     let content = json!({"application/json": {"schema": reference}});
     let answers = json!({"200": {"description": "OK", "content": content}});
     let identity = json!({"group": names.group, "version": names.version, "kind": names.kind});
@@ -72,6 +77,26 @@ fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
     [(collection, collected), (one, object)].into_iter().collect()
 }
 
+/// A review is only created.
+fn path_of(review: &Review) -> (String, Value) {
+    let names = review.names;
+    let reference = json!({"$ref": format!("{REFERENCE}{}", definition(names))});
+    let content = json!({"application/json": {"schema": reference}});
+    let post = json!({
+        "x-kubernetes-action": "post",
+        "x-kubernetes-group-version-kind": {"group": names.group, "version": names.version, "kind": names.kind},
+        "parameters": writing(), "requestBody": {"content": content},
+        "responses": {"201": {"description": "Created", "content": content}},
+    });
+    (collection(names), json!({"post": post}))
+}
+
+fn collection(names: &Names) -> String {
+    let root = if names.group.is_empty() { "/api" } else { "/apis" };
+    let namespace = if names.scope == Scope::Namespaced { "/namespaces/{namespace}" } else { "" };
+    format!("{root}/{}{namespace}/{}", names.api_version(), names.plural)
+}
+
 fn writing() -> Value {
     json!([parameter("dryRun", "string"), parameter("fieldManager", "string"), parameter("fieldValidation", "string")])
 }
@@ -80,12 +105,12 @@ fn parameter(name: &str, of: &str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": of}})
 }
 
-fn definition(kind: &dyn Kind) -> String {
-    format!("io.k8s.{}", schema::of_kind(kind.names()))
+fn definition(names: &Names) -> String {
+    format!("io.k8s.{}", schema::of_kind(names))
 }
 
 /// Every type, with what the types themselves do not say: which kind they are, and how their lists merge.
-fn schemas(mut generator: SchemaGenerator, kinds: &[&'static dyn Kind]) -> Map<String, Value> {
+fn schemas(mut generator: SchemaGenerator, kinds: &[&Names]) -> Map<String, Value> {
     let mut schemas = generator.take_definitions(true);
     for (name, schema) in &mut schemas {
         wrap(schema);
@@ -93,9 +118,8 @@ fn schemas(mut generator: SchemaGenerator, kinds: &[&'static dyn Kind]) -> Map<S
             merge_keys(message, schema);
         }
     }
-    for kind in kinds {
-        let names = kind.names();
-        let Some(schema) = schemas.get_mut(&definition(*kind)) else { continue };
+    for names in kinds {
+        let Some(schema) = schemas.get_mut(&definition(names)) else { continue };
         schema["x-kubernetes-group-version-kind"] =
             json!([{"group": names.group, "version": names.version, "kind": names.kind}]);
         // A client need not send what the server can tell.
@@ -144,7 +168,7 @@ mod tests {
     use api::kinds;
 
     fn apps() -> Value {
-        of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog")])
+        of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog")], &[])
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) enum Route {
     Root,
     Catalog,
     Tags(Repository),
-    Blob(Digest),
+    Blob(Repository, Digest),
     Manifest(Repository, Reference),
     Uploads(Repository),
     Upload(Repository, UploadId),
@@ -36,8 +36,7 @@ pub(super) fn parse(path: &str) -> Result<Route, RegistryError> {
         return Ok(Route::Upload(name.parse()?, id.parse()?));
     }
     if let Some((name, digest)) = path.rsplit_once("/blobs/") {
-        name.parse::<Repository>()?;
-        return Ok(Route::Blob(digest.parse()?));
+        return Ok(Route::Blob(name.parse()?, digest.parse()?));
     }
     if let Some((name, reference)) = path.rsplit_once("/manifests/") {
         return Ok(Route::Manifest(name.parse()?, reference.parse()?));
@@ -74,7 +73,7 @@ mod tests {
     fn check(path: &str, expect: &str) {
         let found = match parse(path) {
             Ok(Route::Tags(name)) => format!("tags {name}"),
-            Ok(Route::Blob(digest)) => format!("blob {digest}"),
+            Ok(Route::Blob(name, digest)) => format!("blob {name} {digest}"),
             Ok(Route::Manifest(name, reference)) => format!("manifest {name} {reference}"),
             Ok(Route::Uploads(name)) => format!("uploads {name}"),
             Ok(Route::Upload(name, id)) => format!("upload {name} {id}"),
@@ -91,7 +90,7 @@ mod tests {
         check("/v2", "Root");
         check("/v2/_catalog", "Catalog");
         check("/v2/a/b/tags/list", "tags a/b");
-        check(&format!("/v2/hello/blobs/{digest}"), &format!("blob {digest}"));
+        check(&format!("/v2/hello/blobs/{digest}"), &format!("blob hello {digest}"));
         check(&format!("/v2/hello/manifests/{digest}"), &format!("manifest hello {digest}"));
         check("/v2/a/b/manifests/v1", "manifest a/b v1");
         check("/v2/hello/blobs/uploads/", "uploads hello");

@@ -110,10 +110,10 @@ impl Ask {
         for _ in 0..ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             let old = world.get(&key).ok_or_else(|| self.not_found())?;
-            self.identity.authorize_object(self.verb, &self.target, old)?;
             let Decided { admitted: Admitted { object: wanted, warnings }, managers } = decide(old)?;
             let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance())?;
             let object = self.managed(Some(old), &wanted, object, managers)?;
+            self.permit(&world, Some(old), Some(&object))?;
             if object.body() == old.body() {
                 return Ok(Changed { object: old.clone(), warnings });
             }

@@ -44,7 +44,7 @@ impl Ask {
             let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
             let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
             let object = self.managed(None, &wanted, object, managers.clone())?;
-            self.identity.authorize_new(self.verb, &self.target, &object)?;
+            self.permit(&world, None, Some(&object))?;
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {
                 txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));

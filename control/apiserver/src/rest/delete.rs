@@ -56,7 +56,7 @@ impl Ask {
         for _ in 0..ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
-            self.identity.authorize_object(self.verb, &self.target, old)?;
+            self.permit(&world, Some(old), None)?;
             let (txn, is_gone, object) = match deletion::decide(self.target.kind, old, options, (self.door.clock)())? {
                 Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
                 Fate::Gone => (Txn::delete(old), true, old.clone()),

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::Ask;
 use super::change::{ATTEMPTS_MAX, Changed, Decided, Part};
 use crate::answer::{self, Answer};
+use crate::authorization::question::{Question, Resource};
 use crate::body;
-use crate::identity::Verb;
 use crate::query::WriteOptions;
 use crate::target::{Place, subresource_name};
 
@@ -73,9 +73,9 @@ impl Ask {
         options: WriteOptions,
         force: bool,
     ) -> Result<Changed, StatusError> {
-        let mut collection = self.target.clone();
-        collection.place = Place::Collection;
-        self.identity.authorize(Verb::Create, &collection)?;
+        let names = self.target.names();
+        let wanted = Resource::new(names.group, names.plural).within(&self.target.namespace).named(self.target.name());
+        self.door.demand(&self.identity, &Question::of_resource("create", wanted))?;
         if let Some(uid) = config.pointer("/metadata/uid").and_then(Value::as_str).filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");

@@ -11,11 +11,11 @@ use super::delete::Deleted;
 use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::deletion::DeleteOptions;
-use crate::identity::Verb;
 use crate::negotiate::PatchType;
 use crate::query::WriteOptions;
 use crate::target::Place;
 use crate::tokens::{self, Asking};
+use crate::verb::Verb;
 use crate::{body, logs, negotiate, patch, target};
 
 // === impl Ask ===

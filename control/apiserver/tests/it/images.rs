@@ -46,6 +46,16 @@ async fn an_image_is_pushed_and_pulled() {
 
     let denied = node.ask(Method::POST, "/v2/hello/blobs/uploads/", &[], "").await;
     assert_eq!((denied.code.as_u16(), &denied.json()["errors"][0]["code"]), (403, &json!("DENIED")));
+    let eve = door.client("eve", &[]);
+    assert_eq!(eve.get("/v2/").await.code, 200);
+    assert_eq!(eve.get("/v2/hello/manifests/v1").await.code, 403);
+    let puller = json!({
+        "metadata": {"name": "eve-pulls"}, "subjects": [{"kind": "User", "name": "eve"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "coracle:image-puller"},
+    });
+    assert_eq!(admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &puller).await.code, 201);
+    assert_eq!(eve.get("/v2/hello/manifests/v1").await.code, 200);
+    assert_eq!(eve.ask(Method::POST, "/v2/hello/blobs/uploads/", &[], "").await.code, 403);
     let wrong = admin.ask(Method::POST, &format!("/v2/hello/blobs/uploads/?digest={digest}"), &[], "other").await;
     assert_eq!(wrong.json()["errors"][0]["code"], "DIGEST_INVALID");
     door.close().await;

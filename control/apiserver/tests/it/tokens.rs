@@ -91,7 +91,7 @@ async fn who_asks_for_a_token_is_told_what_is_wrong() {
     let node = door.client("system:node:n1", &[apiserver::NODES]);
     assert_eq!(
         token(&node, json!({})).await.refusal(),
-        "403 serviceaccounts \"web\" is forbidden: node requested token not bound to a pod"
+        "403 serviceaccounts \"web\" is forbidden: User \"system:node:n1\" cannot create resource \"serviceaccounts/token\" in API group \"\" in the namespace \"default\": no relationship found between node 'n1' and this object"
     );
     assert_eq!(token(&door.client("eve", &[]), json!({})).await.code, 403);
     door.close().await;
@@ -107,6 +107,6 @@ async fn the_keys_of_tokens_are_told() {
     let keys = admin.get(keys.strip_prefix(&format!("https://{}", door.address)).expect("here")).await;
     assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
     assert_eq!(keys.json()["keys"][0]["kty"], "EC");
-    assert_eq!(door.stranger().get("/openid/v1/jwks").await.code, 401);
+    assert_eq!(door.stranger().get("/openid/v1/jwks").await.code, 403);
     door.close().await;
 }
