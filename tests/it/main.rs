@@ -1,5 +1,6 @@
 //! The stories that prove the whole: each file one, each with clusters of its own, all able to run side by side.
 
+mod access;
 mod acme;
 mod clients;
 mod commands;
