@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rebuilds every component that lies beside its sources, then writes components.lock.
 #
-#   examples/build.sh            build and lock
+#   examples/build.sh [NAME]…    build all, or these, and lock
 #   examples/build.sh --check    only say whether the sources still are those of components.lock
 #
 # It builds with what it finds:
@@ -36,13 +36,13 @@ echo     bin  echo/echo.wasm
 chat     bin  chat/chat.wasm
 dial     bin  dial/dial.wasm
 dial3    lib  dial3/dial3.wasm
-sh       bin  two-containers/sh.wasm
+box      bin  box/box.wasm
 files    lib  two-containers/files.wasm
 frontend lib  front-end/frontend.wasm
 '
 
 # The crate's folder: its sources.
-folder() { case $1 in web | counter) echo "counter/$1" ;; sh | files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; *) echo "$1" ;; esac; }
+folder() { case $1 in web | counter) echo "counter/$1" ;; files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; *) echo "$1" ;; esac; }
 
 # The same, with the folders of the crates it shares.
 folders() { case $1 in kv | echo | chat) echo "$(folder "$1")+poll" ;; *) folder "$1" ;; esac; }
@@ -148,6 +148,7 @@ with_rustup || with_debian
 export RUSTFLAGS="$flags"
 while read -r crate kind component; do
   [ -n "$crate" ] || continue
+  [ $# = 0 ] || [[ " $* " == *" $crate "* ]] || continue
   build "$crate" "$kind" </dev/null
   cp "target/$TARGET/release/$crate.wasm" "$component"
 done <<<"$COMPONENTS"

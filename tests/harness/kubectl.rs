@@ -1,7 +1,9 @@
 //! The real `kubectl` against a cluster.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::Cluster;
 
@@ -32,6 +34,19 @@ pub fn kubectl_is_there() -> bool {
     there
 }
 
+/// The kubectl of another version, such as `1.27`: on the PATH, or where the usual one really is.
+pub fn kubectl_of(version: &str) -> Option<PathBuf> {
+    let name = format!("kubectl.{version}");
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let usual = folders.iter().find_map(|folder| folder.join("kubectl").canonicalize().ok());
+    let beside = usual.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let found = folders.into_iter().chain(beside).map(|folder| folder.join(&name)).find(|program| program.is_file());
+    if found.is_none() {
+        eprintln!("{name} is not here: its part of the story is left out");
+    }
+    found
+}
+
 // === impl Output ===
 
 impl Output {
@@ -40,12 +55,15 @@ impl Output {
         let told = format!("{command:?}");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {told}: {error}"));
-        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        let stdin = child.stdin.take();
+        let input = input.unwrap_or_default().to_owned();
+        // Beside what is read: a command may write more than a pipe holds before it has read all.
+        let writing = thread::spawn(move || {
             // A command that does not read its input has said why.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        drop(child.stdin.take());
+            stdin.map(|mut stdin| stdin.write_all(input.as_bytes()))
+        });
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("cannot wait for {told}: {error}"));
+        let _ = writing.join();
         Self {
             command: told,
             code: output.status.code().unwrap_or(-1),
@@ -84,10 +102,15 @@ impl Cluster {
 
     /// The same, with more environment.
     pub fn kubectl_with(&self, words: &[&str], input: Option<&str>, env: &[(&str, &str)]) -> Output {
-        let home = self.data().join("kubectl-home");
-        let mut command = Command::new("kubectl");
-        command.args(words).env("KUBECONFIG", self.kubeconfig()).env("HOME", &home);
-        command.envs(env.iter().copied());
+        let mut command = self.command(Path::new("kubectl"));
+        command.args(words).envs(env.iter().copied());
         Output::of(command, input)
+    }
+
+    /// A program that finds the cluster as `kubectl` does, with a home of its own.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", self.data().join("kubectl-home"));
+        command
     }
 }

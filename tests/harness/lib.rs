@@ -12,7 +12,7 @@ mod websocket;
 
 pub use cluster::{Cluster, Plan, eventually};
 pub use fleet::{Fleet, Server};
-pub use kubectl::{Output, kubectl_is_there};
+pub use kubectl::{Output, kubectl_is_there, kubectl_of};
 pub use load::{Load, Report};
 pub use namespaces::{Namespaces, namespaces_are_possible};
 pub use peers::peer_is_there;

@@ -7,6 +7,7 @@ mod commands;
 mod edge;
 mod encryption;
 mod entrances;
+mod exec;
 mod first_light;
 mod fleet;
 mod foreign;

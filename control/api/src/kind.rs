@@ -51,6 +51,8 @@ pub enum Subresource {
     PortForward,
     Proxy,
     Token,
+    Exec,
+    Attach,
 }
 
 /// A column of the table that `kubectl get` prints.

@@ -30,6 +30,7 @@ pub mod schedule;
 pub mod schema;
 pub mod selector;
 mod status;
+pub mod stdio;
 
 pub use admit::{blame_patch, read};
 pub use key::{GroupKind, Key};

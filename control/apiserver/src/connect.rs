@@ -1,10 +1,13 @@
-//! Requests that become connections: port-forward and proxy. What they reach is on some node, so all of them go over its link.
+//! Requests that become connections: exec, attach, port-forward and proxy. What they reach is on some node, so all of them go
+//! over its link.
 //!
 //! Whoever may do this to a pod may talk to all that listens in it.
 
 mod backend;
+mod command;
 mod forward;
 mod proxy;
+mod switch;
 mod wire;
 
 pub use forward::PORT_PROTOCOL;
@@ -23,7 +26,10 @@ use crate::{Door, rest};
 /// What a request connects to, if it is one of these.
 pub(crate) fn part(target: &Target) -> Option<Subresource> {
     match target.place {
-        Place::Part(_, part @ (Subresource::PortForward | Subresource::Proxy)) => Some(part),
+        Place::Part(
+            _,
+            part @ (Subresource::PortForward | Subresource::Proxy | Subresource::Exec | Subresource::Attach),
+        ) => Some(part),
         _ => None,
     }
 }
@@ -35,6 +41,10 @@ pub(crate) async fn answer(door: Arc<Door>, target: Target, mut request: Request
         Some(Subresource::PortForward) => {
             let (parts, _) = request.into_parts();
             forward::answer(&door, &target, &parts.headers, parts.uri.query(), upgrade).await?
+        }
+        Some(part @ (Subresource::Exec | Subresource::Attach)) => {
+            let (parts, _) = request.into_parts();
+            command::answer(&door, &target, part, &parts.headers, parts.uri.query(), upgrade).await?
         }
         Some(Subresource::Proxy) => proxy::answer(door, &target, request, upgrade).await?,
         _ => return Err(target::nothing_here()),

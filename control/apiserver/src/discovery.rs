@@ -243,6 +243,8 @@ fn spoken(kind: &'static dyn Kind, part: Subresource) -> (&'static str, &'static
         Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
         Subresource::Binding => ("", "v1", "Binding"),
         Subresource::PortForward => ("", "v1", "PodPortForwardOptions"),
+        Subresource::Exec => ("", "v1", "PodExecOptions"),
+        Subresource::Attach => ("", "v1", "PodAttachOptions"),
         Subresource::Proxy => match names.kind {
             "Pod" => ("", "v1", "PodProxyOptions"),
             "Service" => ("", "v1", "ServiceProxyOptions"),
@@ -258,7 +260,7 @@ fn part_verbs(part: Subresource) -> &'static [&'static str] {
         Subresource::Log => &["get"],
         Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
         Subresource::Finalize => &["update"],
-        Subresource::PortForward => &["create", "get"],
+        Subresource::PortForward | Subresource::Exec | Subresource::Attach => &["create", "get"],
         Subresource::Proxy => &["create", "delete", "get", "patch", "update"],
     }
 }

@@ -13,6 +13,7 @@ mod body;
 mod claims;
 mod complete;
 mod connect;
+mod containers;
 mod deletion;
 mod discovery;
 mod encryption;

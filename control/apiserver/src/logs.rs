@@ -3,38 +3,16 @@
 use api::{Object, StatusError};
 use form_urlencoded::Serializer;
 use http::StatusCode;
-use serde::Deserialize;
 
 use crate::answer::{self, Answer};
 use crate::body;
+use crate::containers::Containers;
 use crate::link::Links;
 use crate::query::Query;
 
 /// What the node is told of the client's query.
 const PARAMETERS: [&str; 7] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pod {
-    spec: Spec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: String,
-    containers: Vec<Container>,
-    init_containers: Vec<Container>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    name: String,
-}
-
 /// Where the logs of a container are to be had.
 #[derive(Debug, PartialEq, Eq)]
 struct Location {
@@ -65,11 +43,9 @@ pub(crate) async fn proxy(links: &Links, pod: &Object, query: &Query) -> Result<
 }
 
 fn locate(pod: &Object, query: &Query) -> Result<Option<Location>, StatusError> {
-    let Pod { spec } = serde_json::from_slice(pod.body()).map_err(StatusError::internal)?;
-    let container = container(pod, &spec, query.get("container").filter(|name| !name.is_empty()))?;
-    if spec.node_name.is_empty() {
-        return Ok(None);
-    }
+    let containers = Containers::of(pod)?;
+    let container = containers.pick(query.get("container"))?;
+    let Some(node) = containers.node() else { return Ok(None) };
     let mut told = Serializer::new(String::new());
     for (name, value) in PARAMETERS.iter().filter_map(|name| Some((*name, query.get(name)?))) {
         told.append_pair(name, value);
@@ -80,35 +56,7 @@ fn locate(pod: &Object, query: &Query) -> Result<Option<Location>, StatusError> 
         path.push('?');
         path.push_str(&told);
     }
-    Ok(Some(Location { node: spec.node_name, path }))
-}
-
-fn container(pod: &Object, spec: &Spec, asked: Option<&str>) -> Result<String, StatusError> {
-    let name = pod.key().name();
-    let by_default = || pod.meta().annotations.get(DEFAULT_CONTAINER).map(String::as_str);
-    let is_known = |name: &str| spec.containers.iter().chain(&spec.init_containers).any(|one| one.name == name);
-    match (asked, spec.containers.as_slice()) {
-        (Some(asked), _) if is_known(asked) => Ok(asked.into()),
-        (Some(asked), _) => Err(StatusError::bad_request(format!("container {asked} is not valid for pod {name}"))),
-        (None, [only]) => Ok(only.name.clone()),
-        (None, several) => match by_default().filter(|name| is_known(name)) {
-            Some(default) => Ok(default.into()),
-            None => {
-                let choice = names(several);
-                let inits = match names(&spec.init_containers) {
-                    none if none.is_empty() => String::new(),
-                    inits => format!(" or one of the init containers: [{inits}]"),
-                };
-                let message =
-                    format!("a container name must be specified for pod {name}, choose one of: [{choice}]{inits}");
-                Err(StatusError::bad_request(message))
-            }
-        },
-    }
-}
-
-fn names(containers: &[Container]) -> String {
-    containers.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(" ")
+    Ok(Some(Location { node: node.into(), path }))
 }
 
 #[cfg(test)]
@@ -138,11 +86,5 @@ mod tests {
             Ok(Some("/containerLogs/shop/web/b?follow=true&tailLines=2")),
         );
         check(&["a"], "", "", Ok(None));
-    }
-
-    #[test]
-    fn a_container_must_be_one_of_the_pods() {
-        check(&["a", "b"], "n1", "", Err("a container name must be specified for pod web, choose one of: [a b]"));
-        check(&["a"], "n1", "container=z", Err("container z is not valid for pod web"));
     }
 }

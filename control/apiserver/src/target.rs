@@ -163,6 +163,8 @@ fn subresource(name: &str) -> Option<Subresource> {
         "portforward" => Subresource::PortForward,
         "proxy" => Subresource::Proxy,
         "token" => Subresource::Token,
+        "exec" => Subresource::Exec,
+        "attach" => Subresource::Attach,
         _ => return None,
     })
 }
@@ -179,6 +181,8 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::PortForward => "portforward",
         Subresource::Proxy => "proxy",
         Subresource::Token => "token",
+        Subresource::Exec => "exec",
+        Subresource::Attach => "attach",
     }
 }
 

@@ -8,7 +8,7 @@ use client::Client;
 use host::Host;
 use network::{Attachment, Fabric, Outbound};
 use state::Snapshot;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::address::{self, NoAddress};
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::image::Images;
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
+use crate::worker::Mail;
 
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -34,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) addresses: Mutex<Addresses>,
     /// The pods' places on the network; each is its worker's.
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,
+    /// How the pods' workers are reached.
+    pub(crate) posts: Mutex<HashMap<Uid, mpsc::UnboundedSender<Mail>>>,
 }
 
 /// The addresses that pods of this node are about to have, or have.
@@ -88,6 +91,16 @@ impl Context {
         let mut attachments = self.attachments.lock().unwrap_or_else(PoisonError::into_inner);
         attachments.retain(|_, known| known.strong_count() > 0);
         attachments.insert(uid.clone(), Arc::downgrade(attachment));
+    }
+
+    /// How a pod's worker is reached, while it has one.
+    pub(crate) fn post(&self, uid: &Uid) -> Option<mpsc::UnboundedSender<Mail>> {
+        self.posts().get(uid).cloned()
+    }
+
+    /// The workers of all pods.
+    pub(crate) fn posts(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, mpsc::UnboundedSender<Mail>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the addresses that a pod had or tried for.

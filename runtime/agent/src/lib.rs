@@ -24,6 +24,7 @@ pub mod address;
 mod body;
 mod config;
 mod context;
+mod conversation;
 mod denials;
 mod desired;
 pub mod environment;
@@ -42,6 +43,9 @@ mod recorder;
 mod report;
 mod run;
 mod sockets;
+mod taps;
+mod terminal;
+mod visit;
 pub mod volumes;
 mod worker;
 

@@ -4,12 +4,15 @@
 //! | path | what it is |
 //! |---|---|
 //! | `GET /containerLogs/{namespace}/{pod}/{container}` | a container's log, as a kubelet serves it |
+//! | `POST /exec/{namespace}/{pod}/{container}?command=…` | a fresh instance of the container's component, and its streams |
+//! | `POST /attach/{namespace}/{pod}/{container}` | the streams of the container itself |
 //! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it; `&tls=true`: encrypted on the way |
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod; `https:{port}`: over TLS |
 //! | `GET /pods` | the node's pods |
 //! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
 
+mod command;
 mod forward;
 mod metrics;
 mod proxy;
@@ -78,6 +81,8 @@ pub(crate) async fn serve(context: Arc<Context>) {
 fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/exec/{namespace}/{pod}/{container}", post(command::exec))
+        .route("/attach/{namespace}/{pod}/{container}", post(command::attach))
         .route("/portForward/{namespace}/{pod}", post(forward::forward))
         .route("/proxy/{*target}", any(proxy::proxy))
         .route("/metrics", get(metrics::metrics))

@@ -83,6 +83,7 @@ pub async fn run(
         logs: Logs::new(config.data_dir.join("logs"), config.rotation),
         addresses: std::sync::Mutex::default(),
         attachments: std::sync::Mutex::default(),
+        posts: std::sync::Mutex::default(),
         view: view.clone(),
         config,
         client,
@@ -184,6 +185,7 @@ impl Workers {
                         sources: Sources::of(&wanted.pod, world),
                     };
                     self.employed.insert(uid.clone(), employed);
+                    self.context.posts().insert(uid.clone(), post.clone());
                     let context = self.context.clone();
                     self.tasks.spawn(async move {
                         worker::work(context, wanted, uid.clone(), post, mail).await;
@@ -198,6 +200,7 @@ impl Workers {
         match ended {
             Ok(uid) => {
                 self.employed.remove(&uid);
+                self.context.posts().remove(&uid);
                 self.finished.insert(uid);
             }
             Err(error) => warn!(%error, "a worker broke off"),

@@ -30,6 +30,7 @@ use crate::image::{Credentials, Hold};
 use crate::pod::{Effect, Happening, Nature, NotMounted, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
 use crate::recorder::Note;
 use crate::report::{self, Report};
+use crate::visit::Visit;
 use crate::volumes::Placed;
 use run::Live;
 
@@ -47,6 +48,8 @@ pub(crate) enum Mail {
     Placed(BTreeMap<String, Placed>),
     /// What the volumes are made from has changed.
     VolumesChanged,
+    /// Somebody wants into a container.
+    Visit(Visit),
     /// Volumes that could not be brought up to date.
     NotUpdated(Vec<NotMounted>),
 }
@@ -166,6 +169,7 @@ impl Worker {
                 self.placed = placed;
                 self.happen(Happening::Mounted);
             }
+            Mail::Visit(visit) => self.visited(visit),
             Mail::VolumesChanged => self.update_volumes(),
             Mail::NotUpdated(volumes) => {
                 for why in volumes {

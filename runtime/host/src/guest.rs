@@ -86,9 +86,9 @@ fn wasi(spec: &Spec, stdin: Stdin) -> wasmtime::Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.args(&spec.args)
         .envs(&spec.env)
-        .stdout(Output::new(spec.stdout.clone()))
-        .stderr(Output::new(spec.stderr.clone()));
-    stdin.connect(&mut wasi);
+        .stdout(Output::new(spec.stdout.clone(), spec.streams))
+        .stderr(Output::new(spec.stderr.clone(), spec.streams));
+    stdin.connect(&mut wasi, spec.streams);
     if let Some(dir) = &spec.working_dir {
         wasi.initial_cwd(dir);
     }

@@ -58,6 +58,6 @@ pub use outside::{Nowhere, Outside, OutsideError, Sending, Timeouts};
 pub use prepare::PrepareError;
 pub use server::Server;
 pub use sink::{Discard, Pipe, PipeReader, Sink, SinkClosed, pipe};
-pub use spec::{InstancePolicy, Mode, Mount, RequestPolicy, Spec};
+pub use spec::{InstancePolicy, Mode, Mount, RequestPolicy, Spec, Streams};
 pub use stdio::Stdin;
 pub use workload::{NotACommand, NotAServer, Workload};

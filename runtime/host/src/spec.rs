@@ -27,6 +27,8 @@ pub struct Spec {
     pub stdout: Arc<dyn Sink>,
     /// Takes what the guest writes to standard error.
     pub stderr: Arc<dyn Sink>,
+    /// What its standard streams are to the guest.
+    pub streams: Streams,
     /// What its sockets and name look-ups reach.
     pub network: Arc<dyn Network>,
     /// Sockets an instance may have open at the same time.
@@ -35,6 +37,16 @@ pub struct Spec {
     pub ledger: Ledger,
     /// How a server answers requests; a command ignores it.
     pub requests: RequestPolicy,
+}
+
+/// What a guest finds its standard streams to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// Files or pipes.
+    #[default]
+    Plain,
+    /// A terminal: `wasi:cli/terminal-*` has one for each of them.
+    Terminal,
 }
 
 /// A directory of the node inside the guest.
@@ -95,6 +107,7 @@ impl Default for Spec {
             mounts: Vec::new(),
             stdout: Arc::new(Discard),
             stderr: Arc::new(Discard),
+            streams: Streams::default(),
             network: Arc::new(Nowhere),
             sockets_max: SOCKETS_MAX,
             ledger: Ledger::default(),

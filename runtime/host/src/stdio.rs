@@ -8,11 +8,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
-use wasmtime_wasi::cli::{AsyncStdinStream, IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::cli::{AsyncStdinStream, IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtxBuilder, async_trait};
 
 use crate::sink::Sink;
+use crate::spec::Streams;
 
 /// What a guest reads from standard input.
 #[derive(Default)]
@@ -28,6 +29,13 @@ pub enum Stdin {
 #[derive(Clone)]
 pub(crate) struct Output {
     sink: Arc<dyn Sink>,
+    streams: Streams,
+}
+
+/// A guest's input stream.
+struct Input {
+    stream: AsyncStdinStream,
+    streams: Streams,
 }
 
 /// A handle on an [`Output`] for writers that poll.
@@ -39,24 +47,42 @@ struct Writer {
 // === impl Stdin ===
 
 impl Stdin {
-    pub(crate) fn connect(self, wasi: &mut WasiCtxBuilder) {
+    pub(crate) fn connect(self, wasi: &mut WasiCtxBuilder, streams: Streams) {
         if let Stdin::Stream(reader) = self {
-            wasi.stdin(AsyncStdinStream::new(reader));
+            wasi.stdin(Input { stream: AsyncStdinStream::new(reader), streams });
         }
+    }
+}
+
+// === impl Input ===
+
+impl IsTerminal for Input {
+    fn is_terminal(&self) -> bool {
+        self.streams == Streams::Terminal
+    }
+}
+
+impl StdinStream for Input {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        self.stream.async_stream()
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        self.stream.p2_stream()
     }
 }
 
 // === impl Output ===
 
 impl Output {
-    pub(crate) fn new(sink: Arc<dyn Sink>) -> Self {
-        Self { sink }
+    pub(crate) fn new(sink: Arc<dyn Sink>, streams: Streams) -> Self {
+        Self { sink, streams }
     }
 }
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        false
+        self.streams == Streams::Terminal
     }
 }
 

@@ -37,6 +37,8 @@ impl Resource for Pods {
         Subresource::Eviction,
         Subresource::PortForward,
         Subresource::Proxy,
+        Subresource::Exec,
+        Subresource::Attach,
     ];
     const COUNTS_GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = &[

@@ -17,18 +17,17 @@ mod streams;
 use std::sync::Arc;
 
 use api::{Reason, StatusError};
-use axum::body::Body;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::HeaderMap;
 use hyper::upgrade::OnUpgrade;
 use tracing::debug;
 
 use super::backend::{Backend, Named};
+use super::switch::{self, Offer};
 use super::wire::{self, Framing};
+use crate::Door;
 use crate::answer::Answer;
 use crate::query::Query;
 use crate::target::Target;
-use crate::{Door, websocket};
 use plain::Dialled;
 use relay::Pod;
 use streams::Broken;
@@ -54,7 +53,6 @@ enum Speaker {
 /// What a connection is called that carries the bytes of one port.
 pub const PORT_PROTOCOL: &str = "coracle-port/1";
 
-const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const STREAMS: &str = "portforward.k8s.io";
 const STREAMS_FRAMED: &str = "SPDY/3.1+portforward.k8s.io";
 const CHANNELS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -125,43 +123,22 @@ pub(super) async fn answer(
 
 /// The best that the client offers of what is spoken here.
 fn protocol(headers: &HeaderMap) -> Result<Protocol, StatusError> {
-    let words = |name: &HeaderName| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let asks_for = |protocol: &str| words(&UPGRADE).iter().any(|word| word.eq_ignore_ascii_case(protocol));
-    if asks_for("websocket") {
-        let offered = words(&SEC_WEBSOCKET_PROTOCOL);
-        let offers = |protocol: &str| offered.iter().any(|one| one == protocol);
-        if offers(STREAMS_FRAMED) {
-            return Ok(Protocol::Streams(Framing::WebSocket));
-        }
-        if let Some(channels) = CHANNELS.into_iter().find(|channels| offers(channels)) {
-            return Ok(Protocol::Channels(channels));
-        }
-        return Err(unable(&offered));
-    }
-    if asks_for(PORT_PROTOCOL) {
-        return Ok(Protocol::Port);
-    }
-    if asks_for("SPDY/3.1") {
-        let offered = words(&STREAM_PROTOCOL);
-        return if offered.iter().any(|one| one == STREAMS) {
-            Ok(Protocol::Streams(Framing::Plain))
-        } else {
-            Err(unable(&offered))
+    let offer = Offer::of(headers);
+    let known = [STREAMS, STREAMS_FRAMED, CHANNELS[0], CHANNELS[1]];
+    if offer.asks_for("websocket") {
+        return match offer.first(&[STREAMS_FRAMED, CHANNELS[0], CHANNELS[1]]) {
+            Some(STREAMS_FRAMED) => Ok(Protocol::Streams(Framing::WebSocket)),
+            Some(channels) => Ok(Protocol::Channels(channels)),
+            None => Err(offer.unable(&known)),
         };
     }
-    Err(StatusError::bad_request("Upgrade request required"))
-}
-
-fn unable(offered: &[String]) -> StatusError {
-    let known = [STREAMS, STREAMS_FRAMED, CHANNELS[0], CHANNELS[1]].join(" ");
-    let why = format!(
-        "unable to upgrade: unable to negotiate protocol: client supports [{}], server accepts [{known}]",
-        offered.join(" ")
-    );
-    StatusError::new(Reason::Forbidden, why)
+    if offer.asks_for(PORT_PROTOCOL) {
+        return Ok(Protocol::Port);
+    }
+    if offer.asks_for(switch::SPDY) {
+        return offer.first(&[STREAMS]).map(|_| Protocol::Streams(Framing::Plain)).ok_or_else(|| offer.unable(&known));
+    }
+    Err(switch::needed())
 }
 
 fn ports(query: &Query) -> Result<Vec<u16>, StatusError> {
@@ -181,35 +158,18 @@ fn ports(query: &Query) -> Result<Vec<u16>, StatusError> {
 }
 
 fn switching(protocol: Protocol, asked: &HeaderMap) -> Result<Answer, StatusError> {
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    let chosen = match protocol {
-        Protocol::Streams(Framing::Plain) => {
-            headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-            headers.insert(STREAM_PROTOCOL, HeaderValue::from_static(STREAMS));
-            return Ok(answer);
-        }
-        Protocol::Port => {
-            headers.insert(UPGRADE, HeaderValue::from_static(PORT_PROTOCOL));
-            return Ok(answer);
-        }
-        Protocol::Streams(Framing::WebSocket) => STREAMS_FRAMED,
-        Protocol::Channels(channels) => channels,
-    };
-    let key = asked.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
-    let key = key.ok_or_else(|| StatusError::bad_request("Sec-WebSocket-Key is missing"))?;
-    let accepted = HeaderValue::from_str(&websocket::accept(key)).map_err(StatusError::internal)?;
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accepted);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
-    Ok(answer)
+    match protocol {
+        Protocol::Streams(Framing::Plain) => Ok(switch::to_spdy(STREAMS)),
+        Protocol::Streams(Framing::WebSocket) => switch::to_websocket(asked, STREAMS_FRAMED),
+        Protocol::Channels(channels) => switch::to_websocket(asked, channels),
+        Protocol::Port => Ok(switch::to(PORT_PROTOCOL)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn check(headers: &[(&str, &str)], expect: Result<Protocol, u16>) {
         let mut asked = HeaderMap::new();

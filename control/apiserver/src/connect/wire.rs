@@ -104,6 +104,17 @@ impl Reader {
         }
     }
 
+    /// What is left to read once nobody wants it: it is read and dropped, until the client is done too.
+    pub(super) fn rest(self) -> impl Future<Output = ()> + Send {
+        let Self { mut stream, .. } = self;
+        async move {
+            let mut dropped = BytesMut::with_capacity(READ_BYTES);
+            while stream.read_buf(&mut dropped).await.is_ok_and(|read| read > 0) {
+                dropped.clear();
+            }
+        }
+    }
+
     fn known(&mut self) -> io::Result<Known> {
         if self.framing == Framing::Plain {
             let read = self.buffer.split().freeze();

@@ -43,7 +43,9 @@ impl Ask {
             (Subresource::Finalize, _) => self.finalize().await,
             (Subresource::Token, _) => self.token(),
             // Those become connections, before anything of them is read.
-            (Subresource::PortForward | Subresource::Proxy, _) => Err(target::nothing_here()),
+            (Subresource::PortForward | Subresource::Proxy | Subresource::Exec | Subresource::Attach, _) => {
+                Err(target::nothing_here())
+            }
         }
     }
 
@@ -127,10 +129,8 @@ impl Ask {
         if options.dry_run {
             deletion = deletion.dry();
         }
-        match self.deleted(&self.key(), &deletion).await? {
-            Deleted::Gone(last) => Ok(self.success(StatusCode::CREATED, &last.meta().uid)),
-            Deleted::Leaving(object) => Ok(self.success(StatusCode::CREATED, &object.meta().uid)),
-        }
+        let (Deleted::Gone(object) | Deleted::Leaving(object)) = self.deleted(&self.key(), &deletion).await?;
+        Ok(self.success(StatusCode::CREATED, &object.meta().uid))
     }
 
     /// A token for the account.

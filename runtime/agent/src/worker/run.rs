@@ -2,24 +2,28 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use host::{Command, Ledger, Limits, Server, Sink, Spec};
 use k8s_openapi::api::core::v1::Container;
 use network::{Binding, Origin, Reach};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{self, HostPort};
 use super::{Mail, Worker};
+use crate::conversation::{Inlet, input};
 use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
 use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
 use crate::probing::{Aside, Asked};
 use crate::sockets::{Doors, Names, PodNetwork};
+use crate::taps::Taps;
+use crate::visit::{Inside, Visit};
 use crate::volumes::Fixed;
 use crate::{probing, quantity, volumes};
 
@@ -31,6 +35,13 @@ pub(super) struct Live {
     engine: Engine,
     /// The node's ports that lead here.
     host_ports: Vec<HostPort>,
+    /// Where what it writes can be watched.
+    stdout: Weak<Taps>,
+    stderr: Weak<Taps>,
+    /// The way into its standard input, while nobody has taken it for good.
+    inlet: Option<Inlet>,
+    /// Tells those inside when the run is over.
+    ended: DropGuard,
 }
 
 enum Engine {
@@ -78,6 +89,11 @@ impl Worker {
         let streams =
             self.context.logs.begin(&whose, run).map_err(|error| failed(format!("failed to open the log: {error}")))?;
         let Streams { stdout, stderr, written } = streams;
+        let stdout = Taps::new(stdout);
+        let is_terminal = container.tty == Some(true);
+        // At a terminal there is one stream out.
+        let stderr = if is_terminal { stdout.clone() } else { Taps::new(stderr) };
+        let watched = (Arc::downgrade(&stdout), Arc::downgrade(&stderr));
         let doors = Doors::new();
         let names = Names::of(self.context.resolver.clone(), &pod, address);
         let spec = Spec {
@@ -93,6 +109,7 @@ impl Worker {
             mounts,
             stdout,
             stderr: stderr.clone(),
+            streams: if is_terminal { host::Streams::Terminal } else { host::Streams::Plain },
             ledger: Ledger::new(limits(&container)),
             ..Spec::default()
         };
@@ -105,6 +122,7 @@ impl Worker {
         let host_ports = host_ports.map_err(|error| failed(error.to_string()))?;
         let outbound = self.context.outbound.clone();
         let outside = Arc::new(PodOutside::new(outbound, &namespace, &name, address, on_host_network, names.clone()));
+        let mut inlet = None;
         let engine = match workload.kind() {
             host::WorkloadKind::Server(_) => {
                 let server =
@@ -112,7 +130,12 @@ impl Worker {
                 self.open(place, run, server, &answers, address, stderr)
             }
             host::WorkloadKind::Command(_) => {
-                let command = workload.run(spec.clone(), host::Stdin::Empty, outside.clone());
+                let mut stdin = host::Stdin::Empty;
+                if container.stdin == Some(true) {
+                    let (stream, into) = input();
+                    (stdin, inlet) = (stream, Some(into));
+                }
+                let command = workload.run(spec.clone(), stdin, outside.clone());
                 let command = command.map_err(|error| failed(error.to_string()))?;
                 let (waited, post) = (command.clone(), self.post.clone());
                 let waiting = tokio::spawn(async move {
@@ -130,7 +153,9 @@ impl Worker {
             Engine::Server { .. } => spec,
             Engine::Command { .. } => silent(spec),
         };
-        Ok(Live { run, spec, outside, engine, host_ports })
+        let (stdout, stderr) = watched;
+        let ended = CancellationToken::new().drop_guard();
+        Ok(Live { run, spec, outside, engine, host_ports, stdout, stderr, inlet, ended })
     }
 
     /// Has the server answer on its ports.
@@ -203,6 +228,43 @@ impl Worker {
             let outcome = probing::hook(&handler, &asked, within, command).await;
             Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
+    }
+
+    /// Lets somebody into a container that runs.
+    pub(super) fn visited(&mut self, visit: Visit) {
+        let Visit { container, input, reply } = visit;
+        let place = (0..self.slots.len())
+            .find(|place| self.state.container(*place).is_some_and(|known| known.name == container));
+        let inside = place.and_then(|place| self.inside(place, input));
+        // Who does not wait any more does not come in.
+        let _ = reply.send(inside);
+    }
+
+    fn inside(&mut self, place: Place, input: bool) -> Option<Inside> {
+        // Who comes first has the only way in for good, where the container says so; it is closed behind him.
+        let once = self.state.container(place)?.stdin_once == Some(true);
+        let slot = self.slot(place);
+        let workload = slot.workload.clone()?;
+        let live = slot.live.as_mut()?;
+        let inlet = match (input, once) {
+            (false, _) => None,
+            (true, true) => live.inlet.take(),
+            (true, false) => live.inlet.clone(),
+        };
+        let command = match &live.engine {
+            Engine::Server { .. } => None,
+            Engine::Command { command, .. } => Some(command.clone()),
+        };
+        Some(Inside {
+            workload,
+            spec: silent(live.spec.clone()),
+            outside: live.outside.clone(),
+            stdout: live.stdout.clone(),
+            stderr: live.stderr.clone(),
+            inlet,
+            command,
+            ended: live.ended.token().clone(),
+        })
     }
 
     /// Whom to ask, where, and by which command, while this run of the container is the one that lives.
