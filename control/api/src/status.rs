@@ -75,7 +75,8 @@ pub struct Cause {
     pub reason: &'static str,
     /// What is wrong, without the field's path.
     pub message: String,
-    /// The path of the field, such as `spec.template.spec.containers[0].image`.
+    /// The path of the field, such as `spec.template.spec.containers[0].image`; empty where it is about none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
 

@@ -18,6 +18,7 @@ mod deletion;
 mod discovery;
 mod encryption;
 mod envelope;
+mod eviction;
 mod identity;
 mod impersonation;
 mod join;

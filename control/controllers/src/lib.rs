@@ -13,6 +13,7 @@ mod conditions;
 mod created;
 mod deletion;
 mod deployment;
+mod disruption;
 mod edit;
 mod endpoints;
 mod event_expiry;
@@ -87,6 +88,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
         Box::new(pod_cidr::PodCidrs),
         Box::new(taint_eviction::TaintEviction),
+        Box::new(disruption::Disruptions),
         Box::new(pod_garbage::PodGarbage),
         Box::new(event_expiry::EventExpiry),
     ]

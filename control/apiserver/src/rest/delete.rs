@@ -8,6 +8,7 @@ use super::Ask;
 use super::change::{ATTEMPTS_MAX, Missed};
 use crate::answer::Answer;
 use crate::deletion::{self, DeleteOptions, Fate};
+use crate::eviction::{self, Eviction};
 use crate::list::Page;
 use crate::negotiate;
 use crate::selection::Selection;
@@ -61,6 +62,34 @@ impl Ask {
                 Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
                 Fate::Gone => (Txn::delete(old), true, old.clone()),
                 Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),
+            };
+            match self.propose(&world, txn, options.is_dry_run(), &object).await {
+                Ok(object) if is_gone => return Ok(Deleted::Gone(object)),
+                Ok(object) => return Ok(Deleted::Leaving(object)),
+                Err(Missed::Refused(error)) => return Err(error),
+                Err(Missed::Conflict(_)) => {}
+            }
+        }
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Err(StatusError::conflict(self.target.names(), key.name(), why))
+    }
+
+    /// The deletion of a pod, if its budget allows it.
+    pub(super) async fn evicted(&self, options: &DeleteOptions) -> Result<Deleted, StatusError> {
+        let key = self.key();
+        for _ in 0..ATTEMPTS_MAX {
+            let world = self.door.store.snapshot();
+            let old = world.get(&key).ok_or_else(|| self.not_found())?;
+            let now = (self.door.clock)();
+            let Eviction { pod, budget } = eviction::judge(old, &world, now)?;
+            let (txn, is_gone, object) = match deletion::decide(self.target.kind, &pod, options, now)? {
+                Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
+                Fate::Gone => (Txn::delete(old), true, old.clone()),
+                Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),
+            };
+            let txn = match budget {
+                Some((before, after)) => txn.and(Txn::replace(&before, after)),
+                None => txn,
             };
             match self.propose(&world, txn, options.is_dry_run(), &object).await {
                 Ok(object) if is_gone => return Ok(Deleted::Gone(object)),

@@ -125,11 +125,14 @@ impl Ask {
 
     async fn evict(self) -> Result<Answer, StatusError> {
         let (options, said) = self.said()?;
+        if said.pointer("/metadata/name").and_then(Value::as_str) != Some(self.target.name()) {
+            return Err(StatusError::bad_request("name in URL does not match name in Eviction object"));
+        }
         let mut deletion = DeleteOptions::of_eviction(&said)?;
         if options.dry_run {
             deletion = deletion.dry();
         }
-        let (Deleted::Gone(object) | Deleted::Leaving(object)) = self.deleted(&self.key(), &deletion).await?;
+        let (Deleted::Gone(object) | Deleted::Leaving(object)) = self.evicted(&deletion).await?;
         Ok(self.success(StatusCode::CREATED, &object.meta().uid))
     }
 
