@@ -16,6 +16,7 @@ mod ingress_class;
 mod job;
 mod lease;
 mod limit_range;
+mod mutating_webhook_configuration;
 mod namespace;
 mod network_policy;
 mod node;
@@ -36,6 +37,9 @@ mod service;
 mod service_account;
 mod stateful_set;
 mod storage_class;
+mod validating_admission_policy;
+mod validating_admission_policy_binding;
+mod validating_webhook_configuration;
 
 use crate::{Column, GroupKind, Kind};
 
@@ -55,6 +59,7 @@ pub use ingress_class::IngressClasses;
 pub use job::Jobs;
 pub use lease::Leases;
 pub use limit_range::LimitRanges;
+pub use mutating_webhook_configuration::MutatingWebhookConfigurations;
 pub use namespace::Namespaces;
 pub use network_policy::NetworkPolicies;
 pub use node::Nodes;
@@ -75,6 +80,9 @@ pub use service::Services;
 pub use service_account::ServiceAccounts;
 pub use stateful_set::StatefulSets;
 pub use storage_class::StorageClasses;
+pub use validating_admission_policy::ValidatingAdmissionPolicies;
+pub use validating_admission_policy_binding::ValidatingAdmissionPolicyBindings;
+pub use validating_webhook_configuration::ValidatingWebhookConfigurations;
 
 /// In the order in which discovery lists them: within a group, as `kubectl get all` should print them.
 static KINDS: &[&dyn Kind] = &[
@@ -114,6 +122,10 @@ static KINDS: &[&dyn Kind] = &[
     &Roles,
     &PriorityClasses,
     &StorageClasses,
+    &MutatingWebhookConfigurations,
+    &ValidatingAdmissionPolicies,
+    &ValidatingAdmissionPolicyBindings,
+    &ValidatingWebhookConfigurations,
 ];
 
 /// All kinds.

@@ -79,6 +79,14 @@ kinds! {
     CLUSTER_ROLE_BINDING = "rbac.authorization.k8s.io", "ClusterRoleBinding";
     /// How much pods matter beside others.
     PRIORITY_CLASS = "scheduling.k8s.io", "PriorityClass";
+    /// Programs that may change what is to be stored.
+    MUTATING_WEBHOOKS = "admissionregistration.k8s.io", "MutatingWebhookConfiguration";
+    /// Programs that may refuse what is to be stored.
+    VALIDATING_WEBHOOKS = "admissionregistration.k8s.io", "ValidatingWebhookConfiguration";
+    /// What must be true of what is stored.
+    VALIDATING_POLICY = "admissionregistration.k8s.io", "ValidatingAdmissionPolicy";
+    /// Where a policy applies.
+    VALIDATING_POLICY_BINDING = "admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding";
     /// A kind of storage, and who makes it.
     STORAGE_CLASS = "storage.k8s.io", "StorageClass";
 }

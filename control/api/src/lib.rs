@@ -20,6 +20,7 @@ pub mod metadata;
 mod object;
 pub mod patch;
 pub mod pod_spec;
+pub mod policies;
 pub mod protobuf;
 pub mod quantity;
 pub mod references;

@@ -7,6 +7,7 @@ mod names;
 mod resources;
 mod roles;
 mod volumes;
+pub mod webhooks;
 
 use serde::Serialize;
 

@@ -122,6 +122,24 @@ impl Type {
         Self::Object(Arc::new(ObjectType { name: name.into(), fields: fields.collect() }))
     }
 
+    /// `authorizer`.
+    pub const AUTHORIZER: Self = Self::Opaque(super::access::AUTHORIZER);
+
+    /// An object whose field has another name in expressions than its escaped one: the objects that Kubernetes itself declares
+    /// escape nothing.
+    pub fn unescaped(self, escaped: &str, name: &str) -> Self {
+        match self {
+            Self::Object(object) => {
+                let mut object = ObjectType::clone(&object);
+                if let Some(field) = object.fields.remove(escaped) {
+                    object.fields.insert(name.into(), field);
+                }
+                Self::Object(Arc::new(object))
+            }
+            other => other,
+        }
+    }
+
     /// The type that both have, as far as they have one; nothing if they never agree.
     pub(super) fn joined(&self, other: &Self) -> Option<Self> {
         Some(match (self, other) {
