@@ -7,11 +7,14 @@ use futures::{StreamExt, TryStreamExt};
 use harness::{Cluster, Plan};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{
+    DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, ResourceExt, discovery};
 use serde_json::{Value, json};
 
 use crate::{PROGRAM, example, with};
@@ -266,5 +269,62 @@ fn a_status_is_applied_apart() {
         let key = r#"k:{"type":"example.com/Seen"}"#;
         let expect = json!({"f:status": {"f:conditions": {key: {".": {}, "f:status": {}, "f:type": {}}}}});
         assert_eq!(told[1], (Some("status".into()), expect));
+    });
+}
+
+/// A kind that a program brings along, as operators do.
+#[test]
+fn an_operator_brings_its_own_kind() {
+    let cluster = with(&[]);
+    story(&cluster, |client| async move {
+        let definition: CustomResourceDefinition = serde_json::from_value(json!({
+            "metadata": {"name": "widgets.example.org"},
+            "spec": {
+                "group": "example.org", "scope": "Namespaced",
+                "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "shortNames": ["wd"]},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                        "spec": {"type": "object", "required": ["size"], "properties": {
+                            "size": {"type": "integer", "maximum": 10.0}, "color": {"type": "string", "default": "red"}}},
+                        "status": {"type": "object", "properties": {"ready": {"type": "boolean"}}}}}},
+                }],
+            },
+        }))
+        .expect("a definition");
+        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let params = PatchParams::apply("operator");
+        definitions.patch("widgets.example.org", &params, &Patch::Apply(&definition)).await.expect("applied");
+        let established = await_condition(definitions.clone(), "widgets.example.org", conditions::is_crd_established());
+        established.await.expect("established");
+
+        let kind = GroupVersionKind::gvk("example.org", "v1", "Widget");
+        let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await.expect("discovered");
+        assert_eq!(resource.plural, "widgets");
+        assert!(capabilities.supports_operation("watch"));
+        let widgets: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &resource);
+        let mut told = pin!(watcher::watcher(widgets.clone(), watcher::Config::default()));
+        while !matches!(told.next().await.expect("watches never end").expect("no fault"), Event::InitDone) {}
+        let wanted = |size: u32| json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "one"}, "spec": {"size": size}});
+        let made = widgets.patch("one", &params, &Patch::Apply(wanted(3))).await.expect("applied");
+        assert_eq!(made.data["spec"], json!({"size": 3, "color": "red"}));
+        let Event::Apply(seen) = told.next().await.expect("watches never end").expect("no fault") else {
+            panic!("it is new")
+        };
+        assert_eq!((seen.name_any(), seen.metadata.generation), ("one".to_owned(), Some(1)));
+        let refused = widgets.patch("one", &params, &Patch::Apply(wanted(30))).await.expect_err("it is too large");
+        assert!(
+            matches!(&refused, kube::Error::Api(status) if status.code == 422 && status.reason == "Invalid"),
+            "{refused}"
+        );
+        let status = json!({"status": {"ready": true}});
+        let ready = widgets.patch_status("one", &PatchParams::default(), &Patch::Merge(status)).await.expect("patched");
+        assert_eq!((&ready.data["status"], ready.metadata.generation), (&json!({"ready": true}), Some(1)));
+        definitions.delete("widgets.example.org", &DeleteParams::default()).await.expect("deleted");
+        // The whole story has a limit of its own.
+        while !matches!(widgets.list(&ListParams::default()).await, Err(kube::Error::Api(status)) if status.code == 404)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
 }

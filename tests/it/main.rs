@@ -4,6 +4,7 @@ mod access;
 mod acme;
 mod clients;
 mod commands;
+mod custom;
 mod edge;
 mod encryption;
 mod entrances;

@@ -82,13 +82,24 @@ pub fn read(
 ) -> Result<(Value, Vec<String>), StatusError> {
     identify(names, &mut incoming)?;
     let decoded = decode(&schema::of_kind(names), incoming).map_err(|why| cannot_handle(names, &why))?;
+    let warnings = judge_unknown(names, &decoded.unknown, validation, duplicates)?;
+    Ok((decoded.value, warnings))
+}
+
+/// What a request wants done about fields that the kind does not have, or that are there twice.
+pub(crate) fn judge_unknown(
+    names: &Names,
+    unknown: &[String],
+    validation: FieldValidation,
+    duplicates: &[String],
+) -> Result<Vec<String>, StatusError> {
     let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-    let unknown = decoded.unknown.iter().map(|path| format!("unknown field \"{path}\""));
+    let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
     let problems: Vec<String> = duplicates.chain(unknown).collect();
     match validation {
-        FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
-        FieldValidation::Warn => Ok((decoded.value, problems)),
-        FieldValidation::Strict if problems.is_empty() => Ok((decoded.value, problems)),
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(problems),
+        FieldValidation::Strict if problems.is_empty() => Ok(problems),
         FieldValidation::Strict => {
             Err(cannot_handle(names, &format!("strict decoding error: {}", problems.join(", "))))
         }
@@ -96,7 +107,7 @@ pub fn read(
 }
 
 /// The endpoint says what the object is; the object may agree or be silent.
-fn identify(names: &Names, incoming: &mut Value) -> Result<(), StatusError> {
+pub(crate) fn identify(names: &Names, incoming: &mut Value) -> Result<(), StatusError> {
     let Some(members) = incoming.as_object_mut() else {
         return Err(StatusError::bad_request(format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
@@ -134,12 +145,12 @@ fn identify(names: &Names, incoming: &mut Value) -> Result<(), StatusError> {
     Ok(())
 }
 
-fn cannot_handle(names: &Names, why: &str) -> StatusError {
+pub(crate) fn cannot_handle(names: &Names, why: &str) -> StatusError {
     let kind = names.kind;
     StatusError::bad_request(format!("{kind} in version \"{}\" cannot be handled as a {kind}: {why}", names.version))
 }
 
-fn create(
+pub(crate) fn create(
     names: &Names,
     mut incoming: Value,
     has_status: bool,
@@ -155,7 +166,7 @@ fn create(
     Ok(incoming)
 }
 
-fn update(
+pub(crate) fn update(
     names: &Names,
     mut incoming: Value,
     has_status: bool,
@@ -176,7 +187,7 @@ fn update(
 }
 
 /// The status is the client's, all else is what is stored.
-fn update_status(
+pub(crate) fn update_status(
     names: &Names,
     mut incoming: Value,
     admission: &Admission<'_>,

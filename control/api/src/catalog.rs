@@ -5,6 +5,7 @@ mod cluster_role_binding;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -41,6 +42,7 @@ mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
 
+use crate::version::In;
 use crate::{Column, GroupKind, Kind};
 
 pub use cluster_role::ClusterRoles;
@@ -48,12 +50,13 @@ pub use cluster_role_binding::ClusterRoleBindings;
 pub use config_map::ConfigMaps;
 pub use controller_revision::ControllerRevisions;
 pub use cron_job::CronJobs;
+pub use custom_resource_definition::CustomResourceDefinitions;
 pub use daemon_set::DaemonSets;
 pub use deployment::Deployments;
 pub use endpoint_slice::EndpointSlices;
 pub use endpoints::EndpointLists;
-pub use event::Events;
-pub use horizontal_pod_autoscaler::HorizontalPodAutoscalers;
+pub use event::{Events, EventsV1};
+pub use horizontal_pod_autoscaler::{HorizontalPodAutoscalers, HorizontalPodAutoscalersV1};
 pub use ingress::Ingresses;
 pub use ingress_class::IngressClasses;
 pub use job::Jobs;
@@ -101,12 +104,14 @@ static KINDS: &[&dyn Kind] = &[
     &LimitRanges,
     &ServiceAccounts,
     &Events,
+    &CustomResourceDefinitions,
     &ControllerRevisions,
     &DaemonSets,
     &Deployments,
     &ReplicaSets,
     &StatefulSets,
     &HorizontalPodAutoscalers,
+    &In::<HorizontalPodAutoscalersV1>::new(),
     &CronJobs,
     &Jobs,
     &Ingresses,
@@ -115,6 +120,7 @@ static KINDS: &[&dyn Kind] = &[
     &PodDisruptionBudgets,
     &EndpointSlices,
     &Leases,
+    &In::<EventsV1>::new(),
     &RuntimeClasses,
     &ClusterRoleBindings,
     &ClusterRoles,
@@ -133,7 +139,7 @@ pub fn all() -> &'static [&'static dyn Kind] {
     KINDS
 }
 
-/// The kind of this group and name.
+/// The kind of this group and name, in the version that its objects are stored in.
 pub fn by_kind(kind: GroupKind) -> Option<&'static dyn Kind> {
     KINDS.iter().copied().find(|one| one.group_kind() == kind)
 }

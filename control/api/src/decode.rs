@@ -18,6 +18,8 @@ pub struct Decoded {
     pub unknown: Vec<String>,
 }
 
+/// What stands where a schema may stand.
+const SCHEMA: Type = Type::Message(schema::SCHEMA);
 /// The one kind that is part of another: a StatefulSet holds whole claims, which say what they are.
 const WHOLE: &str = "api.core.v1.PersistentVolumeClaim";
 
@@ -135,6 +137,7 @@ impl Reader {
             (Type::String | Type::IntOrString, value @ Value::String(_))
             | (Type::Bool, value @ Value::Bool(_))
             | (Type::Texts, value @ Value::Array(_))
+            | (Type::Double, value @ Value::Number(_))
             | (Type::Any, value) => Ok(value),
             (Type::Int32 | Type::IntOrString, Value::Number(number)) => {
                 let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
@@ -160,6 +163,18 @@ impl Reader {
                 let message = schema::message(name).ok_or_else(|| format!("unknown type {name}"))?;
                 self.members(message, members).map(Value::Object)
             }
+            (Type::SchemaOr, Value::Object(members)) => self.value(parent, SCHEMA, Value::Object(members)),
+            (Type::SchemaOr, Value::Array(items)) => {
+                let mut read = Vec::with_capacity(items.len());
+                for (index, item) in items.into_iter().enumerate() {
+                    let exact = self.exact.len();
+                    self.exact.extend(["[", &index.to_string(), "]"]);
+                    read.push(if item.is_string() { item } else { self.value(parent, SCHEMA, item)? });
+                    self.exact.truncate(exact);
+                }
+                Ok(Value::Array(read))
+            }
+            (Type::SchemaOr, value @ Value::Bool(_)) => Ok(value),
             (of, value) => Err(self.mismatch(parent, &value, &go_type(of))),
         }
     }
@@ -197,6 +212,8 @@ fn go_type(of: Type) -> String {
         Type::IntOrString => "intstr.IntOrString".into(),
         Type::Any => "runtime.RawExtension".into(),
         Type::Texts => "[]string".into(),
+        Type::Double => "float64".into(),
+        Type::SchemaOr => "v1.JSONSchemaProps".into(),
         Type::Message(name) => schema::message(name).map_or(name, Message::qualified).into(),
     }
 }

@@ -37,6 +37,12 @@ impl GroupKind {
         Self { group: intern(group), kind: intern(kind) }
     }
 
+    /// The same for a kind that somebody else defines; nothing once there have been too many words.
+    pub fn learned(group: &str, kind: &str) -> Option<Self> {
+        let group = intern_below(group, LEARNED_WORDS_MAX)?;
+        Some(Self { group, kind: intern_below(kind, LEARNED_WORDS_MAX)? })
+    }
+
     /// The key of the object `name` of this kind in `namespace`.
     pub fn key(self, namespace: &str, name: &str) -> Key {
         Key::new(self, namespace, name)
@@ -48,15 +54,26 @@ impl GroupKind {
     }
 }
 
+/// As many words as may be learned from definitions; with the longest that are valid, they take some megabytes.
+const LEARNED_WORDS_MAX: usize = 50_000;
+
 fn intern(word: &str) -> &'static str {
+    // Who is not limited is never refused.
+    intern_below(word, usize::MAX).unwrap_or_default()
+}
+
+fn intern_below(word: &str, words_max: usize) -> Option<&'static str> {
     static WORDS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut words = WORDS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(known) = words.get(word) {
-        return known;
+        return Some(known);
+    }
+    if words.len() >= words_max {
+        return None;
     }
     let kept: &'static str = Box::leak(word.into());
     words.insert(kept);
-    kept
+    Some(kept)
 }
 
 impl fmt::Display for GroupKind {

@@ -3,13 +3,18 @@
 //! A kind is one file that implements [`Resource`](crate::Resource) on a unit type; the catalog lists them all behind [`Kind`], which is all
 //! that the API server knows. Nothing here reads a clock or makes up a name: time and identity are arguments.
 
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{GroupKind, Object, StatusError};
+use crate::managed::Shape;
+use crate::{GroupKind, Key, Object, StatusError, schema};
 
 /// What a kind is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Names {
     /// The API group; empty for the core group.
     pub group: &'static str,
@@ -30,7 +35,7 @@ pub struct Names {
 }
 
 /// Where objects of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// In a namespace.
     Namespaced,
@@ -57,18 +62,21 @@ pub enum Subresource {
 
 /// A column of the table that `kubectl get` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
+pub struct Heading<'a> {
     /// The heading; clients print it in capitals.
-    pub name: &'static str,
-    /// `string`, `integer`, `boolean` or `date`.
-    pub kind: &'static str,
+    pub name: &'a str,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub kind: &'a str,
     /// `name` for the object's name, else empty.
-    pub format: &'static str,
+    pub format: &'a str,
     /// What the column means.
-    pub description: &'static str,
-    /// 0 is always shown, 1 only with `-o wide`.
-    pub priority: u8,
+    pub description: &'a str,
+    /// 0 is always shown, more only with `-o wide`.
+    pub priority: i32,
 }
+
+/// A column that was known when the program was written.
+pub type Column = Heading<'static>;
 
 /// What a write asks for.
 #[derive(Clone, Copy, Debug)]
@@ -141,16 +149,16 @@ pub trait Kind: Send + Sync + 'static {
     fn admit(&self, incoming: Value, admission: &Admission<'_>) -> Result<Admitted, StatusError>;
 
     /// The columns of its table.
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> Vec<Heading<'_>>;
 
     /// The cells of one row, one for each column.
     fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value>;
 
     /// The fields a field selector may name, with their values; `metadata.name` and `metadata.namespace` are left out.
-    fn fields(&self, object: &Object) -> Vec<(&'static str, String)>;
+    fn fields(&self, object: &Object) -> Vec<(&str, String)>;
 
     /// The names of the fields a field selector may name.
-    fn selectable(&self) -> &'static [&'static str];
+    fn selectable(&self) -> Vec<&str>;
 
     /// The object's `autoscaling/v1` `Scale`, where the kind has one.
     fn scale(&self, object: &Object) -> Option<Value>;
@@ -161,9 +169,82 @@ pub trait Kind: Send + Sync + 'static {
     /// The OpenAPI schema of the kind; what it refers to is left with the generator.
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
 
-    /// Group and kind.
+    /// Group and kind by which its objects are stored. Kinds that are versions of one another share their objects.
     fn group_kind(&self) -> GroupKind {
         GroupKind::new(self.names().group, self.names().kind)
+    }
+
+    /// A stored object as the kind's own version says it; the same object wherever that is how it is stored.
+    fn shown<'a>(&self, stored: &'a Object) -> Cow<'a, Object> {
+        Cow::Borrowed(stored)
+    }
+
+    /// How its objects are divided among those who manage their fields.
+    fn shape(&self) -> Shape<'_> {
+        Shape::of(self.names())
+    }
+
+    /// Whether lists of its objects can be patched by keys: custom resources know only patches that replace them.
+    fn patches_strategically(&self) -> bool {
+        true
+    }
+
+    /// The kind of a list of its objects.
+    fn list_kind(&self) -> Cow<'_, str> {
+        format!("{}List", self.names().kind).into()
+    }
+
+    /// What its schema is called in OpenAPI.
+    fn definition(&self) -> String {
+        format!("io.k8s.{}", schema::of_kind(self.names()))
+    }
+
+    /// Its schema in OpenAPI as somebody wrote it, where it does not follow from a type.
+    fn published(&self) -> Option<&Value> {
+        None
+    }
+
+    /// Where an object says how many replicas it wants, if its kind has a scale.
+    fn replicas_path(&self) -> String {
+        ".spec.replicas".into()
+    }
+
+    /// The definition that the cluster learned it from, which must stay for new objects to come.
+    fn taught_by(&self) -> Option<&Key> {
+        None
+    }
+
+    /// A sentence for everybody who still uses this version.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A kind that is shared: one of the program's own, or one that the cluster was taught.
+#[derive(Clone)]
+pub enum SharedKind {
+    /// Known when the program was written.
+    Known(&'static dyn Kind),
+    /// Learned while running.
+    Learned(Arc<dyn Kind>),
+}
+
+// === impl SharedKind ===
+
+impl Deref for SharedKind {
+    type Target = dyn Kind;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Known(kind) => *kind,
+            Self::Learned(kind) => &**kind,
+        }
+    }
+}
+
+impl From<&'static dyn Kind> for SharedKind {
+    fn from(kind: &'static dyn Kind) -> Self {
+        Self::Known(kind)
     }
 }
 

@@ -73,6 +73,8 @@ kinds! {
     ROLE = "rbac.authorization.k8s.io", "Role";
     /// What may be done everywhere.
     CLUSTER_ROLE = "rbac.authorization.k8s.io", "ClusterRole";
+    /// What a kind is that the cluster is taught.
+    CUSTOM_RESOURCE_DEFINITION = "apiextensions.k8s.io", "CustomResourceDefinition";
     /// Who may do in a namespace what a role allows.
     ROLE_BINDING = "rbac.authorization.k8s.io", "RoleBinding";
     /// Who may do everywhere what a role allows.

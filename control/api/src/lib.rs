@@ -6,6 +6,7 @@ mod admit;
 pub mod catalog;
 pub mod cel;
 mod cells;
+pub mod custom;
 pub mod decode;
 pub mod duration;
 pub mod egress_names;
@@ -32,10 +33,14 @@ pub mod schema;
 pub mod selector;
 mod status;
 pub mod stdio;
+pub mod version;
 
 pub use admit::{blame_patch, read};
+pub use custom::Kinds;
 pub use key::{GroupKind, Key};
-pub use kind::{Admission, Admitted, Column, FieldValidation, Kind, Names, Operation, Scope, Subresource};
+pub use kind::{
+    Admission, Admitted, Column, FieldValidation, Heading, Kind, Names, Operation, Scope, SharedKind, Subresource,
+};
 pub use object::{DecodeError, Meta, NotAnObject, Object, Owner, Revision};
 pub use resource::Resource;
 pub use status::{Cause, Details, Reason, StatusError};

@@ -172,6 +172,39 @@ impl Object {
         }))
     }
 
+    /// The same object, as another version of its kind says it that has the same fields; it stays at its revision.
+    pub fn in_version(&self, api_version: &str) -> Result<Self, NotAnObject> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Versioned {
+            api_version: String,
+        }
+        const BEGINNING: &[u8] = b"{\"apiVersion\":\"";
+        let Versioned { api_version: own } = serde_json::from_slice(&self.0.body).map_err(NotAnObject::because)?;
+        if own == api_version {
+            return Ok(self.clone());
+        }
+        // Canonical bytes begin with the version, whose characters are never escaped.
+        let rest = self.0.body.strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(own.as_bytes()));
+        let rest = rest.ok_or_else(|| NotAnObject::because("the bytes are not canonical"))?;
+        let body = [BEGINNING, api_version.as_bytes(), rest].concat();
+        Ok(Self(Arc::new(Parts {
+            key: self.0.key.clone(),
+            revision: self.0.revision,
+            meta: self.0.meta.clone(),
+            splice: self.0.splice + api_version.len() - own.len(),
+            body: body.into(),
+            decoded: OnceLock::new(),
+        })))
+    }
+
+    /// Whether it is stored as this version of its kind says it.
+    pub fn is_in_version(&self, api_version: &str) -> bool {
+        const BEGINNING: &[u8] = b"{\"apiVersion\":\"";
+        let rest = self.0.body.strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(api_version.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&b'"'))
+    }
+
     fn from_body(kind: GroupKind, body: Bytes, revision: Revision) -> Result<Self, NotAnObject> {
         #[derive(Deserialize)]
         struct Identified {

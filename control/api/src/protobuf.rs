@@ -72,9 +72,8 @@ fn message_of(api_version: &str, kind: &str) -> Option<&'static Message> {
     if matches!(kind, "DeleteOptions" | "Status") {
         return schema::message(&format!("apimachinery.pkg.apis.meta.v1.{kind}"));
     }
-    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
-    let package = group.split('.').next().unwrap_or(group);
-    schema::message(&format!("api.{package}.{version}.{kind}"))
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    schema::message(&schema::message_name(group, version, kind))
 }
 
 struct Envelope<'a> {
@@ -206,6 +205,26 @@ fn value(field: &Field, payload: Payload<'_>, depth: u32) -> Result<Value, Malfo
                 }
             }
             Ok(Value::Array(texts))
+        }
+        (Type::Double, Payload::Number(bits)) => {
+            let number = f64::from_bits(bits);
+            // Whole numbers are written as such, as they are in JSON.
+            let is_whole = number.fract() == 0.0 && number.abs() < 2_f64.powi(63);
+            Ok(if is_whole { (number as i64).into() } else { number.into() })
+        }
+        (Type::SchemaOr, Payload::Bytes(body)) => {
+            let mut found = Value::Null;
+            for part in Reader::new(body) {
+                match part? {
+                    (1, Payload::Number(allows)) if found.is_null() => found = (allows != 0).into(),
+                    (1 | 2, Payload::Bytes(body)) => {
+                        let message = schema::message(schema::SCHEMA).ok_or(Malformed::Wire)?;
+                        found = Value::Object(members(message, body, depth + 1)?);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(found)
         }
         (Type::Message(inner), Payload::Bytes(body)) => {
             let message = schema::message(inner).ok_or(Malformed::Wire)?;

@@ -78,8 +78,8 @@ impl<R: Resource> Kind for R {
         admit::admit::<R>(incoming, admission)
     }
 
-    fn columns(&self) -> &'static [Column] {
-        R::COLUMNS
+    fn columns(&self) -> Vec<Column> {
+        R::COLUMNS.to_vec()
     }
 
     fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
@@ -89,15 +89,15 @@ impl<R: Resource> Kind for R {
         }
     }
 
-    fn fields(&self, object: &Object) -> Vec<(&'static str, String)> {
+    fn fields(&self, object: &Object) -> Vec<(&str, String)> {
         if R::SELECTABLE.is_empty() {
             return Vec::new();
         }
         object.decode::<R::Object>().map(|typed| R::fields(&typed)).unwrap_or_default()
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
-        R::SELECTABLE
+    fn selectable(&self) -> Vec<&str> {
+        R::SELECTABLE.to_vec()
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

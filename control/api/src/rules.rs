@@ -104,6 +104,16 @@ impl Causes {
         }
     }
 
+    /// What somebody else found.
+    pub fn extend(&mut self, causes: impl IntoIterator<Item = Cause>) {
+        self.0.extend(causes);
+    }
+
+    /// What was found so far.
+    pub fn iter(&self) -> impl Iterator<Item = &Cause> {
+        self.0.iter()
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

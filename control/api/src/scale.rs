@@ -39,6 +39,13 @@ fn selector(written: &Value) -> Option<Selector> {
 /// The object as a client would send it to have the scale's number of replicas, at the version the scale names.
 pub(crate) fn set(names: &Names, object: &Object, scale: &Value) -> Result<Value, StatusError> {
     let mut value = object.to_value().map_err(StatusError::internal)?;
+    value["spec"]["replicas"] = wanted(names, object, scale)?.into();
+    at_version(&mut value, scale);
+    Ok(value)
+}
+
+/// How many replicas a scale asks for.
+pub(crate) fn wanted(names: &Names, object: &Object, scale: &Value) -> Result<i64, StatusError> {
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,
         Some(replicas) => replicas.as_i64().ok_or_else(|| {
@@ -52,10 +59,13 @@ pub(crate) fn set(names: &Names, object: &Object, scale: &Value) -> Result<Value
         let scale = Names { group: "autoscaling", kind: "Scale", ..names.clone() };
         return Err(StatusError::invalid(&scale, object.key().name(), vec![cause]));
     }
-    value["spec"]["replicas"] = replicas.into();
+    Ok(replicas)
+}
+
+/// Whoever scales what was at some version means that version.
+pub(crate) fn at_version(value: &mut Value, scale: &Value) {
     match scale.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
         Some(version) if !version.is_empty() => value["metadata"]["resourceVersion"] = version.into(),
         _ => drop(value["metadata"].as_object_mut().and_then(|metadata| metadata.remove("resourceVersion"))),
     }
-    Ok(value)
 }

@@ -73,6 +73,10 @@ pub enum Type {
     Any,
     /// A list of texts that protobuf wraps in a message.
     Texts,
+    /// A number that need not be whole.
+    Double,
+    /// A schema, or what may stand where one is expected: a list of them, a truth, texts.
+    SchemaOr,
     /// Another message, by its full name.
     Message(&'static str),
 }
@@ -84,12 +88,20 @@ pub fn message(name: &str) -> Option<&'static Message> {
 
 /// The full name of the message that objects of a kind are, such as `api.apps.v1.Deployment`.
 pub fn of_kind(names: &Names) -> String {
-    let package = match names.group.split('.').next() {
-        None | Some("") => "core",
-        Some(first) => first,
-    };
-    format!("api.{package}.{}.{}", names.version, names.kind)
+    message_name(names.group, names.version, names.kind)
 }
+
+/// The full name of the message of a kind. The kinds of one group come from a repository of their own, which their names tell.
+pub fn message_name(group: &str, version: &str, kind: &str) -> String {
+    match group.split('.').next() {
+        None | Some("") => format!("api.core.{version}.{kind}"),
+        Some(package @ "apiextensions") => format!("{package}-apiserver.pkg.apis.{package}.{version}.{kind}"),
+        Some(package) => format!("api.{package}.{version}.{kind}"),
+    }
+}
+
+/// The message that a schema of a custom resource is.
+pub const SCHEMA: &str = "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 static TABLE: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
     type Raw = HashMap<&'static str, HashMap<&'static str, &'static str>>;
@@ -188,6 +200,7 @@ impl Type {
         match name {
             "string" => Self::String,
             "bool" => Self::Bool,
+            "double" => Self::Double,
             "int32" => Self::Int32,
             "int64" => Self::Int64,
             "bytes" => Self::Bytes,
@@ -196,6 +209,10 @@ impl Type {
             "apimachinery.pkg.apis.meta.v1.MicroTime" => Self::MicroTime,
             "apimachinery.pkg.util.intstr.IntOrString" => Self::IntOrString,
             "apimachinery.pkg.runtime.RawExtension" | "apimachinery.pkg.apis.meta.v1.FieldsV1" => Self::Any,
+            "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON" => Self::Any,
+            "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray"
+            | "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool"
+            | "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray" => Self::SchemaOr,
             "api.authentication.v1.ExtraValue" | "api.authorization.v1.ExtraValue" => Self::Texts,
             message => Self::Message(message),
         }

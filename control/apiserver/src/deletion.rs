@@ -41,6 +41,8 @@ pub(crate) enum Fate {
     AsItWas,
 }
 
+/// What holds a definition until the last object of its kind is gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -174,7 +176,11 @@ pub(crate) fn decide(
         return Err(StatusError::forbidden(kind.names(), old.key().name(), why));
     }
     let held: Held = serde_json::from_slice(old.body()).map_err(StatusError::internal)?;
-    let finalizers = finalizers(old, options.policy());
+    let mut finalizers = finalizers(old, options.policy());
+    let is_definition = old.key().kind() == kinds::CUSTOM_RESOURCE_DEFINITION;
+    if is_definition && !old.meta().is_terminating() && !finalizers.iter().any(|one| one == CLEANUP) {
+        finalizers.push(CLEANUP.into());
+    }
     let grace = grace(old, &held, options);
     let is_held = grace > 0 || !finalizers.is_empty() || (is_namespace && !held.spec.finalizers.is_empty());
     if !is_held {
@@ -199,8 +205,25 @@ pub(crate) fn decide(
     if is_namespace {
         value["status"]["phase"] = "Terminating".into();
     }
+    if is_definition {
+        say_terminating(&mut value, now);
+    }
     let marked = Object::from_value(old.key().kind(), &value).map_err(StatusError::internal)?;
     Ok(Fate::Leaving(marked))
+}
+
+/// A definition that is to go says so at once: from then on its kind takes no new objects.
+fn say_terminating(value: &mut Value, now: Timestamp) {
+    let condition = serde_json::json!({
+        "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    });
+    match value["status"]["conditions"].as_array_mut() {
+        Some(conditions) if conditions.iter().any(|one| one["type"] == "Terminating") => {}
+        Some(conditions) => conditions.push(condition),
+        None => value["status"]["conditions"] = serde_json::json!([condition]),
+    }
 }
 
 /// Whether nothing holds a marked object any more, so that the write that made it so is its end.

@@ -1,10 +1,10 @@
 //! What the cluster serves, as clients ask for it: in one document (aggregated), or group by group (legacy).
 //!
-//! A pure function of the catalog. Clients cache these documents for hours and compare their tags.
+//! A pure function of the kinds that are served. Clients cache these documents for hours and compare their tags.
 
-use std::collections::BTreeMap;
-
-use api::{Kind, Scope, Subresource};
+use api::custom::by_preference;
+use api::{Kind, Kinds, Scope, SharedKind, Subresource};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -15,45 +15,44 @@ use crate::target::subresource_name;
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Everything served: groups in the order clients prefer them, in each its versions, in each its resources.
-type Groups = BTreeMap<(Rank, &'static str), BTreeMap<&'static str, Vec<Served>>>;
+pub(crate) struct Groups(Vec<Group>);
+
+struct Group {
+    rank: Rank,
+    name: &'static str,
+    /// The one that clients should prefer comes first.
+    versions: Vec<(&'static str, Vec<Served>)>,
+}
 
 /// What is at one URL.
 enum Served {
-    Kind(&'static dyn Kind),
+    Kind(SharedKind),
     Review(&'static Review),
 }
 
-/// Core first, then `apps`, then the others by name.
+/// Core first, then `apps`, then the others by name; what the cluster was taught comes last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Core,
     Apps,
     Other,
+    Learned,
 }
 
-/// The aggregated document of the core group (`/api`) or of all others (`/apis`).
-pub(crate) fn aggregated(core: bool, version: &str) -> Value {
-    let groups = groups();
-    let items = groups.iter().filter(|((rank, _), _)| (*rank == Rank::Core) == core).map(|((_, group), versions)| {
-        let metadata = match *group {
-            "" => json!({"creationTimestamp": null}),
-            name => json!({"name": name, "creationTimestamp": null}),
-        };
-        let versions: Vec<Value> = versions
-            .iter()
-            .map(|(version, served)| {
-                let resources: Vec<Value> = served.iter().map(Served::aggregated).collect();
-                json!({"version": version, "freshness": "Current", "resources": resources})
-            })
-            .collect();
-        json!({"metadata": metadata, "versions": versions})
-    });
-    json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
-        "metadata": {},
-        "items": items.collect::<Vec<_>>(),
-    })
+/// Which of the two aggregated documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// That of `/api`.
+    Core,
+    /// That of `/apis`.
+    Groups,
+}
+
+/// A document, ready to be sent.
+pub(crate) struct Document {
+    pub(crate) text: Bytes,
+    /// Changes when the document does.
+    pub(crate) tag: String,
 }
 
 /// What `/api` says to those who do not ask for the aggregated document.
@@ -65,86 +64,120 @@ pub(crate) fn core_versions(address: &str) -> Value {
     })
 }
 
-/// What `/apis` says to those who do not ask for the aggregated document.
-pub(crate) fn group_list() -> Value {
-    let groups: Vec<Value> = groups()
-        .iter()
-        .filter(|((rank, _), _)| *rank != Rank::Core)
-        .map(|((_, group), versions)| described(group, versions.keys().copied()))
-        .collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-}
+// === impl Groups ===
 
-/// What `/apis/<group>` says.
-pub(crate) fn group(name: &str) -> Option<Value> {
-    let groups = groups();
-    let ((_, group), versions) = groups.iter().find(|((rank, group), _)| *group == name && *rank != Rank::Core)?;
-    let mut described = described(group, versions.keys().copied());
-    described["kind"] = "APIGroup".into();
-    described["apiVersion"] = "v1".into();
-    Some(described)
-}
-
-/// What `/api/v1` and `/apis/<group>/<version>` say.
-pub(crate) fn resource_list(group: &str, version: &str) -> Option<Value> {
-    let groups = groups();
-    let (_, versions) = groups.iter().find(|((_, known), _)| *known == group)?;
-    let resources: Vec<Value> = versions.get(version)?.iter().flat_map(Served::listed).collect();
-    Some(json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version(group, version),
-        "resources": resources,
-    }))
-}
-
-/// What a group and version has.
-type Members = (Vec<&'static dyn Kind>, Vec<&'static Review>);
-
-/// Every group and version, as in `apiVersion`, with its kinds and reviews.
-pub(crate) fn group_versions() -> BTreeMap<String, Members> {
-    let mut found: BTreeMap<String, Members> = BTreeMap::new();
-    for kind in api::catalog::all() {
-        found.entry(kind.names().api_version()).or_default().0.push(*kind);
+impl Groups {
+    /// What these kinds, and the reviews, are grouped into.
+    pub(crate) fn new(kinds: &Kinds) -> Self {
+        let mut groups = Self(Vec::new());
+        for kind in kinds.all() {
+            let names = kind.names();
+            let rank = match names.group {
+                "" => Rank::Core,
+                "apps" => Rank::Apps,
+                _ if kind.taught_by().is_some() => Rank::Learned,
+                _ => Rank::Other,
+            };
+            groups.serve(rank, names.group, names.version, Served::Kind(kind.clone()));
+        }
+        for review in REVIEWS {
+            groups.serve(Rank::Other, review.names.group, review.names.version, Served::Review(review));
+        }
+        groups.0.sort_by_key(|group| (group.rank, group.name));
+        for group in &mut groups.0 {
+            group.versions.sort_by(|(one, _), (other, _)| by_preference(one, other));
+        }
+        groups
     }
-    for review in REVIEWS {
-        found.entry(review.names.api_version()).or_default().1.push(review);
+
+    fn serve(&mut self, rank: Rank, name: &'static str, version: &'static str, served: Served) {
+        let at = self.0.iter().position(|group| group.name == name).unwrap_or_else(|| {
+            self.0.push(Group { rank, name, versions: Vec::new() });
+            self.0.len() - 1
+        });
+        let versions = &mut self.0[at].versions;
+        match versions.iter_mut().find(|(known, _)| *known == version) {
+            Some((_, all)) => all.push(served),
+            None => versions.push((version, vec![served])),
+        }
     }
-    found
+
+    /// An aggregated document, in this version of `apidiscovery.k8s.io`.
+    pub(crate) fn aggregated(&self, part: Part, version: &str) -> Document {
+        let text = self.tree(part, version).to_string();
+        Document { tag: tag(text.as_bytes()), text: text.into() }
+    }
+
+    fn tree(&self, part: Part, version: &str) -> Value {
+        let is_meant = |group: &&Group| (group.rank == Rank::Core) == (part == Part::Core);
+        let items = self.0.iter().filter(is_meant).map(|group| {
+            let metadata = match group.name {
+                "" => json!({"creationTimestamp": null}),
+                name => json!({"name": name, "creationTimestamp": null}),
+            };
+            let versions = group.versions.iter().map(|(version, served)| {
+                let resources: Vec<Value> = served.iter().map(Served::aggregated).collect();
+                json!({"version": version, "freshness": "Current", "resources": resources})
+            });
+            json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
+        });
+        json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+            "metadata": {},
+            "items": items.collect::<Vec<_>>(),
+        })
+    }
+
+    /// What `/apis` says to those who do not ask for the aggregated document.
+    pub(crate) fn list(&self) -> Value {
+        let groups = self.0.iter().filter(|group| group.rank != Rank::Core).map(Group::described);
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()})
+    }
+
+    /// What `/apis/<group>` says.
+    pub(crate) fn one(&self, name: &str) -> Option<Value> {
+        let group = self.0.iter().find(|group| group.name == name && group.rank != Rank::Core)?;
+        let mut described = group.described();
+        described["kind"] = "APIGroup".into();
+        described["apiVersion"] = "v1".into();
+        Some(described)
+    }
+
+    /// What `/api/v1` and `/apis/<group>/<version>` say.
+    pub(crate) fn resources(&self, group: &str, version: &str) -> Option<Value> {
+        let known = self.0.iter().find(|known| known.name == group)?;
+        let (_, served) = known.versions.iter().find(|(known, _)| *known == version)?;
+        let resources: Vec<Value> = served.iter().flat_map(Served::listed).collect();
+        Some(json!({
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": group_version(group, version),
+            "resources": resources,
+        }))
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn described(&self) -> Value {
+        let versions: Vec<Value> = self
+            .versions
+            .iter()
+            .map(|(version, _)| json!({"groupVersion": group_version(self.name, version), "version": version}))
+            .collect();
+        json!({"name": self.name, "preferredVersion": versions.first(), "versions": versions})
+    }
 }
 
 /// The tag of a document: it changes when the document does.
-pub(crate) fn tag(document: &[u8]) -> String {
+fn tag(document: &[u8]) -> String {
     format!("\"{}\"", hex::encode_upper(Sha512::digest(document)))
-}
-
-fn groups() -> Groups {
-    let mut groups = Groups::new();
-    let mut serve = |group: &'static str, version, served| {
-        let rank = match group {
-            "" => Rank::Core,
-            "apps" => Rank::Apps,
-            _ => Rank::Other,
-        };
-        groups.entry((rank, group)).or_default().entry(version).or_default().push(served);
-    };
-    for kind in api::catalog::all() {
-        serve(kind.names().group, kind.names().version, Served::Kind(*kind));
-    }
-    for review in REVIEWS {
-        serve(review.names.group, review.names.version, Served::Review(review));
-    }
-    groups
 }
 
 fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.into() } else { format!("{group}/{version}") }
-}
-
-fn described<'a>(group: &str, versions: impl Iterator<Item = &'a str>) -> Value {
-    let versions: Vec<Value> =
-        versions.map(|version| json!({"groupVersion": group_version(group, version), "version": version})).collect();
-    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
 // === impl Served ===
@@ -178,7 +211,7 @@ impl Served {
                     .subresources()
                     .iter()
                     .map(|part| {
-                        let (group, version, said) = spoken(*kind, *part);
+                        let (group, version, said) = spoken(&**kind, *part);
                         json!({
                             "subresource": subresource_name(*part),
                             "responseKind": {"group": group, "version": version, "kind": said},
@@ -217,7 +250,7 @@ impl Served {
                     resource["categories"] = json!(names.categories);
                 }
                 let parts = kind.subresources().iter().map(|part| {
-                    let (group, version, said) = spoken(*kind, *part);
+                    let (group, version, said) = spoken(&**kind, *part);
                     let mut listed = json!({
                         "name": format!("{}/{}", names.plural, subresource_name(*part)),
                         "singularName": "", "namespaced": namespaced, "kind": said, "verbs": part_verbs(*part),
@@ -235,7 +268,7 @@ impl Served {
 }
 
 /// The group, version and kind that a part speaks.
-fn spoken(kind: &'static dyn Kind, part: Subresource) -> (&'static str, &'static str, &'static str) {
+fn spoken(kind: &dyn Kind, part: Subresource) -> (&'static str, &'static str, &'static str) {
     let names = kind.names();
     match part {
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
@@ -271,25 +304,27 @@ mod tests {
 
     #[test]
     fn the_core_group_stands_alone() {
-        let core = aggregated(true, "v2");
+        let groups = Groups::new(&Kinds::default());
+        let core = groups.tree(Part::Core, "v2");
         assert_eq!(core["items"].as_array().map(Vec::len), Some(1));
         assert_eq!(core["items"][0]["versions"][0]["version"], "v1");
-        let others = aggregated(false, "v2");
+        let others = groups.tree(Part::Groups, "v2");
         assert_eq!(others["items"][0]["metadata"]["name"], "apps");
     }
 
     #[test]
     fn legacy_discovery_lists_parts_beside_their_kinds() {
-        let list = resource_list("apps", "v1").expect("served");
+        let groups = Groups::new(&Kinds::default());
+        let list = groups.resources("apps", "v1").expect("served");
         let names: Vec<&str> =
             list["resources"].as_array().expect("resources").iter().filter_map(|one| one["name"].as_str()).collect();
         assert!(names.contains(&"deployments") && names.contains(&"deployments/scale"), "{names:?}");
-        let pods = resource_list("", "v1").expect("served");
+        let pods = groups.resources("", "v1").expect("served");
         let eviction =
             pods["resources"].as_array().expect("resources").iter().find(|one| one["name"] == "pods/eviction");
         assert_eq!(eviction.expect("drain needs it")["group"], "policy");
-        assert_eq!(resource_list("apps", "v9"), None);
-        assert_eq!(group("apps").expect("served")["preferredVersion"]["groupVersion"], "apps/v1");
-        assert_eq!(group(""), None);
+        assert_eq!(groups.resources("apps", "v9"), None);
+        assert_eq!(groups.one("apps").expect("served")["preferredVersion"]["groupVersion"], "apps/v1");
+        assert_eq!(groups.one(""), None);
     }
 }

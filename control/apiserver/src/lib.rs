@@ -39,6 +39,7 @@ mod seed;
 mod selection;
 mod serve;
 mod spdy;
+mod surface;
 mod target;
 mod tokens;
 mod verb;
@@ -70,8 +71,8 @@ pub use tokens::{Issuer, KeyError};
 use authorization::Authorizer;
 use link::Links;
 use metrics::Metrics;
-use openapi::OpenApi;
 use registry::Images;
+use surface::{Surface, Surfaces};
 use tokens::Tokens;
 use watch::Encoded;
 
@@ -135,7 +136,7 @@ pub(crate) struct Door {
     pub(crate) links: Arc<Links>,
     pub(crate) authorizer: Authorizer,
     pub(crate) encoded: Arc<Encoded>,
-    pub(crate) openapi: OpenApi,
+    pub(crate) surfaces: Surfaces,
     pub(crate) metrics: Metrics,
     /// The address clients are told in legacy discovery.
     pub(crate) address: String,
@@ -166,7 +167,7 @@ pub async fn run(
         links: Arc::default(),
         authorizer: Authorizer::new(),
         encoded: Arc::new(Encoded::new()),
-        openapi: OpenApi::default(),
+        surfaces: Surfaces::default(),
         metrics: Metrics::new(),
         address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
         seeded: AtomicBool::new(false),
@@ -217,6 +218,11 @@ impl Door {
     /// A new uid.
     pub(crate) fn uid(&self) -> String {
         uuid::Builder::from_random_bytes((self.entropy)().to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// Which kinds are served now, and all that follows from it.
+    pub(crate) fn surface(&self) -> Arc<Surface> {
+        self.surfaces.of(&self.store.snapshot())
     }
 
     /// A number to begin a search or a name with.

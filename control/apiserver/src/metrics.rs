@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use api::Scope;
+use api::{Kinds, Scope};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -125,9 +125,9 @@ impl Metrics {
     }
 
     /// All counts, as text.
-    pub(crate) fn tell(&self, world: &Snapshot) -> Result<String, fmt::Error> {
+    pub(crate) fn tell(&self, world: &Snapshot, kinds: &Kinds) -> Result<String, fmt::Error> {
         self.revision.set(i64::try_from(world.revision().0).unwrap_or(i64::MAX));
-        for kind in api::catalog::all() {
+        for kind in kinds.all() {
             let count = i64::try_from(world.count(kind.group_kind())).unwrap_or(i64::MAX);
             self.objects.get_or_create(&Stored { resource: kind.names().resource() }).set(count);
         }
@@ -225,14 +225,14 @@ mod tests {
         let labels = r#"verb="LIST",group="apps",version="v1",resource="deployments",subresource="",scope="namespace",component="apiserver""#;
         metrics.answered(asked, 200, Duration::from_millis(30));
         let open = metrics.goes_on(Asked::of(Verb::Watch, &target));
-        let told = metrics.tell(&Snapshot::default()).expect("text");
+        let told = metrics.tell(&Snapshot::default(), &Kinds::default()).expect("text");
         contains(&told, &format!("apiserver_request_total{{{labels},code=\"200\"}} 1"));
         contains(&told, &format!("apiserver_request_duration_seconds_bucket{{le=\"0.05\",{labels}}} 1"));
         contains(&told, &format!("apiserver_longrunning_requests{{{}}} 1", labels.replace("LIST", "WATCH")));
         contains(&told, "apiserver_storage_objects{resource=\"pods\"} 0");
         contains(&told, "coracle_store_revision 0");
         drop(open);
-        let told = metrics.tell(&Snapshot::default()).expect("text");
+        let told = metrics.tell(&Snapshot::default(), &Kinds::default()).expect("text");
         contains(&told, &format!("apiserver_longrunning_requests{{{}}} 0", labels.replace("LIST", "WATCH")));
     }
 }

@@ -1,6 +1,6 @@
 //! What a client wants to be answered with, and in what form its body comes.
 
-use api::{Reason, StatusError};
+use api::{Kind, Reason, StatusError};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) enum PatchType {
 }
 
 const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+const CUSTOM_PATCH_TYPES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// The first clause of `Accept` that can be served.
 pub(crate) fn form(accept: Option<&str>, offer: Offer) -> Result<Form, StatusError> {
@@ -101,20 +103,20 @@ pub(crate) fn encoding(content_type: Option<&str>) -> Result<Encoding, StatusErr
     }
 }
 
-/// How to read a patch of this `Content-Type`.
-pub(crate) fn patch_type(content_type: Option<&str>) -> Result<PatchType, StatusError> {
+/// How to read a patch of this `Content-Type` for an object of this kind.
+pub(crate) fn patch_type(content_type: Option<&str>, kind: &dyn Kind) -> Result<PatchType, StatusError> {
     match media_type(content_type) {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
-        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        "application/strategic-merge-patch+json" if kind.patches_strategically() => Ok(PatchType::Strategic),
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        _ => Err(unsupported_patch()),
+        _ => Err(unsupported_patch(kind)),
     }
 }
 
 /// The refusal of a patch whose type nobody can read there.
-pub(crate) fn unsupported_patch() -> StatusError {
-    unsupported(PATCH_TYPES)
+pub(crate) fn unsupported_patch(kind: &dyn Kind) -> StatusError {
+    unsupported(if kind.patches_strategically() { PATCH_TYPES } else { CUSTOM_PATCH_TYPES })
 }
 
 fn media_type(content_type: Option<&str>) -> &str {
@@ -173,9 +175,10 @@ mod tests {
 
     #[test]
     fn a_patch_has_one_of_four_types() {
-        assert_eq!(patch_type(Some("application/merge-patch+json")), Ok(PatchType::Merge));
-        assert_eq!(patch_type(Some("application/apply-patch+yaml")), Ok(PatchType::Apply));
-        let refused = patch_type(Some("application/json")).expect_err("that is an object");
+        let pods = api::catalog::by_kind(api::kinds::POD).expect("in the catalog");
+        assert_eq!(patch_type(Some("application/merge-patch+json"), pods), Ok(PatchType::Merge));
+        assert_eq!(patch_type(Some("application/apply-patch+yaml"), pods), Ok(PatchType::Apply));
+        let refused = patch_type(Some("application/json"), pods).expect_err("that is an object");
         assert_eq!(refused.code(), 415);
         assert!(refused.message.ends_with(PATCH_TYPES));
     }

@@ -2,7 +2,7 @@
 
 mod listing;
 
-use api::{Kind, Object, StatusError};
+use api::{Object, SharedKind, StatusError};
 use axum::body::Body;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -18,10 +18,10 @@ use crate::negotiate::Form;
 use crate::query::Include;
 
 /// How objects are presented in one answer.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Presenter {
     /// The kind of the objects.
-    pub(crate) kind: &'static dyn Kind,
+    pub(crate) kind: SharedKind,
     /// The form asked for.
     pub(crate) form: Form,
     /// What a table's rows carry.
@@ -54,7 +54,7 @@ impl Presenter {
     /// One object of several.
     pub(crate) fn one_of(&self, object: &Object, headings: Headings) -> Result<Vec<u8>, StatusError> {
         match self.form {
-            Form::Json | Form::Discovery(_) => Ok(object.to_json()),
+            Form::Json | Form::Discovery(_) => Ok(self.kind.shown(object).to_json()),
             Form::Partial => {
                 let mut out = Vec::new();
                 partial(object, &mut out)?;
@@ -94,8 +94,7 @@ impl Presenter {
     fn opening(&self, metadata: &Value, headings: Headings) -> Vec<u8> {
         let (kind, api_version, items) = match self.form {
             Form::Json | Form::Discovery(_) => {
-                let names = self.kind.names();
-                (format!("{}List", names.kind), names.api_version(), "\"items\"".to_owned())
+                (self.kind.list_kind(), self.kind.names().api_version(), "\"items\"".to_owned())
             }
             Form::Partial => ("PartialObjectMetadataList".into(), "meta.k8s.io/v1".into(), "\"items\"".to_owned()),
             Form::Table(version) => {
@@ -110,7 +109,7 @@ impl Presenter {
     /// One object as an item of a list.
     fn item(&self, object: &Object, out: &mut Vec<u8>) -> Result<(), StatusError> {
         match (self.form, self.include) {
-            (Form::Json | Form::Discovery(_), _) => object.write_json(out),
+            (Form::Json | Form::Discovery(_), _) => self.kind.shown(object).write_json(out),
             (Form::Partial, _) => partial(object, out)?,
             (Form::Table(_), include) => {
                 out.extend_from_slice(b"{\"cells\":");
@@ -124,7 +123,7 @@ impl Presenter {
                     }
                     Include::Object => {
                         out.extend_from_slice(b",\"object\":");
-                        object.write_json(out);
+                        self.kind.shown(object).write_json(out);
                     }
                 }
                 out.push(b'}');
@@ -134,8 +133,9 @@ impl Presenter {
     }
 
     fn columns(&self) -> Vec<Value> {
-        let columns = self.kind.columns().iter();
+        let columns = self.kind.columns();
         columns
+            .iter()
             .map(|column| {
                 json!({
                     "name": column.name, "type": column.kind, "format": column.format,
@@ -208,7 +208,7 @@ mod tests {
 
     fn presenter(form: Form) -> Presenter {
         let kind = api::catalog::by_kind(kinds::CONFIG_MAP).expect("in the catalog");
-        Presenter { kind, form, include: Include::Metadata, now: Timestamp::UNIX_EPOCH }
+        Presenter { kind: kind.into(), form, include: Include::Metadata, now: Timestamp::UNIX_EPOCH }
     }
 
     fn page() -> Page {

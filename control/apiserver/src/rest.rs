@@ -54,7 +54,7 @@ pub(crate) async fn handle(
 ) -> Answer {
     let mut asked = None;
     let answered = async {
-        let target = Target::parse(request.uri().path())?;
+        let target = Target::find(&door.surface().kinds, request.uri().path())?;
         if connect::part(&target).is_some() {
             return connect::answer(door, target, request).await;
         }
@@ -127,6 +127,12 @@ impl Ask {
         if !matches!(self.target.place, Place::Part(_, Subresource::Log)) {
             self.form()?;
         }
+        let deprecation: Vec<String> = self.target.kind.deprecation().map(Into::into).into_iter().collect();
+        let answer = self.answered().await?;
+        Ok(answer::with_warnings(answer, &deprecation))
+    }
+
+    async fn answered(self) -> Result<Answer, StatusError> {
         match (&self.target.place, self.verb) {
             (Place::Part(..), _) => self.part().await,
             (_, Verb::Get) => self.get().await,
@@ -153,7 +159,7 @@ impl Ask {
     }
 
     fn presenter(&self, include: Include) -> Result<Presenter, StatusError> {
-        Ok(Presenter { kind: self.target.kind, form: self.form()?, include, now: (self.door.clock)() })
+        Ok(Presenter { kind: self.target.kind.clone(), form: self.form()?, include, now: (self.door.clock)() })
     }
 
     fn key(&self) -> api::Key {

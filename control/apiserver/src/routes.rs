@@ -14,9 +14,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Refusal};
+use crate::discovery::Part;
 use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
+use crate::surface::Surface;
 use crate::{
     Door, VERSION, authentication, authorization, body, discovery, encryption, envelope, impersonation, metrics,
     openapi, registry, rest, review, target, tokens,
@@ -42,7 +44,6 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/openapi/v2", get(openapi::version_2))
         .route("/openapi/v3", get(openapi::root))
         .route("/openapi/v3/{*path}", get(openapi::document))
-        .route("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", get(definitions))
         .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::own_access))
         .route("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", post(review::own_rules))
         .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(review::access))
@@ -125,62 +126,57 @@ async fn ready(State(door): Shared) -> Answer {
 }
 
 async fn metrics(State(door): Shared) -> Result<Answer, Refusal> {
-    let told = door.metrics.tell(&door.store.snapshot()).map_err(StatusError::internal)?;
+    let told = door.metrics.tell(&door.store.snapshot(), &door.surface().kinds).map_err(StatusError::internal)?;
     Ok(answer::typed(StatusCode::OK, metrics::MEDIA_TYPE, told))
 }
 
-/// Nobody defines kinds of their own here. kubectl asks before it says that it does not know a kind.
-async fn definitions(State(door): Shared) -> Answer {
-    let revision = door.store.snapshot().revision().to_string();
-    let list = json!({
-        "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
-        "metadata": {"resourceVersion": revision}, "items": [],
-    });
-    answer::value(StatusCode::OK, &list)
-}
-
 async fn core(State(door): Shared, headers: HeaderMap) -> Result<Answer, Refusal> {
-    discovered(&headers, true, || discovery::core_versions(&door.address))
+    discovered(&headers, &door.surface(), Part::Core, || discovery::core_versions(&door.address))
 }
 
-async fn groups(headers: HeaderMap) -> Result<Answer, Refusal> {
-    discovered(&headers, false, discovery::group_list)
+async fn groups(State(door): Shared, headers: HeaderMap) -> Result<Answer, Refusal> {
+    let surface = door.surface();
+    discovered(&headers, &surface, Part::Groups, || surface.groups.list())
 }
 
 /// A discovery root: aggregated where that is asked for, tagged so that clients need not read it twice.
-fn discovered(headers: &HeaderMap, core: bool, legacy: impl FnOnce() -> Value) -> Result<Answer, Refusal> {
+fn discovered(
+    headers: &HeaderMap,
+    surface: &Surface,
+    part: Part,
+    legacy: impl FnOnce() -> Value,
+) -> Result<Answer, Refusal> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let Form::Discovery(version) = form(accept, Offer::Discovery)? else {
         let mut answer = answer::value(StatusCode::OK, &legacy());
         answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         return Ok(answer);
     };
-    let document = discovery::aggregated(core, version).to_string();
-    let tag = discovery::tag(document.as_bytes());
+    let discovery::Document { text, tag } = surface.aggregated(part, version);
     let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let media_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let mut answer = if known {
         answer::typed(StatusCode::NOT_MODIFIED, &media_type, "")
     } else {
-        answer::typed(StatusCode::OK, &media_type, document)
+        answer::typed(StatusCode::OK, &media_type, text.clone())
     };
     answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    answer.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).map_err(StatusError::internal)?);
+    answer.headers_mut().insert(ETAG, HeaderValue::from_str(tag).map_err(StatusError::internal)?);
     Ok(answer)
 }
 
-async fn group(Path(group): Path<String>) -> Result<Answer, Refusal> {
-    let group = discovery::group(&group).ok_or_else(target::nothing_here)?;
+async fn group(State(door): Shared, Path(group): Path<String>) -> Result<Answer, Refusal> {
+    let group = door.surface().groups.one(&group).ok_or_else(target::nothing_here)?;
     Ok(answer::value(StatusCode::OK, &group))
 }
 
-async fn core_resources(Path(version): Path<String>) -> Result<Answer, Refusal> {
-    let resources = discovery::resource_list("", &version).ok_or_else(target::nothing_here)?;
+async fn core_resources(State(door): Shared, Path(version): Path<String>) -> Result<Answer, Refusal> {
+    let resources = door.surface().groups.resources("", &version).ok_or_else(target::nothing_here)?;
     Ok(answer::value(StatusCode::OK, &resources))
 }
 
-async fn resources(Path((group, version)): Path<(String, String)>) -> Result<Answer, Refusal> {
-    let resources = discovery::resource_list(&group, &version).ok_or_else(target::nothing_here)?;
+async fn resources(State(door): Shared, Path((group, version)): Path<(String, String)>) -> Result<Answer, Refusal> {
+    let resources = door.surface().groups.resources(&group, &version).ok_or_else(target::nothing_here)?;
     Ok(answer::value(StatusCode::OK, &resources))
 }
 

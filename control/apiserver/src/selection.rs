@@ -1,7 +1,7 @@
 //! Which objects of a kind a list or a watch is about.
 
 use api::selector::{FieldSelector, LabelSelector};
-use api::{Kind, Object, Scope, StatusError};
+use api::{Object, Scope, SharedKind, StatusError};
 use state::Snapshot;
 use store::Interest;
 
@@ -12,7 +12,7 @@ use crate::target::Target;
 #[derive(Clone)]
 pub(crate) struct Selection {
     /// The kind.
-    pub(crate) kind: &'static dyn Kind,
+    pub(crate) kind: SharedKind,
     /// The namespace; empty for all, and for cluster-scoped kinds.
     pub(crate) namespace: String,
     labels: LabelSelector,
@@ -26,10 +26,10 @@ impl Selection {
     /// What a request's path and query select.
     pub(crate) fn new(target: &Target, options: &ListOptions) -> Result<Self, StatusError> {
         Ok(Self {
-            kind: target.kind,
+            kind: target.kind.clone(),
             namespace: target.namespace.clone(),
             labels: options.labels.parse()?,
-            fields: FieldSelector::parse(&options.fields, target.kind)?,
+            fields: FieldSelector::parse(&options.fields, &*target.kind)?,
             narrow: !(options.labels.is_empty() && options.fields.is_empty()),
         })
     }
@@ -55,7 +55,7 @@ impl Selection {
     pub(crate) fn matches(&self, object: &Object) -> bool {
         (self.namespace.is_empty() || *self.namespace == *object.key().namespace())
             && self.labels.matches(&object.meta().labels)
-            && self.fields.matches(self.kind, object)
+            && self.fields.matches(&*self.kind, object)
     }
 
     /// The selected objects behind this place, in order.

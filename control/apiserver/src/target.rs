@@ -3,14 +3,14 @@
 //! `/api/v1/…` is the core group, `/apis/<group>/<version>/…` every other; then `[namespaces/<ns>/]<plural>[/<name>[/<sub>]]`.
 //! What is not in the catalog is not there: the answer is the same as for a path nobody ever heard of.
 
-use api::{Kind, Names, Reason, Scope, StatusError, Subresource};
+use api::{Kinds, Names, Reason, Scope, SharedKind, StatusError, Subresource};
 use percent_encoding::percent_decode_str;
 
 /// What a request speaks of.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The kind of the objects.
-    pub(crate) kind: &'static dyn Kind,
+    pub(crate) kind: SharedKind,
     /// The namespace of the path; empty for cluster-scoped kinds and for all namespaces.
     pub(crate) namespace: String,
     /// What part of the collection.
@@ -40,37 +40,44 @@ pub(crate) fn nothing_here() -> StatusError {
 // === impl Target ===
 
 impl Target {
-    /// Reads a path that begins with `/api/` or `/apis/`.
+    /// Reads a path that begins with `/api/` or `/apis/`, in a cluster that was taught nothing.
+    #[cfg(test)]
     pub(crate) fn parse(path: &str) -> Result<Self, StatusError> {
+        Self::find(&Kinds::default(), path)
+    }
+
+    /// Reads a path that begins with `/api/` or `/apis/`.
+    pub(crate) fn find(kinds: &Kinds, path: &str) -> Result<Self, StatusError> {
         let segments = segments(proxied(path).map_or(path, |(door, _)| door))?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
-            ["api", version, rest @ ..] => Self::within("", version, rest),
-            ["apis", group, version, rest @ ..] => Self::within(group, version, rest),
+            ["api", version, rest @ ..] => Self::within(kinds, "", version, rest),
+            ["apis", group, version, rest @ ..] => Self::within(kinds, group, version, rest),
             _ => Err(nothing_here()),
         }
     }
 
-    fn within(group: &str, version: &str, rest: &[&str]) -> Result<Self, StatusError> {
+    fn within(kinds: &Kinds, group: &str, version: &str, rest: &[&str]) -> Result<Self, StatusError> {
         match rest {
             ["namespaces", namespace, plural, place @ ..]
                 if !(group.is_empty() && subresource(plural).is_some_and(of_namespaces)) =>
             {
-                Self::of(group, version, Some(namespace), plural, place)
+                Self::of(kinds, group, version, Some(namespace), plural, place)
             }
-            [plural, place @ ..] => Self::of(group, version, None, plural, place),
+            [plural, place @ ..] => Self::of(kinds, group, version, None, plural, place),
             [] => Err(nothing_here()),
         }
     }
 
     fn of(
+        kinds: &Kinds,
         group: &str,
         version: &str,
         namespace: Option<&str>,
         plural: &str,
         place: &[&str],
     ) -> Result<Self, StatusError> {
-        let kind = api::catalog::by_resource(group, version, plural).ok_or_else(nothing_here)?;
+        let kind = kinds.by_resource(group, version, plural).ok_or_else(nothing_here)?.clone();
         let place = match place {
             [] => Place::Collection,
             [name] => Place::Object((*name).into()),

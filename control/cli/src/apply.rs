@@ -4,10 +4,13 @@
 //! removed from the object, and `kubectl` and `coracle` may take turns. What goes to the server is a strategic merge patch:
 //! the file's words, and a deletion for every word that the last file had and this one has not.
 
+use std::time::Duration;
+
 use anyhow::Context;
+use api::custom::CustomResourceDefinition;
 use api::patch::facts;
 use api::schema::{Message, Type};
-use api::{Key, Names, Object};
+use api::{Key, Names, Object, kinds};
 use client::Client;
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -20,6 +23,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A field that a kind does not have is an error, as it is with kubectl.
 const STRICT: &str = "fieldValidation=Strict";
+
+/// A definition takes some milliseconds to be served; a busy machine gets more.
+const SERVED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +46,17 @@ pub(crate) async fn run(args: Apply) -> anyhow::Result<()> {
             Outcome::Configured => "configured",
             Outcome::Unchanged => "unchanged",
         };
-        println!("{} {told}", what::told(names(&key)?, key.name()));
+        let names = cluster.client.names(key.kind()).await?;
+        println!("{} {told}", what::told(names, key.name()));
     }
     Ok(())
 }
 
 /// Applies one object.
 pub(crate) async fn one(client: &Client, object: &Value, namespace: &str) -> anyhow::Result<(Key, Outcome)> {
-    let key = verbs::manifest_key(object, namespace)?;
-    let told = || format!("cannot apply {}", what_is(&key));
+    let key = verbs::manifest_key(client, object, namespace).await?;
+    let names = client.names(key.kind()).await?;
+    let told = || format!("cannot apply {}", what::told(names, key.name()));
     let mut wanted = object.clone();
     if !key.namespace().is_empty() {
         wanted["metadata"]["namespace"] = key.namespace().into();
@@ -58,17 +66,20 @@ pub(crate) async fn one(client: &Client, object: &Value, namespace: &str) -> any
     let live = match client.get(&key).await {
         Ok(live) => live,
         Err(error) if error.is_not_found() => {
-            create(client, &key, &wanted).await.with_context(told)?;
+            create(client, names, &key, &wanted).await.with_context(told)?;
+            served(client, &key).await?;
             return Ok((key, Outcome::Created));
         }
         Err(error) => return Err(error).with_context(told),
     };
     let applied = live.meta().annotations.get(LAST_APPLIED).and_then(|last| serde_json::from_str(last).ok());
-    let schema = api::schema::message(&api::schema::of_kind(names(&key)?));
+    let schema = api::schema::message(&api::schema::of_kind(names));
     let patch = patch(schema, &applied.unwrap_or(Value::Null), &wanted);
-    let path = format!("{}?{STRICT}", client::object_path(&key, names(&key)?));
-    let type_ = Some("application/strategic-merge-patch+json");
-    let after = client.send(Method::PATCH, &path, type_, patch.to_string()).await.with_context(told)?;
+    let path = format!("{}?{STRICT}", client::object_path(&key, names));
+    // What a definition taught the server has no keys that a strategic patch would go by.
+    let is_known = api::catalog::by_kind(key.kind()).is_some();
+    let type_ = if is_known { "application/strategic-merge-patch+json" } else { "application/merge-patch+json" };
+    let after = client.send(Method::PATCH, &path, Some(type_), patch.to_string()).await.with_context(told)?;
     let outcome = if Object::parse(key.kind(), after)?.revision() == live.revision() {
         Outcome::Unchanged
     } else {
@@ -77,19 +88,26 @@ pub(crate) async fn one(client: &Client, object: &Value, namespace: &str) -> any
     Ok((key, outcome))
 }
 
-async fn create(client: &Client, key: &Key, wanted: &Value) -> anyhow::Result<()> {
-    let path = format!("{}?{STRICT}", client::collection_path(names(key)?, Some(key.namespace()), &[]));
+async fn create(client: &Client, names: &Names, key: &Key, wanted: &Value) -> anyhow::Result<()> {
+    let path = format!("{}?{STRICT}", client::collection_path(names, Some(key.namespace()), &[]));
     client.send(Method::POST, &path, Some("application/json"), wanted.to_string()).await?;
     Ok(())
 }
 
-fn names(key: &Key) -> anyhow::Result<&'static Names> {
-    let kind = api::catalog::by_kind(key.kind()).with_context(|| format!("the kind {} is not known", key.kind()))?;
-    Ok(kind.names())
-}
-
-fn what_is(key: &Key) -> String {
-    names(key).map_or_else(|_| key.to_string(), |names| what::told(names, key.name()))
+/// Objects of a kind that was defined just now may follow in the same file: waits until they would be taken.
+async fn served(client: &Client, key: &Key) -> anyhow::Result<()> {
+    if key.kind() != kinds::CUSTOM_RESOURCE_DEFINITION {
+        return Ok(());
+    }
+    let is_settled = |object: Option<&Object>| {
+        let definition = object.and_then(|object| object.decode::<CustomResourceDefinition>().ok());
+        let said = definition.as_ref().and_then(|definition| definition.status.as_ref());
+        said.is_none_or(|status| !status.conditions.is_empty()).then_some(())
+    };
+    let settled = verbs::watch_until(client, key, is_settled);
+    // Whoever is refused its names says so itself when its objects come.
+    let _ = tokio::time::timeout(SERVED_PATIENCE, settled).await;
+    Ok(())
 }
 
 /// The type of an object or of a part of it, as far as it is known.

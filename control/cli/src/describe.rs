@@ -18,7 +18,7 @@ const UNTOLD: [&str; 5] =
 pub(crate) async fn run(args: Describe, now: Timestamp) -> anyhow::Result<()> {
     let cluster = access::cluster(&args.access)?;
     let mut stories = Vec::new();
-    for what in what::parse(&args.what)? {
+    for what in what::parse(&cluster.client, &args.what).await? {
         let objects = if what.name.is_some() {
             vec![cluster.client.get(&what.key(&cluster.namespace)?).await?]
         } else {

@@ -56,7 +56,7 @@ struct Style {
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<()> {
     let cluster = access::cluster(&args.access)?;
-    let wanted = what::parse(&args.what)?;
+    let wanted = what::parse(&cluster.client, &args.what).await?;
     match args.output {
         None | Some(Output::Wide) => tables(&cluster, &args, &wanted).await,
         Some(output) => objects(&cluster, &args, &wanted, output).await,
@@ -285,7 +285,7 @@ mod tests {
             "rows": [{"cells": ["a-long-name", 2, "x"]}, {"cells": ["b", null, "y"]}],
         }))
         .expect("a table");
-        let names = what::named("configmaps").expect("known");
+        let names = what::named(&api::Kinds::default(), "configmaps").expect("known");
         let style = Style { wide: false, with_namespace: false, with_kind: false };
         assert_eq!(rendered(names, &table, style, true), "NAME          DATA\na-long-name   2\nb             <none>\n");
         let told = Style { with_kind: true, wide: true, ..style };

@@ -49,7 +49,10 @@ async fn service(cluster: &access::Cluster, word: &str) -> anyhow::Result<Option
     if !word.contains('/') {
         return Ok(None);
     }
-    let [what] = what::parse(&[word.to_owned()])?.try_into().map_err(|_| anyhow::anyhow!("name one service"))?;
+    let [what] = what::parse(&cluster.client, &[word.to_owned()])
+        .await?
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("name one service"))?;
     let key = what.key(&cluster.namespace)?;
     if key.kind() != kinds::SERVICE {
         return Ok(None);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::{GroupKind, Key, kinds};
+use api::{GroupKind, Key, Kinds, kinds};
 use client::{Client, ClientError, DeleteOptions, ListOptions, WatchEvent};
 use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -24,11 +24,11 @@ pub(crate) async fn delete(args: Delete) -> anyhow::Result<()> {
     let mut keys = Vec::new();
     if !args.files.is_empty() {
         for manifest in manifests::read(&args.files)? {
-            keys.push(manifest_key(&manifest.object, &cluster.namespace)?);
+            keys.push(manifest_key(&cluster.client, &manifest.object, &cluster.namespace).await?);
         }
     }
     if !args.what.is_empty() {
-        for what in what::parse(&args.what)? {
+        for what in what::parse(&cluster.client, &args.what).await? {
             keys.extend(meant(&cluster, &what, &args).await?);
         }
     }
@@ -64,7 +64,7 @@ async fn meant(cluster: &Cluster, what: &What, args: &Delete) -> anyhow::Result<
 }
 
 /// The key of what a manifest describes.
-pub(crate) fn manifest_key(object: &Value, namespace: &str) -> anyhow::Result<Key> {
+pub(crate) async fn manifest_key(client: &Client, object: &Value, namespace: &str) -> anyhow::Result<Key> {
     let member = |value: &Value, name: &str| {
         value.as_str().map(str::to_owned).with_context(|| format!("a manifest has no {name}"))
     };
@@ -72,8 +72,14 @@ pub(crate) fn manifest_key(object: &Value, namespace: &str) -> anyhow::Result<Ke
     let version = member(&object["apiVersion"], "apiVersion")?;
     let name = member(&object["metadata"]["name"], "metadata.name")?;
     let group = version.split_once('/').map_or("", |(group, _)| group);
-    let known =
-        api::catalog::all().iter().map(|kind| kind.names()).find(|names| names.group == group && names.kind == kind);
+    let find = |kinds: &Kinds| {
+        let mut names = kinds.all().iter().map(|kind| kind.names());
+        names.find(|names| names.group == group && names.kind == kind)
+    };
+    let known = match find(&Kinds::default()) {
+        Some(known) => Some(known),
+        None => find(&*client.kinds().await?),
+    };
     let Some(names) = known else { bail!("no matches for kind {kind:?} in version {version:?}") };
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
     Ok(what::key(names, namespace, &name))
@@ -134,7 +140,7 @@ pub(crate) async fn watch_until<T>(
 
 pub(crate) async fn scale(args: Scale) -> anyhow::Result<()> {
     let cluster = access::cluster(&args.access)?;
-    for what in what::parse(&args.what)? {
+    for what in what::parse(&cluster.client, &args.what).await? {
         let key = what.key(&cluster.namespace)?;
         let path = format!("{}/scale", client::object_path(&key, what.names));
         let patch = json!({"spec": {"replicas": args.replicas}}).to_string();
@@ -146,7 +152,10 @@ pub(crate) async fn scale(args: Scale) -> anyhow::Result<()> {
 
 pub(crate) async fn rollout_status(args: RolloutStatus) -> anyhow::Result<()> {
     let cluster = access::cluster(&args.access)?;
-    let [what] = what::parse(&[args.what])?.try_into().map_err(|_| anyhow::anyhow!("name one deployment"))?;
+    let [what] = what::parse(&cluster.client, &[args.what])
+        .await?
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("name one deployment"))?;
     let key = what.key(&cluster.namespace)?;
     if key.kind() != kinds::DEPLOYMENT {
         bail!("the rollout of {} cannot be followed; deployments can", what.names.plural);
@@ -251,7 +260,10 @@ pub(crate) async fn pod_of(cluster: &Cluster, word: &str) -> anyhow::Result<Key>
     if !word.contains('/') {
         return Ok(kinds::POD.key(&cluster.namespace, word));
     }
-    let [what] = what::parse(&[word.to_owned()])?.try_into().map_err(|_| anyhow::anyhow!("name one pod"))?;
+    let [what] = what::parse(&cluster.client, &[word.to_owned()])
+        .await?
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("name one pod"))?;
     let key = what.key(&cluster.namespace)?;
     if key.kind() == kinds::POD {
         return Ok(key);

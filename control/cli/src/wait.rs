@@ -23,7 +23,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<()> {
     let cluster = access::cluster(&args.access)?;
     let until = parse(&args.condition)?;
     let patience = durations::parse(&args.timeout)?;
-    for what in what::parse(&args.what)? {
+    for what in what::parse(&cluster.client, &args.what).await? {
         let key = what.key(&cluster.namespace)?;
         let told = format!("{}/{}", what.names.plural, key.name());
         if !matches!(until, Until::Created | Until::Deleted) {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use api::Kinds;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -40,6 +41,8 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub struct Client {
     target: Arc<Target>,
     connection: Arc<Mutex<Option<http2::SendRequest<Body>>>>,
+    /// What the server was taught, as far as somebody asked.
+    pub(crate) learned: Arc<RwLock<Arc<Kinds>>>,
 }
 
 /// Where the server is, whom it is trusted by, and who one is there.
@@ -170,7 +173,7 @@ fn provider() -> Arc<CryptoProvider> {
 impl Client {
     /// A client that will dial when first asked for something.
     pub fn new(target: Target) -> Self {
-        Self { target: Arc::new(target), connection: Arc::default() }
+        Self { target: Arc::new(target), connection: Arc::default(), learned: Arc::default() }
     }
 
     /// The server's host and port.

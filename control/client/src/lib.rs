@@ -5,7 +5,8 @@
 
 mod connection;
 mod error;
-pub mod kubeconfig;
+pub mod kinds;
+mod kubeconfig;
 mod mirror;
 mod path;
 mod pinned;

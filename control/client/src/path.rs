@@ -1,8 +1,6 @@
 //! Where an object is found: URLs as the Kubernetes API has them.
 
-use api::{GroupKind, Key, Names, Scope, catalog};
-
-use crate::ClientError;
+use api::{Key, Names, Scope};
 
 /// The path of the collection of a kind, in one namespace or in all.
 pub(crate) fn collection(names: &Names, namespace: Option<&str>) -> String {
@@ -28,16 +26,12 @@ pub fn object_path(key: &Key, names: &Names) -> String {
 }
 
 /// The path of one object, or of a part of it.
-pub(crate) fn object(key: &Key, subresource: Option<&str>) -> Result<String, ClientError> {
-    let path = object_path(key, names(key.kind())?);
-    Ok(match subresource {
+pub(crate) fn object(key: &Key, names: &Names, subresource: Option<&str>) -> String {
+    let path = object_path(key, names);
+    match subresource {
         Some(subresource) => format!("{path}/{subresource}"),
         None => path,
-    })
-}
-
-pub(crate) fn names(kind: GroupKind) -> Result<&'static Names, ClientError> {
-    catalog::by_kind(kind).map(api::Kind::names).ok_or(ClientError::UnknownKind(kind))
+    }
 }
 
 /// A query out of those parameters that have a value.
@@ -70,7 +64,8 @@ mod tests {
 
     #[test]
     fn paths_follow_group_scope_and_namespace() {
-        let path = |key: &Key, part| object(key, part).expect("a known kind");
+        let path =
+            |key: &Key, part| object(key, api::catalog::by_kind(key.kind()).expect("a known kind").names(), part);
         assert_eq!(path(&kinds::POD.key("n", "a"), Some("status")), "/api/v1/namespaces/n/pods/a/status");
         assert_eq!(path(&kinds::NODE.cluster_key("a"), None), "/api/v1/nodes/a");
         assert_eq!(path(&kinds::DEPLOYMENT.key("n", "a"), None), "/apis/apps/v1/namespaces/n/deployments/a");

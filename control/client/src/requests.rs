@@ -89,7 +89,7 @@ impl DeleteOptions {
 impl Client {
     /// The object of this key.
     pub async fn get(&self, key: &Key) -> Result<Object, ClientError> {
-        let bytes = self.send(Method::GET, &path::object(key, None)?, None, Bytes::new()).await?;
+        let bytes = self.send(Method::GET, &self.path(key, None).await?, None, Bytes::new()).await?;
         read(key.kind(), bytes)
     }
 
@@ -111,7 +111,7 @@ impl Client {
         struct ListMeta {
             resource_version: String,
         }
-        let names = path::names(kind)?;
+        let names = self.names(kind).await?;
         let selectors = [("labelSelector", options.labels.as_deref()), ("fieldSelector", options.fields.as_deref())];
         let path = format!("{}{}", path::collection(names, namespace), query(&selectors));
         let bytes = self.send(Method::GET, &path, None, Bytes::new()).await?;
@@ -125,31 +125,31 @@ impl Client {
     /// Creates an object.
     pub async fn create(&self, object: &Object) -> Result<Object, ClientError> {
         let key = object.key();
-        let path = path::collection(path::names(key.kind())?, Some(key.namespace()));
+        let path = path::collection(self.names(key.kind()).await?, Some(key.namespace()));
         read(key.kind(), self.send(Method::POST, &path, Some(JSON), object.to_json()).await?)
     }
 
     /// Replaces an object; if it carries a revision, only if that is still the latest.
     pub async fn replace(&self, object: &Object) -> Result<Object, ClientError> {
-        let path = path::object(object.key(), None)?;
+        let path = self.path(object.key(), None).await?;
         read(object.key().kind(), self.send(Method::PUT, &path, Some(JSON), object.to_json()).await?)
     }
 
     /// Replaces the status of an object; if it carries a revision, only if that is still the latest.
     pub async fn replace_status(&self, object: &Object) -> Result<Object, ClientError> {
-        let path = path::object(object.key(), Some("status"))?;
+        let path = self.path(object.key(), Some("status")).await?;
         read(object.key().kind(), self.send(Method::PUT, &path, Some(JSON), object.to_json()).await?)
     }
 
     /// Changes an object.
     pub async fn patch(&self, key: &Key, how: PatchType, patch: &Value) -> Result<Object, ClientError> {
-        let path = path::object(key, None)?;
+        let path = self.path(key, None).await?;
         read(key.kind(), self.send(Method::PATCH, &path, Some(how.content_type()), patch.to_string()).await?)
     }
 
     /// Changes the status of an object.
     pub async fn patch_status(&self, key: &Key, how: PatchType, patch: &Value) -> Result<Object, ClientError> {
-        let path = path::object(key, Some("status"))?;
+        let path = self.path(key, Some("status")).await?;
         read(key.kind(), self.send(Method::PATCH, &path, Some(how.content_type()), patch.to_string()).await?)
     }
 
@@ -158,7 +158,7 @@ impl Client {
         let mut options = serde_json::json!(options);
         options["kind"] = "DeleteOptions".into();
         options["apiVersion"] = "v1".into();
-        let path = path::object(key, None)?;
+        let path = self.path(key, None).await?;
         parse(&self.send(Method::DELETE, &path, Some(JSON), options.to_string()).await?)
     }
 

@@ -53,7 +53,7 @@ impl Client {
             ("labelSelector", options.labels.as_deref()),
             ("fieldSelector", options.fields.as_deref()),
         ];
-        let path = format!("{}{}", path::collection(path::names(kind)?, namespace), query(&parameters));
+        let path = format!("{}{}", path::collection(self.names(kind).await?, namespace), query(&parameters));
         let request = Request::builder().method(Method::GET).uri(path).body(full(""));
         let answer = self.request(request.map_err(|error| ClientError::Request(error.to_string()))?).await?;
         let status = answer.status();

@@ -11,6 +11,7 @@
 
 mod conditions;
 mod created;
+mod definitions;
 mod deletion;
 mod deployment;
 mod disruption;
@@ -77,6 +78,7 @@ pub struct Config {
 pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(namespace::Namespaces),
+        Box::new(definitions::Definitions),
         Box::new(root_certificate::RootCertificate::new(config)),
         Box::new(role_aggregation::RoleAggregation),
         Box::new(garbage_collection::GarbageCollection),

@@ -78,6 +78,12 @@ impl Snapshot {
         }
     }
 
+    /// The world with the objects of one kind alone; it shares them, and keeps nothing else from being forgotten.
+    pub fn part(&self, kind: GroupKind) -> Self {
+        let of_kind = self.objects.get(&kind).map(|objects| (kind, objects.clone()));
+        Self { revision: self.revision, objects: of_kind.into_iter().collect(), index: Index::default() }
+    }
+
     /// The kinds of which there is at least one object.
     pub fn kinds(&self) -> impl Iterator<Item = GroupKind> {
         self.objects.keys().copied()

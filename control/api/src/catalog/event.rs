@@ -1,5 +1,7 @@
 //! Something that happened to an object.
 
+mod v1;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use serde_json::Value;
@@ -7,6 +9,8 @@ use serde_json::Value;
 use super::{NAME, integer, text, wide};
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, cells, duration};
+
+pub use v1::EventsV1;
 
 /// The kind.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod rules;
 mod targets;
+mod v1;
 
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{
@@ -13,6 +14,8 @@ use serde_json::Value;
 use super::{AGE, NAME, integer, text};
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
+
+pub use v1::HorizontalPodAutoscalersV1;
 
 /// The kind.
 #[derive(Debug)]

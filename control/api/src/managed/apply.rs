@@ -57,7 +57,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Merges what `who` wants into `live`, which may not be there yet. Neither of them carries managers.
 pub fn apply(
-    shape: Shape,
+    shape: Shape<'_>,
     live: Option<&Value>,
     managed: Managed,
     config: Value,
@@ -93,7 +93,14 @@ pub fn apply(
 }
 
 /// Who manages what after `before` became `after` by the hand of `who`.
-pub fn update(shape: Shape, before: &Value, after: &Value, managed: Managed, who: Who<'_>, now: Timestamp) -> Managed {
+pub fn update(
+    shape: Shape<'_>,
+    before: &Value,
+    after: &Value,
+    managed: Managed,
+    who: Who<'_>,
+    now: Timestamp,
+) -> Managed {
     let mut managed = managed;
     let difference = tree::compare(shape, before, after);
     let mut changed = difference.added;
@@ -115,7 +122,7 @@ pub fn update(shape: Shape, before: &Value, after: &Value, managed: Managed, who
 }
 
 fn attempt(
-    shape: Shape,
+    shape: Shape<'_>,
     live: &Value,
     mut managed: Managed,
     config: &Value,
@@ -173,7 +180,7 @@ fn entry(who: Who<'_>, manner: Manner, fields: FieldSet, now: Timestamp) -> Entr
 }
 
 /// What kubectl applied on its own side and nobody has changed since.
-fn last_applied(shape: Shape, live: &Value) -> FieldSet {
+fn last_applied(shape: Shape<'_>, live: &Value) -> FieldSet {
     let text = live.pointer("/metadata/annotations").and_then(|annotations| annotations.get(LAST_APPLIED));
     let last = text.and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let Some(last) = last.map(without_nulls) else { return FieldSet::default() };

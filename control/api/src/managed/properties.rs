@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::catalog;
 
-fn shape() -> Shape {
+fn shape() -> Shape<'static> {
     Shape::of(catalog::by_resource("apps", "v1", "deployments").expect("in the catalog").names())
 }
 

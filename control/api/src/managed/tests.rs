@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{StatusError, catalog};
 
-fn shape(kind: &str) -> Shape {
+fn shape(kind: &str) -> Shape<'static> {
     let (version, plural, group) = match kind {
         "ConfigMap" => ("v1", "configmaps", ""),
         "Service" => ("v1", "services", ""),

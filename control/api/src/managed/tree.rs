@@ -16,7 +16,7 @@ pub(super) struct Difference {
 }
 
 /// What of a value is wanted by whoever says it.
-pub(super) fn wanted(shape: Shape, value: &Value) -> Result<FieldSet, Mismatch> {
+pub(super) fn wanted(shape: Shape<'_>, value: &Value) -> Result<FieldSet, Mismatch> {
     let Some(parts) = shape.parts(value)?.filter(|parts| !parts.is_empty()) else { return Ok(whole(shape)) };
     let mut set = FieldSet::default();
     for part in parts {
@@ -30,7 +30,7 @@ pub(super) fn wanted(shape: Shape, value: &Value) -> Result<FieldSet, Mismatch> 
 }
 
 /// Every path of a value that can have an owner. What does not fit the schema is one leaf.
-pub(super) fn everything(shape: Shape, value: &Value) -> FieldSet {
+pub(super) fn everything(shape: Shape<'_>, value: &Value) -> FieldSet {
     let parts = shape.parts(value).unwrap_or_default();
     let Some(parts) = parts.filter(|parts| !parts.is_empty()) else { return whole(shape) };
     let mut set = FieldSet::default();
@@ -45,15 +45,15 @@ pub(super) fn everything(shape: Shape, value: &Value) -> FieldSet {
 }
 
 /// A value without parts is one path, but nobody owns that an object is there or has metadata.
-fn whole(shape: Shape) -> FieldSet {
+fn whole(shape: Shape<'_>) -> FieldSet {
     match shape {
-        Shape::Root(_) | Shape::Metadata(_) => FieldSet::default(),
+        Shape::Root(_) | Shape::CustomRoot(_) | Shape::Metadata(_) => FieldSet::default(),
         _ => FieldSet::leaf(),
     }
 }
 
 /// How `after` differs from `before`.
-pub(super) fn compare(shape: Shape, before: &Value, after: &Value) -> Difference {
+pub(super) fn compare(shape: Shape<'_>, before: &Value, after: &Value) -> Difference {
     let mut found = Difference::default();
     if before == after {
         return found;
@@ -92,10 +92,10 @@ pub(super) fn compare(shape: Shape, before: &Value, after: &Value) -> Difference
 }
 
 /// What `live` becomes when `config` is merged into it. Of items that both have, the order is that of `config`.
-pub(super) fn merge(shape: Shape, live: Value, config: &Value) -> Value {
+pub(super) fn merge(shape: Shape<'_>, live: Value, config: &Value) -> Value {
     match (shape, live, config) {
         (Shape::Leaf, _, config) => config.clone(),
-        (Shape::Keyed(..) | Shape::Set, Value::Array(live), Value::Array(config)) => lists(shape, live, config),
+        (list, Value::Array(live), Value::Array(config)) if list.is_list() => lists(shape, live, config),
         (_, Value::Object(mut live), Value::Object(config)) => {
             for (name, value) in config {
                 let before = live.remove(name).unwrap_or_default();
@@ -108,7 +108,7 @@ pub(super) fn merge(shape: Shape, live: Value, config: &Value) -> Value {
     }
 }
 
-fn lists(shape: Shape, live: Vec<Value>, config: &[Value]) -> Value {
+fn lists(shape: Shape<'_>, live: Vec<Value>, config: &[Value]) -> Value {
     let elements = |items: &[Value]| -> Option<Vec<Element>> { items.iter().map(|item| shape.step(item)).collect() };
     let (Some(mine), Some(theirs)) = (elements(config), elements(&live)) else { return Value::Array(config.to_vec()) };
     let named: BTreeSet<&Element> = mine.iter().collect();
@@ -137,11 +137,11 @@ fn lists(shape: Shape, live: Vec<Value>, config: &[Value]) -> Value {
 }
 
 /// Removes what is in `last` and owned by nobody.
-pub(super) fn prune(shape: Shape, value: Value, last: &FieldSet, owned: &FieldSet) -> Value {
+pub(super) fn prune(shape: Shape<'_>, value: Value, last: &FieldSet, owned: &FieldSet) -> Value {
     prune_below(shape, value, last, owned, &[])
 }
 
-fn prune_below(shape: Shape, value: Value, last: &FieldSet, owned: &FieldSet, keys: &[&str]) -> Value {
+fn prune_below(shape: Shape<'_>, value: Value, last: &FieldSet, owned: &FieldSet, keys: &[&str]) -> Value {
     match value {
         Value::Object(members) if !matches!(shape, Shape::Leaf) => {
             let kept = members.into_iter().filter_map(|(name, value)| {
@@ -155,10 +155,10 @@ fn prune_below(shape: Shape, value: Value, last: &FieldSet, owned: &FieldSet, ke
             });
             Value::Object(kept.collect::<Map<_, _>>())
         }
-        Value::Array(items) if matches!(shape, Shape::Keyed(..) | Shape::Set) => {
-            let keys = if let Shape::Keyed(keys, _) = shape { keys } else { &[] };
+        Value::Array(items) if shape.is_list() => {
+            let keys = shape.keys();
             let kept = items.into_iter().filter_map(|item| match shape.step(&item) {
-                Some(element) => survivor(shape.item(), &element, item, last, owned, keys),
+                Some(element) => survivor(shape.item(), &element, item, last, owned, &keys),
                 None => Some(item),
             });
             Value::Array(kept.collect())
@@ -169,7 +169,7 @@ fn prune_below(shape: Shape, value: Value, last: &FieldSet, owned: &FieldSet, ke
 
 /// What is left of a part; nothing when it goes.
 fn survivor(
-    shape: Shape,
+    shape: Shape<'_>,
     element: &Element,
     value: Value,
     last: &FieldSet,

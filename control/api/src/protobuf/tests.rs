@@ -62,6 +62,17 @@ fn encode_one(tag: u32, field: &Field, value: &Value) -> Vec<u8> {
                 &texts.flat_map(|one| delimited(1, one.as_str().unwrap_or_default().as_bytes())).collect::<Vec<_>>(),
             )
         }
+        Type::Double => {
+            let bits = value.as_f64().unwrap_or_default().to_bits().to_le_bytes();
+            [varint(u64::from(tag) << 3 | 1), bits.to_vec()].concat()
+        }
+        Type::SchemaOr => {
+            let message = schema::message(schema::SCHEMA).expect("listed");
+            match value {
+                Value::Bool(allows) => delimited(tag, &number(1, u64::from(*allows))),
+                value => delimited(tag, &delimited(1, &encode(message, value.as_object().expect("an object")))),
+            }
+        }
         Type::Message(inner) => {
             let message = schema::message(inner).expect("listed");
             delimited(tag, &encode(message, value.as_object().expect("an object")))

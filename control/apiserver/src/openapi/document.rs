@@ -2,7 +2,7 @@
 
 use api::patch::facts;
 use api::schema::{self, Message};
-use api::{Kind, Names, Scope};
+use api::{Kind, Names, Scope, SharedKind};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -19,31 +19,29 @@ const PATCH_TYPES: [&str; 4] = [
 ];
 
 /// The document of these kinds and reviews.
-pub(super) fn of(kinds: &[&'static dyn Kind], reviews: &[&'static Review]) -> Value {
+pub(super) fn of(kinds: &[SharedKind], reviews: &[&'static Review]) -> Value {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut paths = Map::new();
     for kind in kinds {
         kind.schema(&mut generator);
-        paths.extend(paths_of(*kind));
+        paths.extend(paths_of(&**kind));
     }
     for review in reviews {
         (review.schema)(&mut generator);
         paths.extend([path_of(review)]);
     }
-    let names: Vec<&Names> =
-        kinds.iter().map(|kind| kind.names()).chain(reviews.iter().map(|review| review.names)).collect();
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas(generator, &names)},
+        "components": {"schemas": schemas(generator, kinds, reviews)},
     })
 }
 
-fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
+fn paths_of(kind: &dyn Kind) -> Map<String, Value> {
     let names = kind.names();
     let collection = collection(names);
-    let reference = json!({"$ref": format!("{REFERENCE}{}", definition(names))});
+    let reference = json!({"$ref": format!("{REFERENCE}{}", kind.definition())});
     let content = json!({"application/json": {"schema": reference}});
     let answers = json!({"200": {"description": "OK", "content": content}});
     let identity = json!({"group": names.group, "version": names.version, "kind": names.kind});
@@ -57,8 +55,10 @@ fn paths_of(kind: &'static dyn Kind) -> Map<String, Value> {
         }
         operation
     };
+    let strategic = "application/strategic-merge-patch+json";
+    let types = PATCH_TYPES.iter().filter(|media| kind.patches_strategically() || **media != strategic);
     let patches: Map<String, Value> =
-        PATCH_TYPES.iter().map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}}))).collect();
+        types.map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}}))).collect();
     let mut patching = writing();
     if let Some(parameters) = patching.as_array_mut() {
         parameters.push(parameter("force", "boolean"));
@@ -110,7 +110,7 @@ fn definition(names: &Names) -> String {
 }
 
 /// Every type, with what the types themselves do not say: which kind they are, and how their lists merge.
-fn schemas(mut generator: SchemaGenerator, kinds: &[&Names]) -> Map<String, Value> {
+fn schemas(mut generator: SchemaGenerator, kinds: &[SharedKind], reviews: &[&'static Review]) -> Map<String, Value> {
     let mut schemas = generator.take_definitions(true);
     for (name, schema) in &mut schemas {
         wrap(schema);
@@ -118,8 +118,10 @@ fn schemas(mut generator: SchemaGenerator, kinds: &[&Names]) -> Map<String, Valu
             merge_keys(message, schema);
         }
     }
-    for names in kinds {
-        let Some(schema) = schemas.get_mut(&definition(names)) else { continue };
+    let of_kinds = kinds.iter().map(|kind| (kind.names(), kind.definition()));
+    let of_reviews = reviews.iter().map(|review| (review.names, definition(review.names)));
+    for (names, definition) in of_kinds.chain(of_reviews) {
+        let Some(schema) = schemas.get_mut(&definition) else { continue };
         schema["x-kubernetes-group-version-kind"] =
             json!([{"group": names.group, "version": names.version, "kind": names.kind}]);
         // A client need not send what the server can tell.
@@ -128,6 +130,11 @@ fn schemas(mut generator: SchemaGenerator, kinds: &[&Names]) -> Map<String, Valu
             if required.is_empty() {
                 schema.as_object_mut().map(|schema| schema.remove("required"));
             }
+        }
+    }
+    for kind in kinds {
+        if let Some(published) = kind.published() {
+            schemas.insert(kind.definition(), published.clone());
         }
     }
     schemas
@@ -139,7 +146,13 @@ fn wrap(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(wrap),
         Value::Object(members) => {
-            members.values_mut().for_each(wrap);
+            for (name, value) in members.iter_mut() {
+                match value {
+                    // What these hold goes by names of people's choice, which mean nothing here.
+                    Value::Object(named) if name == "properties" => named.values_mut().for_each(wrap),
+                    value => wrap(value),
+                }
+            }
             members.remove("nullable");
             if members.len() > 1
                 && let Some(reference) = members.remove("$ref")
@@ -168,7 +181,7 @@ mod tests {
     use api::kinds;
 
     fn apps() -> Value {
-        of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog")], &[])
+        of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog").into()], &[])
     }
 
     #[test]

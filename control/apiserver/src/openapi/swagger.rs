@@ -110,7 +110,7 @@ mod tests {
     use api::kinds;
 
     fn apps() -> Value {
-        let document = document::of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog")], &[]);
+        let document = document::of(&[api::catalog::by_kind(kinds::DEPLOYMENT).expect("in the catalog").into()], &[]);
         of(std::iter::once(&document))
     }
 

@@ -79,7 +79,7 @@ impl Ask {
 
     /// Changes a part as the body says.
     pub(super) async fn patched(self, part: Part) -> Result<Answer, StatusError> {
-        let patch_type = negotiate::patch_type(self.content_type())?;
+        let patch_type = negotiate::patch_type(self.content_type(), &*self.target.kind)?;
         if patch_type == PatchType::Apply {
             return self.applied(part).await;
         }
@@ -88,8 +88,8 @@ impl Ask {
         let parsed = api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?;
         let changed = self
             .change(options, |old| {
-                let stored = old.to_value().map_err(StatusError::internal)?;
-                let wanted = patch::apply(self.target.names(), patch_type, stored, &parsed.value)?;
+                let stored = self.target.kind.shown(old).to_value().map_err(StatusError::internal)?;
+                let wanted = patch::apply(&*self.target.kind, patch_type, stored, &parsed.value)?;
                 api::metadata::check_version(self.target.names(), &wanted, old)?;
                 let managers = Managers::Written(Managed::said(&wanted));
                 let admitted = self.admit(wanted, &parsed.duplicates, options, part.of(old));

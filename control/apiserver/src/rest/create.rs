@@ -1,7 +1,7 @@
 //! New objects.
 
 use api::managed::Managed;
-use api::{Admitted, Cause, Object, Operation, Scope, StatusError, kinds};
+use api::{Admitted, Cause, Object, Operation, Reason, Scope, StatusError, kinds};
 use http::StatusCode;
 use serde_json::Value;
 use state::{Claim, Conflict, Guard, Snapshot, Txn};
@@ -11,7 +11,7 @@ use super::change::{ATTEMPTS_MAX, Changed, Missed, guarded};
 use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::query::WriteOptions;
-use crate::{body, claims, complete, negotiate};
+use crate::{body, claims, complete, negotiate, target};
 
 // === impl Ask ===
 
@@ -40,6 +40,7 @@ impl Ask {
         for attempt in 1..=ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             self.demand_namespace(&world, &incoming)?;
+            self.demand_definition(&world)?;
             let operation = Operation::Create { uid: &self.door.uid(), seed: self.door.chance() };
             let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
             let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
@@ -48,6 +49,9 @@ impl Ask {
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {
                 txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));
+            }
+            if let Some(definition) = self.target.kind.taught_by() {
+                txn = txn.guard(Guard::Alive(definition.clone()));
             }
             match self.propose(&world, txn, options.dry_run, &object).await {
                 Ok(object) => return Ok(Changed { object, warnings }),
@@ -89,6 +93,19 @@ impl Ask {
             }];
         }
         Err(error)
+    }
+
+    /// New custom resources need a definition that is there and stays.
+    fn demand_definition(&self, world: &Snapshot) -> Result<(), StatusError> {
+        let Some(definition) = self.target.kind.taught_by() else { return Ok(()) };
+        match world.get(definition) {
+            None => Err(target::nothing_here()),
+            Some(definition) if definition.meta().is_terminating() => {
+                let message = "create not allowed while custom resource definition is terminating";
+                Err(StatusError::new(Reason::MethodNotAllowed, message))
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn exists(&self, object: &Object, is_generated: bool) -> StatusError {

@@ -58,7 +58,8 @@ impl Ask {
             let world = self.door.store.snapshot();
             let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
             self.permit(&world, Some(old), None)?;
-            let (txn, is_gone, object) = match deletion::decide(self.target.kind, old, options, (self.door.clock)())? {
+            let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, old, options, (self.door.clock)())?
+            {
                 Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
                 Fate::Gone => (Txn::delete(old), true, old.clone()),
                 Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),
@@ -82,7 +83,7 @@ impl Ask {
             let old = world.get(&key).ok_or_else(|| self.not_found())?;
             let now = (self.door.clock)();
             let Eviction { pod, budget } = eviction::judge(old, &world, now)?;
-            let (txn, is_gone, object) = match deletion::decide(self.target.kind, &pod, options, now)? {
+            let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, &pod, options, now)? {
                 Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
                 Fate::Gone => (Txn::delete(old), true, old.clone()),
                 Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),

@@ -1,6 +1,6 @@
 //! Who manages which fields of what is written, and server-side apply, which asks before it takes.
 
-use api::managed::{self, Applied, Managed, Said, Shape, Who};
+use api::managed::{self, Applied, Managed, Said, Who};
 use api::{Object, Reason, Scope, StatusError, Subresource};
 use http::StatusCode;
 use http::header::USER_AGENT;
@@ -135,7 +135,7 @@ impl Ask {
     /// What is there with what is wanted merged into it.
     fn merged(&self, old: Option<&Object>, config: Value, force: bool) -> Result<Applied, StatusError> {
         let names = self.target.names();
-        let mut live = old.map(Object::to_value).transpose().map_err(StatusError::internal)?;
+        let mut live = old.map(|old| self.shown(old)).transpose()?;
         let managed = live.as_ref().map(Managed::of).unwrap_or_default();
         if let Some(live) = &mut live {
             Managed::default().put(live);
@@ -143,7 +143,7 @@ impl Ask {
         let now = (self.door.clock)();
         let version = names.api_version();
         let who = self.who(&version);
-        managed::apply(Shape::of(names), live.as_ref(), managed, config, who, force, now).map_err(|refused| {
+        managed::apply(self.target.kind.shape(), live.as_ref(), managed, config, who, force, now).map_err(|refused| {
             let namespace = if names.scope == Scope::Namespaced { self.target.namespace.as_str() } else { "" };
             let what =
                 format!("{namespace}/{}; {}/{}, Kind={}", self.target.name(), names.group, names.version, names.kind);
@@ -165,18 +165,17 @@ impl Ask {
             // As Kubernetes has it: nobody begins to manage by changing what nobody manages.
             Managers::Written(Said::Nothing) if old.is_some_and(|old| !has_managers(old)) => Ok(object),
             Managers::Written(said) => {
-                let before = tree_of(old)?;
-                let after = wanted.to_value().map_err(StatusError::internal)?;
+                let before = old.map_or_else(|| Ok(Value::Object(Map::new())), |old| self.shown(old))?;
+                let after = self.shown(wanted)?;
                 let managed = match said {
                     Said::These(managed) => managed,
                     Said::Nothing | Said::Reset => Managed::of(&before),
                 };
                 let version = self.target.names().api_version();
-                let shape = Shape::of(self.target.names());
+                let shape = self.target.kind.shape();
                 let now = (self.door.clock)();
                 let managed = managed::update(shape, &before, &after, managed, self.who(&version), now);
-                let is_completed = object.body() != wanted.body();
-                let tree = if is_completed { object.to_value().map_err(StatusError::internal)? } else { after };
+                let tree = object.to_value().map_err(StatusError::internal)?;
                 with_managers(&object, tree, &managed)
             }
             Managers::Settled(managed) => {
@@ -192,6 +191,11 @@ impl Ask {
                 with_managers(&object, tree, &managed)
             }
         }
+    }
+
+    /// An object in the words of the request's version.
+    fn shown(&self, object: &Object) -> Result<Value, StatusError> {
+        self.target.kind.shown(object).to_value().map_err(StatusError::internal)
     }
 
     fn who<'a>(&'a self, api_version: &'a str) -> Who<'a> {

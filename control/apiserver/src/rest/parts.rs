@@ -50,17 +50,22 @@ impl Ask {
     }
 
     fn scale(&self, object: &Object) -> Result<Answer, StatusError> {
-        let scale = self.target.kind.scale(object).ok_or_else(target::nothing_here)?;
-        Ok(answer::value(StatusCode::OK, &scale))
+        Ok(answer::value(StatusCode::OK, &self.scale_of(object)?))
+    }
+
+    fn scale_of(&self, object: &Object) -> Result<Value, StatusError> {
+        let kind = &self.target.kind;
+        let missing = || format!("the spec replicas field {:?} does not exist", kind.replicas_path());
+        kind.scale(object).ok_or_else(|| StatusError::internal(missing()))
     }
 
     async fn rescale(self) -> Result<Answer, StatusError> {
         let options = self.query.write_options()?;
         // A scale has no lists, so the strategic patch that some clients send means the same as a merge patch.
         let patch_type = match self.verb {
-            Verb::Patch => match negotiate::patch_type(self.content_type())? {
+            Verb::Patch => match negotiate::patch_type(self.content_type(), &*self.target.kind)? {
                 PatchType::Strategic => Some(PatchType::Merge),
-                PatchType::Apply => return Err(negotiate::unsupported_patch()),
+                PatchType::Apply => return Err(negotiate::unsupported_patch(&*self.target.kind)),
                 other => Some(other),
             },
             _ => None,
@@ -74,10 +79,7 @@ impl Ask {
             .change(options, |old| {
                 let scale = match patch_type {
                     None => said.clone(),
-                    Some(patch_type) => {
-                        let scale = self.target.kind.scale(old).ok_or_else(target::nothing_here)?;
-                        patch::apply(self.target.names(), patch_type, scale, &said)?
-                    }
+                    Some(patch_type) => patch::apply(&*self.target.kind, patch_type, self.scale_of(old)?, &said)?,
                 };
                 let wanted = self.target.kind.with_scale(old, &scale)?;
                 api::metadata::check_version(self.target.names(), &wanted, old)?;
@@ -117,7 +119,7 @@ impl Ask {
                     }
                     None => pod["status"]["conditions"] = json!([scheduled]),
                 }
-                admitted(self.target.kind, &pod)
+                admitted(&*self.target.kind, &pod)
             })
             .await?;
         Ok(self.success(StatusCode::CREATED, &changed.object.meta().uid))
@@ -160,7 +162,7 @@ impl Ask {
                 api::metadata::check_version(self.target.names(), &said, old)?;
                 let mut namespace = old.to_value().map_err(StatusError::internal)?;
                 namespace["spec"]["finalizers"] = finalizers.clone();
-                admitted(self.target.kind, &namespace)
+                admitted(&*self.target.kind, &namespace)
             })
             .await?;
         self.changed(&changed)

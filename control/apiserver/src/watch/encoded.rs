@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use api::{Revision, StatusError};
+use api::{Names, Revision, StatusError};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
@@ -37,6 +37,8 @@ pub(crate) struct Telling {
     pub(crate) form: Form,
     /// What a table's row carries.
     pub(crate) include: Include,
+    /// In which version of its kind.
+    pub(crate) names: &'static Names,
 }
 
 struct Line {
@@ -97,7 +99,8 @@ mod tests {
     use super::*;
 
     fn telling(revision: u64, form: Form) -> Telling {
-        Telling { revision: Revision(revision), told: Told::Added, form, include: Include::Metadata }
+        let names = api::catalog::by_kind(api::kinds::POD).expect("in the catalog").names();
+        Telling { revision: Revision(revision), told: Told::Added, form, include: Include::Metadata, names }
     }
 
     fn line(encoded: &Encoded, telling: Telling, length: usize) -> (Bytes, bool) {

@@ -190,7 +190,7 @@ impl Watcher {
 
     /// Writes lines until there are enough, and says after which object that was; none if it was after the last.
     fn write(&mut self, initial: &Initial, lines: &mut Vec<u8>) -> Result<Option<(String, String)>, StatusError> {
-        let presenter = Presenter { now: (self.clock)(), ..self.presenter };
+        let presenter = Presenter { now: (self.clock)(), ..self.presenter.clone() };
         let (namespace, name) = &initial.told;
         for object in self.selection.after(&initial.world, (namespace, name)) {
             lines.append(&mut line(Told::Added.word(), &presenter.one_of(object, self.headings)?));
@@ -213,15 +213,16 @@ impl Watcher {
     fn line(&mut self, revision: Revision, told: Told, object: &Object) -> Result<Bytes, StatusError> {
         let headings = std::mem::replace(&mut self.headings, Headings::Known);
         let encode = || {
-            let presenter = Presenter { now: (self.clock)(), ..self.presenter };
+            let presenter = Presenter { now: (self.clock)(), ..self.presenter.clone() };
             Ok(line(told.word(), &presenter.one_of(object, headings)?))
         };
-        let Presenter { form, include, .. } = self.presenter;
+        let (form, include) = (self.presenter.form, self.presenter.include);
         // The first line of a table names the columns, and nobody else's need be the same.
         if headings == Headings::Told && matches!(form, Form::Table(_)) {
             return encode().map(Bytes::from);
         }
-        self.encoded.line(Telling { revision, told, form, include }, encode)
+        let names = self.selection.kind.names();
+        self.encoded.line(Telling { revision, told, form, include, names }, encode)
     }
 
     /// Tells what is left to tell, then how far that is.

@@ -1,8 +1,10 @@
 //! What is left of a namespace that ends, told in the conditions by which people find out what keeps it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use api::catalog;
+use api::custom::CustomResourceDefinition;
+use api::{GroupKind, catalog, kinds};
 use k8s_openapi::api::core::v1::Namespace;
 use state::Snapshot;
 
@@ -23,9 +25,7 @@ impl Remains {
     pub(super) fn of(namespace: &str, view: &Snapshot) -> Self {
         let mut found = Self::default();
         for kind in view.kinds() {
-            let names = catalog::by_kind(kind).map(api::Kind::names);
-            let resource =
-                names.map_or_else(|| kind.kind.to_string(), |names| format!("{}.{}", names.plural, names.group));
+            let resource = resource(kind, view);
             for object in view.list_in(kind, namespace) {
                 *found.by_resource.entry(resource.clone()).or_default() += 1;
                 for finalizer in &object.meta().finalizers {
@@ -77,6 +77,17 @@ impl Remains {
             }
         }
     }
+}
+
+/// The plural and the group, as people ask for objects of a kind.
+fn resource(kind: GroupKind, view: &Snapshot) -> String {
+    let plural = catalog::by_kind(kind).map(|kind| kind.names().plural.to_owned()).or_else(|| {
+        let taught = view.list(kinds::CUSTOM_RESOURCE_DEFINITION).filter_map(|one| one.decode().ok());
+        let mut names =
+            taught.map(|one: Arc<CustomResourceDefinition>| (one.spec.group.clone(), one.spec.names.clone()));
+        names.find(|(group, names)| *group == kind.group && names.kind == kind.kind).map(|(_, names)| names.plural)
+    });
+    format!("{}.{}", plural.as_deref().unwrap_or(kind.kind), kind.group)
 }
 
 fn listed(counts: &BTreeMap<String, usize>, word: &str) -> Option<String> {
