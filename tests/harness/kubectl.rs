@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use serde_json::Value;
+
 use crate::Cluster;
 
 /// What a command printed, and how it ended.
@@ -98,6 +100,17 @@ impl Cluster {
     /// The same, with standard input.
     pub fn kubectl_in(&self, words: &[&str], input: &str) -> Output {
         self.kubectl_with(words, Some(input), &[])
+    }
+
+    /// Runs `kubectl` as somebody else: `user` is what a kubeconfig says about one.
+    pub fn kubectl_as(&self, user: &Value, words: &[&str]) -> Output {
+        let view = self.kubectl(&["config", "view", "--raw", "-o", "json"]).ok();
+        let mut config: Value = serde_json::from_str(&view).expect("a kubeconfig");
+        config["users"][0]["user"] = user.clone();
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(config.to_string().as_bytes()).expect("written");
+        let path = file.path().display().to_string();
+        self.kubectl(&[&["--kubeconfig", &path], words].concat())
     }
 
     /// The same, with more environment.

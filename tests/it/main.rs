@@ -2,6 +2,8 @@
 
 mod access;
 mod acme;
+mod audit;
+mod certificates;
 mod clients;
 mod commands;
 mod custom;
@@ -35,6 +37,7 @@ mod sockets;
 mod streams;
 mod tidy;
 mod tls;
+mod tokens;
 mod unprivileged;
 mod volumes;
 mod web;

@@ -41,31 +41,25 @@ fn an_agent_joins_and_runs_pods() {
         command.args(words).env("CORACLE_KUBECONFIG", server.join("kubeconfig"));
         Output::of(command, None)
     };
-    let token = coracle(&["token", "--data-dir", &text(&server)]).ok();
+    let fingerprint = coracle(&["token", "--data-dir", &text(&server)]).ok();
+    let fingerprint = fingerprint.split_once('.').expect("a fingerprint and a secret").0.to_owned();
+    let ended = coracle(&["token", "create", "--ttl", "1h"]).ok();
+    coracle(&["token", "delete", ended.trim()]).ok();
+    let token = coracle(&["token", "create", "--ttl", "1h", "--description", "for edge-1"]).ok();
+    assert!(token.starts_with(&format!("{fingerprint}.")), "{token}");
+    let listed = coracle(&["token", "list"]).ok();
+    assert!(listed.lines().count() == 2 && listed.contains("for edge-1"), "{listed}");
     let url = format!("https://{api}");
     let free = "127.0.0.1:0";
     let common =
         ["--listen", free, "--ingress-http", free, "--ingress-https", free, "--dns", free, "--node-name", "edge-1"];
-    let refused = Output::of(
-        {
-            let mut command = Command::new(PROGRAM);
-            command
-                .args([
-                    "agent",
-                    "--server",
-                    &url,
-                    "--token",
-                    "0000.wrong",
-                    "--data-dir",
-                    &text(&folder.path().join("other")),
-                ])
-                .args(common);
-            command
-        },
-        None,
-    )
-    .refused();
-    assert!(refused.contains("did not let this node in"), "{refused}");
+    for wrong in ["0000.wrong", ended.trim()] {
+        let mut command = Command::new(PROGRAM);
+        let other = text(&folder.path().join("other"));
+        command.args(["agent", "--server", &url, "--token", wrong, "--data-dir", &other]).args(common);
+        let refused = Output::of(command, None).refused();
+        assert!(refused.contains("did not let this node in"), "{refused}");
+    }
 
     let mut words = vec!["agent", "--server", &url, "--token", token.trim(), "--data-dir"];
     let data = text(&node);

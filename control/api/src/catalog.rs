@@ -1,5 +1,6 @@
 //! Every kind the cluster serves. A kind is one file beside this one, and one line here.
 
+mod certificate_signing_request;
 mod cluster_role;
 mod cluster_role_binding;
 mod config_map;
@@ -45,6 +46,7 @@ mod validating_webhook_configuration;
 use crate::version::In;
 use crate::{Column, GroupKind, Kind};
 
+pub use certificate_signing_request::{CertificateSigningRequests, judge_decision};
 pub use cluster_role::ClusterRoles;
 pub use cluster_role_binding::ClusterRoleBindings;
 pub use config_map::ConfigMaps;
@@ -114,6 +116,7 @@ static KINDS: &[&dyn Kind] = &[
     &In::<HorizontalPodAutoscalersV1>::new(),
     &CronJobs,
     &Jobs,
+    &CertificateSigningRequests,
     &Ingresses,
     &IngressClasses,
     &NetworkPolicies,

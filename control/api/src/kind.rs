@@ -58,6 +58,7 @@ pub enum Subresource {
     Token,
     Exec,
     Attach,
+    Approval,
 }
 
 /// A column of the table that `kubectl get` prints.

@@ -57,6 +57,8 @@ kinds! {
     HORIZONTAL_POD_AUTOSCALER = "autoscaling", "HorizontalPodAutoscaler";
     /// How many pods may be missing at one time.
     POD_DISRUPTION_BUDGET = "policy", "PodDisruptionBudget";
+    /// Somebody wants a certificate.
+    CERTIFICATE_SIGNING_REQUEST = "certificates.k8s.io", "CertificateSigningRequest";
     /// A heartbeat or a lock.
     LEASE = "coordination.k8s.io", "Lease";
     /// The addresses behind a service, in slices.

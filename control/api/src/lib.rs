@@ -6,6 +6,7 @@ mod admit;
 pub mod catalog;
 pub mod cel;
 mod cells;
+pub mod certificate_request;
 pub mod custom;
 pub mod decode;
 pub mod duration;

@@ -1,5 +1,6 @@
 //! What pods and pod templates have in common: defaults, rules, and what means nothing to wasm.
 
+pub mod account;
 mod container;
 mod defaults;
 mod probe;

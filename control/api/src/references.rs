@@ -91,7 +91,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn check(kind: crate::GroupKind, mut value: Value, expect: &[&str]) {
-        value["apiVersion"] = "v1".into();
+        value["apiVersion"] = crate::catalog::by_kind(kind).expect("in the catalog").names().api_version().into();
         value["kind"] = kind.kind.into();
         value["metadata"] = json!({"name": "web", "namespace": "shop"});
         let object = Object::from_value(kind, &value).expect("an object");

@@ -213,7 +213,9 @@ impl Type {
             "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray"
             | "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool"
             | "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray" => Self::SchemaOr,
-            "api.authentication.v1.ExtraValue" | "api.authorization.v1.ExtraValue" => Self::Texts,
+            "api.authentication.v1.ExtraValue"
+            | "api.authorization.v1.ExtraValue"
+            | "api.certificates.v1.ExtraValue" => Self::Texts,
             message => Self::Message(message),
         }
     }

@@ -1,5 +1,7 @@
 //! How answers are put on the wire.
 
+use std::sync::Arc;
+
 use api::{Reason, StatusError};
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -89,6 +91,8 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = retry {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For those who keep a log of answers.
+        answer.extensions_mut().insert(Arc::new(self.0));
         answer
     }
 }

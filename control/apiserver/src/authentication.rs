@@ -13,10 +13,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tracing::debug;
 
-use crate::Door;
 use crate::answer::{Answer, Refusal};
 use crate::identity::{Identity, unauthorized};
 use crate::tokens::{Holder, Invalid};
+use crate::{Door, audit};
 
 /// Puts the identity of a request beside it. Until then the identity beside it is that of its connection.
 pub(crate) async fn identify(
@@ -32,7 +32,11 @@ pub(crate) async fn identify(
             request.extensions_mut().insert(identity);
             next.run(request).await
         }
-        Err(error) => Refusal(error).into_response(),
+        Err(error) => {
+            let answer = Refusal(error).into_response();
+            audit::refused(&door, &request, &answer);
+            answer
+        }
     }
 }
 

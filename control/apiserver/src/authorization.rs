@@ -25,10 +25,9 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use state::Snapshot;
 
-use crate::Door;
 use crate::answer::{Answer, Refusal};
 use crate::identity::Identity;
-use crate::registry;
+use crate::{Door, audit, registry};
 use question::{About, Question};
 use table::{SOURCES, Table};
 
@@ -72,8 +71,10 @@ pub(crate) async fn demand(
         }
     } else if !OF_NODES.iter().any(|own| path.starts_with(own)) {
         for question in request::questions(request.method(), request.uri()) {
-            if let Err(error) = door.demand(&identity, &question) {
-                return Refusal(error).into_response();
+            let decision = door.decide(&identity, &question);
+            audit::decided(&request, &decision);
+            if let Decision::Refused(reason) = decision {
+                return Refusal(refusal(&identity, &question, &reason)).into_response();
             }
         }
     }

@@ -1,5 +1,7 @@
-//! What an object gets from the rest of the world before it is stored: claims for a service, a class for an ingress.
+//! What an object gets from the rest of the world before it is stored: claims for a service, a class for an ingress, a token for
+//! a pod.
 
+use api::pod_spec::account;
 use api::{Object, StatusError, kinds};
 use state::Snapshot;
 
@@ -20,6 +22,10 @@ pub(crate) fn complete(
     match (object.key().kind(), old) {
         (kinds::SERVICE, old) => claims::complete(object, old, world, seed),
         (kinds::INGRESS, None) => classified(object, world),
+        (kinds::POD, None) => {
+            let known = kinds::SERVICE_ACCOUNT.key(object.key().namespace(), &account::name_of(&object));
+            account::equip(&object, world.get(&known), seed)
+        }
         _ => Ok(object),
     }
 }

@@ -283,13 +283,15 @@ fn spoken(kind: &dyn Kind, part: Subresource) -> (&'static str, &'static str, &'
             "Service" => ("", "v1", "ServiceProxyOptions"),
             _ => ("", "v1", "NodeProxyOptions"),
         },
-        Subresource::Status | Subresource::Log | Subresource::Finalize => (names.group, names.version, names.kind),
+        Subresource::Status | Subresource::Log | Subresource::Finalize | Subresource::Approval => {
+            (names.group, names.version, names.kind)
+        }
     }
 }
 
 fn part_verbs(part: Subresource) -> &'static [&'static str] {
     match part {
-        Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+        Subresource::Status | Subresource::Scale | Subresource::Approval => &["get", "patch", "update"],
         Subresource::Log => &["get"],
         Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
         Subresource::Finalize => &["update"],

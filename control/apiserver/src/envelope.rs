@@ -20,7 +20,13 @@ use crate::answer::{Answer, JSON, Long};
 use crate::metrics::Asked;
 use gzipped::Gzipped;
 
+/// The number by which a request is found in the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditId(pub(crate) String);
+
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// As Kubernetes has it: what a client may call its request.
+const AUDIT_ID_CHARS_MAX: usize = 64;
 /// As Kubernetes has it: below that, compression costs more than it saves.
 const GZIP_BYTES_MIN: u64 = 128 * 1024;
 /// As Kubernetes has it: the next level costs much and gains little.
@@ -28,6 +34,9 @@ const GZIP_LEVEL: u32 = 1;
 
 /// Wraps the answer to one request.
 pub(crate) async fn wrap(State(door): State<Arc<Door>>, request: Request, next: Next) -> Answer {
+    let id = audit_id(request.headers()).map_or_else(|| door.uid(), str::to_owned);
+    let mut request = request;
+    request.extensions_mut().insert(AuditId(id.clone()));
     let gzip = wants_gzip(request.headers());
     let other = Asked::other(request.method());
     let began = Instant::now();
@@ -37,10 +46,17 @@ pub(crate) async fn wrap(State(door): State<Arc<Door>>, request: Request, next: 
     let asked = answer.extensions().get().copied().unwrap_or(other);
     door.metrics.answered(asked, answer.status().as_u16(), began.elapsed());
     let mut answer = if gzip && is_large(&answer) { compressed(answer) } else { answer };
-    if let Ok(id) = HeaderValue::from_str(&door.uid()) {
+    if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(AUDIT_ID, id);
     }
     answer
+}
+
+/// The number that a client gives its request, if it is one.
+fn audit_id(headers: &HeaderMap) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let id = headers.get(AUDIT_ID)?.to_str().ok()?;
+    (!id.is_empty() && id.len() <= AUDIT_ID_CHARS_MAX && id.bytes().all(is_plain)).then_some(id)
 }
 
 /// Whether a client takes gzip.

@@ -11,11 +11,11 @@ use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use crate::Door;
 use crate::answer::{self, Answer, Refusal};
 use crate::authorization::question::{Question, Resource};
 use crate::authorization::table::ACCOUNT_USER;
 use crate::identity::{ANONYMOUS, AUTHENTICATED, Identity, UNAUTHENTICATED};
+use crate::{Door, audit};
 
 const PREFIX: &str = "impersonate-";
 const USER: &str = "impersonate-user";
@@ -64,6 +64,7 @@ pub(crate) async fn impersonate(
         request.headers_mut().remove(name);
     }
     tracing::debug!(user = identity.user, r#as = wanted.identity.user, "impersonates");
+    audit::impersonated(&request, &wanted.identity);
     request.extensions_mut().insert(wanted.identity);
     request.extensions_mut().insert(Impersonator(identity));
     next.run(request).await

@@ -7,9 +7,11 @@
 //! Time and chance come in through [`Config`]; a long-lived part ends when the server's shutdown does.
 
 mod answer;
+mod audit;
 mod authentication;
 mod authorization;
 mod body;
+mod certificates;
 mod claims;
 mod complete;
 mod connect;
@@ -60,6 +62,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPolicyError};
 pub use connect::PORT_PROTOCOL;
 pub use identity::{MASTERS, NODE_USER, NODES};
 pub use join::{Join, Sign};
@@ -68,6 +71,7 @@ pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 pub use tokens::{Issuer, KeyError};
 
+use audit::Diary;
 use authorization::Authorizer;
 use link::Links;
 use metrics::Metrics;
@@ -98,6 +102,8 @@ pub struct Config {
     pub join: Option<Join>,
     /// Signs the tokens of service accounts.
     pub accounts: Arc<Issuer>,
+    /// What is written about requests; nothing if none.
+    pub audit: Option<Audit>,
     /// What nodes may speak on the same port beside HTTP.
     pub protocols: Vec<Protocol>,
 }
@@ -120,6 +126,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The audit log does not work.
+    #[error("failed to open the audit log")]
+    Audit(#[source] io::Error),
     /// The listener does not work.
     #[error("failed to use the listener")]
     Listener(#[source] io::Error),
@@ -132,6 +141,7 @@ pub(crate) struct Door {
     pub(crate) entropy: Entropy,
     pub(crate) join: Option<Join>,
     pub(crate) tokens: Tokens,
+    pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
     pub(crate) links: Arc<Links>,
     pub(crate) authorizer: Authorizer,
@@ -157,18 +167,29 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     let images = Images::open(config.registry_dir.clone()).await;
     let images = images.map_err(|source| ServeError::Registry { path: config.registry_dir, source })?;
+    let metrics = Metrics::new();
+    let (diary, scribe) = match config.audit {
+        None => (None, None),
+        Some(audit) => {
+            let (recorder, scribe) = audit::open(&audit.log, metrics.audit.clone()).await.map_err(ServeError::Audit)?;
+            (Some(Diary { policy: audit.policy, recorder }), Some(scribe))
+        }
+    };
+    let written = CancellationToken::new();
+    let writing = scribe.map(|scribe| tokio::spawn(scribe.run(written.clone())));
     let door = Arc::new(Door {
         store,
         clock: config.clock,
         entropy: config.entropy,
         join: config.join,
         tokens: Tokens::new(config.accounts),
+        diary,
         images,
         links: Arc::default(),
         authorizer: Authorizer::new(),
         encoded: Arc::new(Encoded::new()),
         surfaces: Surfaces::default(),
-        metrics: Metrics::new(),
+        metrics,
         address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
         seeded: AtomicBool::new(false),
         closing: CancellationToken::new(),
@@ -188,6 +209,11 @@ pub async fn run(
     door.closing.cancel();
     door.tasks.close();
     door.tasks.wait().await;
+    written.cancel();
+    if let Some(writing) = writing {
+        // Its lines are written, or it says itself why not.
+        let _ = writing.await;
+    }
     ended
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use state::Snapshot;
 
+use crate::audit::Counts;
 use crate::target::{Place, Target, subresource_name};
 use crate::verb::Verb;
 
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     long_running: Family<Asked, Gauge>,
     objects: Family<Stored, Gauge>,
     revision: Gauge,
+    pub(crate) audit: Counts,
 }
 
 /// What was asked, as far as it is counted apart.
@@ -81,6 +83,7 @@ impl Metrics {
             long_running: Family::default(),
             objects: Family::default(),
             revision: Gauge::default(),
+            audit: Counts::default(),
         };
         let registry = &mut metrics.registry;
         // The registry ends a counter's name in `_total`.
@@ -102,6 +105,9 @@ impl Metrics {
         );
         registry.register("apiserver_storage_objects", "Objects stored", metrics.objects.clone());
         registry.register("coracle_store_revision", "The revision of the newest snapshot", metrics.revision.clone());
+        let audit = &metrics.audit;
+        registry.register("apiserver_audit_event", "Lines of the audit log", audit.taken.clone());
+        registry.register("apiserver_audit_error", "Lines that the audit log lost", audit.lost.clone());
         metrics
     }
 

@@ -11,6 +11,7 @@ mod parts;
 mod permit;
 mod read;
 
+pub(crate) use change::Part;
 pub(crate) use read::unreadable;
 
 use std::sync::Arc;
@@ -92,9 +93,13 @@ fn verb(method: &Method, target: &Target, query: &Query) -> Result<Verb, StatusE
 
 fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
     match (part, method) {
-        (Subresource::Status | Subresource::Scale | Subresource::Log, &Method::GET) => Some(Verb::Get),
-        (Subresource::Status | Subresource::Scale | Subresource::Finalize, &Method::PUT) => Some(Verb::Update),
-        (Subresource::Status | Subresource::Scale, &Method::PATCH) => Some(Verb::Patch),
+        (Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::Log, &Method::GET) => {
+            Some(Verb::Get)
+        }
+        (Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::Finalize, &Method::PUT) => {
+            Some(Verb::Update)
+        }
+        (Subresource::Status | Subresource::Scale | Subresource::Approval, &Method::PATCH) => Some(Verb::Patch),
         (Subresource::Binding | Subresource::Eviction | Subresource::Token, &Method::POST) => Some(Verb::Create),
         _ => None,
     }

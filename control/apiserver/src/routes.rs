@@ -20,7 +20,7 @@ use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
-    Door, VERSION, authentication, authorization, body, discovery, encryption, envelope, impersonation, metrics,
+    Door, VERSION, audit, authentication, authorization, body, discovery, encryption, envelope, impersonation, metrics,
     openapi, registry, rest, review, target, tokens,
 };
 
@@ -66,6 +66,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .fallback(nothing)
         .layer(from_fn_with_state(door.clone(), authorization::demand))
         .layer(from_fn_with_state(door.clone(), impersonation::impersonate))
+        .layer(from_fn_with_state(door.clone(), audit::follow))
         .layer(from_fn_with_state(door.clone(), authentication::identify))
         .layer(from_fn_with_state(door.clone(), envelope::wrap))
         .with_state(door)

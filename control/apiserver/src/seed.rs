@@ -1,5 +1,5 @@
-//! The objects every cluster has: namespaces, the API's own service, the ingress class of the built-in ingress, and the roles
-//! that come with Kubernetes.
+//! The objects every cluster has: namespaces with their default accounts, the API's own service, the ingress class of the
+//! built-in ingress, and the roles that come with Kubernetes.
 
 use api::rules::RBAC;
 use api::{GroupKind, Object, Scope, kinds};
@@ -42,6 +42,13 @@ pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -
 }
 
 fn objects() -> Vec<(GroupKind, Value)> {
+    // Other namespaces get theirs from a controller; these may be asked for pods before there is one.
+    let accounts = NAMESPACES.map(|namespace| {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace},
+        });
+        (kinds::SERVICE_ACCOUNT, account)
+    });
     let namespaces = NAMESPACES.map(|name| {
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -73,9 +80,30 @@ fn objects() -> Vec<(GroupKind, Value)> {
         },
         "status": {"loadBalancer": {}},
     });
-    let mut objects: Vec<(GroupKind, Value)> = namespaces.into();
+    // Every node answers at this address itself: see the gateway of `cli`.
+    let here = json!([{"addresses": [KUBERNETES_ADDRESS], "conditions": {"ready": true}}]);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4", "endpoints": here, "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+    });
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{
+            "addresses": [{"ip": KUBERNETES_ADDRESS}], "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+        }],
+    });
+    let mut objects: Vec<(GroupKind, Value)> = namespaces.into_iter().chain(accounts).collect();
     objects.push((kinds::INGRESS_CLASS, class));
     objects.push((kinds::SERVICE, service));
+    objects.push((kinds::ENDPOINT_SLICE, slice));
+    objects.push((kinds::ENDPOINTS, endpoints));
     objects.extend(defaults::objects());
     debug_assert!(
         objects.iter().all(|(kind, value)| {
@@ -101,7 +129,7 @@ mod tests {
     #[test]
     fn an_empty_world_gets_everything_once() {
         let (world, written) = seeded(&Snapshot::default());
-        assert_eq!(written, NAMESPACES.len() + 2 + defaults::objects().len());
+        assert_eq!(written, 2 * NAMESPACES.len() + 4 + defaults::objects().len());
         let service = world.get(&kinds::SERVICE.key("default", "kubernetes")).expect("seeded");
         assert!(service.meta().creation_timestamp.is_some());
         assert_eq!(seeded(&world).1, 0);

@@ -1,5 +1,6 @@
 //! The listener: TLS, who is on the other end, HTTP/1.1 or HTTP/2, and a graceful end.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub struct Protocol {
 
 /// Speaks a protocol with the node named, until it ends.
 pub type Speak = Arc<dyn Fn(TlsStream<TcpStream>, String) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Shows the certificate that goes with what is to be spoken.
 #[derive(Debug)]
@@ -131,9 +136,10 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (acceptor, protocols) = (acceptor.clone(), protocols.clone());
-                connections.spawn(connection(acceptor, stream, router.clone(), protocols, closing.clone()));
+                let connection = connection(acceptor, stream, Peer(peer), router.clone(), protocols, closing.clone());
+                connections.spawn(connection);
             }
             Err(error) => {
                 warn!(%error, "cannot accept");
@@ -152,6 +158,7 @@ pub(crate) async fn serve(
 async fn connection(
     acceptor: TlsAcceptor,
     stream: TcpStream,
+    peer: Peer,
     router: Router,
     protocols: Arc<[Protocol]>,
     closing: CancellationToken,
@@ -188,6 +195,7 @@ async fn connection(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(identity.clone());
+        request.extensions_mut().insert(peer);
         if let Some(plain) = routes::plain_path(request.uri()) {
             *request.uri_mut() = plain;
         }

@@ -172,6 +172,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "token" => Subresource::Token,
         "exec" => Subresource::Exec,
         "attach" => Subresource::Attach,
+        "approval" => Subresource::Approval,
         _ => return None,
     })
 }
@@ -190,6 +191,7 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::Token => "token",
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
+        Subresource::Approval => "approval",
     }
 }
 

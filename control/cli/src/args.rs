@@ -1,6 +1,7 @@
 //! The command line: every word a person may type after `coracle`.
 
 mod acme;
+mod audit;
 mod disk;
 mod edge;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acme::Acme;
+use audit::Audit;
 use disk::Disk;
 use edge::Edge;
 
@@ -102,6 +104,8 @@ pub(crate) struct Up {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
@@ -123,6 +127,8 @@ pub(crate) struct Server {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
@@ -353,6 +359,42 @@ pub(crate) struct Token {
     /// Where the server's data is kept
     #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<TokenCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token that ends, and print it
+    Create(CreateToken),
+    /// List the tokens that end
+    List(Access),
+    /// Delete tokens that end
+    Delete(DeleteToken),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateToken {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// When it ends; 0 is never
+    #[arg(long, default_value = "24h", value_name = "DURATION")]
+    pub(crate) ttl: String,
+    /// A further group of whoever shows it, which begins with `system:bootstrappers:`
+    #[arg(long, value_delimiter = ',', value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteToken {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The tokens, or what they begin with up to the first dot
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) tokens: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use client::{Client, Identity, Kubeconfig, Target};
+use controllers::Signers;
 use jiff::Timestamp;
 use network::tunnel::{Hub, Relay};
 use rustls_pki_types::pem::PemObject;
@@ -50,6 +51,8 @@ pub(crate) struct Options<'a> {
     pub(crate) node: Option<&'a str>,
     /// Where certificates for Ingresses come from.
     pub(crate) acme: acme::Config,
+    /// What is written about requests.
+    pub(crate) audit: Option<apiserver::Audit>,
     /// Where the keys lie that seal what the store writes, if not with it.
     pub(crate) keys: Option<&'a Path>,
 }
@@ -60,8 +63,10 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let step = progress.step("control plane");
     let name = if args.no_node { None } else { Some(node::name(args.machine.node_name.as_deref())?) };
     let acme = args.acme.config()?;
+    let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let options = Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme, keys };
+    let options =
+        Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme, audit, keys };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -69,12 +74,14 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     if let Some(name) = name {
         let step = progress.step("node");
         let client = control.node_client(&name)?;
+        let authority = control.authority.certificate().to_owned();
         let options = node::Options {
             data: &data,
             name: &name,
             machine: &args.machine,
             defaults: &node::MACHINE,
             api: control.address,
+            authority: &authority,
             door: control.door()?,
         };
         let started = node::Node::start(options, control.store.view(), client).await?;
@@ -156,13 +163,17 @@ impl Control {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
                 }),
             }),
-            accounts,
+            accounts: accounts.clone(),
+            audit: options.audit,
             protocols: tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel)),
         };
         parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        let config =
-            manager::Config { root_certificate: Some(authority.certificate().into()), ..manager::Config::seeded(seed) };
+        let config = manager::Config {
+            root_certificate: Some(authority.certificate().into()),
+            signers: signers(&authority, &accounts),
+            ..manager::Config::seeded(seed)
+        };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
@@ -216,6 +227,15 @@ impl Control {
             }
         };
         tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
+    }
+}
+
+/// Signs what controllers decide, with keys that they do not see.
+fn signers(authority: &Arc<Authority>, accounts: &Arc<apiserver::Issuer>) -> Signers {
+    let (authority, accounts) = (authority.clone(), accounts.clone());
+    Signers {
+        certificate: Some(Arc::new(move |order| authority.sign_order(order).map_err(|error| format!("{error:#}")))),
+        token: Some(Arc::new(move |claims| accounts.issue(claims).map_err(|error| error.to_string()))),
     }
 }
 

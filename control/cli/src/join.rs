@@ -94,8 +94,15 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let dialled = listener.local_addr()?;
     let relay = Relay::Server(client.server());
     let door = tunnel::door(&credential, &authority, view.clone(), relay, dialled, Some(listener))?;
-    let options =
-        node::Options { data: &data, name: &name, machine: &args.machine, defaults: &node::MACHINE, api, door };
+    let options = node::Options {
+        data: &data,
+        name: &name,
+        machine: &args.machine,
+        defaults: &node::MACHINE,
+        api,
+        authority: &authority,
+        door,
+    };
     let mut node = Node::start(options, view, client).await?;
     node.addresses.write(&data)?;
     step.done(&name);

@@ -7,12 +7,14 @@ mod access;
 mod acme;
 mod apply;
 mod args;
+mod bootstrap;
 mod control;
 mod data_dir;
 mod describe;
 mod durations;
 mod encryption;
 mod events;
+mod gateway;
 mod get;
 mod ingress_status;
 mod join;
@@ -81,7 +83,7 @@ fn told(error: &anyhow::Error) -> String {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Kubeconfig(args) => return kubeconfig(&args),
-        Command::Token(args) => return join::print_token(&args),
+        Command::Token(ref args) if args.command.is_none() => return join::print_token(args),
         Command::Completion(args) => {
             clap_complete::generate(args.shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
             return Ok(());
@@ -109,6 +111,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Push(args) => pushed(args).await,
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Version(args) => verbs::version(args).await,
+            Command::Token(args::Token { command: Some(command), .. }) => {
+                bootstrap::run(command, Timestamp::now()).await
+            }
             Command::CompileComponent(_) | Command::Kubeconfig(_) | Command::Token(_) | Command::Completion(_) => {
                 Ok(())
             }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::args;
 use crate::data_dir::{self, DataDir};
+use crate::gateway::Gateway;
 use crate::ingress_status;
 use crate::memory_dir::MemoryDir;
 use crate::names::Names;
@@ -67,6 +68,8 @@ pub(crate) struct Options<'a> {
     pub(crate) defaults: &'a Defaults,
     /// Where the API answers; pods cannot reach it by that address.
     pub(crate) api: SocketAddr,
+    /// Who vouches for it, PEM.
+    pub(crate) authority: &'a str,
     /// The way to other nodes.
     pub(crate) door: Door,
 }
@@ -99,7 +102,7 @@ impl Node {
         view: watch::Receiver<Snapshot>,
         client: Client,
     ) -> anyhow::Result<Self> {
-        let Options { data, name, machine, defaults, api, door } = options;
+        let Options { data, name, machine, defaults, api, authority, door } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
         let names = Names::listen(&machine.names, defaults.dns, own_address(), &view).await?;
@@ -123,6 +126,8 @@ impl Node {
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
+        let gateway = Gateway::new(crate::control::reachable(api), authority)?;
+        doors.start("API for pods", gateway.run(fabric.clone(), doors.stopping()));
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 
         let (node_address, dialled) = (node_address(door.address, api), door.address);

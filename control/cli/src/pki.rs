@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context;
+use controllers::CertificateOrder;
 use jiff::{Span, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -103,6 +104,22 @@ impl Authority {
         Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
     }
 
+    /// Signs what a request asks for, for the usages and the time that were decided.
+    pub(crate) fn sign_order(&self, order: &CertificateOrder) -> anyhow::Result<String> {
+        let request = std::str::from_utf8(&order.request).context("the request is not PEM")?;
+        let mut request =
+            CertificateSigningRequestParams::from_pem(request).context("not a certificate signing request")?;
+        let params = &mut request.params;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + since_epoch(order.begins);
+        params.not_after = epoch + since_epoch(order.ends);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = order.usages.iter().filter_map(|usage| key_usage(usage)).collect();
+        params.extended_key_usages = order.usages.iter().filter_map(|usage| extended_key_usage(usage)).collect();
+        Ok(request.signed_by(&self.issuer)?.pem())
+    }
+
     fn issue(&self, params: CertificateParams) -> anyhow::Result<Credential> {
         let key = KeyPair::generate()?;
         Ok(Credential { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
@@ -146,6 +163,32 @@ pub(crate) fn server_names(more: &[String], addresses: &[IpAddr]) -> Vec<String>
     names.sort();
     names.dedup();
     names
+}
+
+/// A usage in Kubernetes' words, where it is one of the key itself.
+fn key_usage(usage: &str) -> Option<KeyUsagePurpose> {
+    Some(match usage {
+        "signing" | "digital signature" => KeyUsagePurpose::DigitalSignature,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        _ => return None,
+    })
+}
+
+/// A usage in Kubernetes' words, where it is one of the certificate; only such as the cluster's signers have.
+fn extended_key_usage(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
+    Some(match usage {
+        "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+        "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+        _ => return None,
+    })
+}
+
+/// Certificates know seconds.
+fn since_epoch(at: Timestamp) -> std::time::Duration {
+    std::time::Duration::from_secs(u64::try_from(at.as_second()).unwrap_or_default())
 }
 
 fn params(now: Timestamp, days: i64) -> anyhow::Result<CertificateParams> {

@@ -38,18 +38,21 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
 
     let step = progress.step("control plane");
     let acme = args.acme.config()?;
+    let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, keys };
+    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, audit, keys };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
 
     let step = progress.step("node");
+    let authority = control.authority.certificate().to_owned();
     let options = node::Options {
         data: &data,
         name: &name,
         machine: &args.machine,
         defaults: &node::LAPTOP,
         api: control.address,
+        authority: &authority,
         door: control.door()?,
     };
     let mut node = node::Node::start(options, control.store.view(), control.node_client(&name)?).await?;

@@ -11,6 +11,7 @@ mod mirror;
 mod path;
 mod pinned;
 mod requests;
+mod tokens;
 mod upgrade;
 mod watch;
 
@@ -21,5 +22,6 @@ pub use mirror::{Watched, mirror};
 pub use path::{collection_path, object_path};
 pub use pinned::Recognise;
 pub use requests::{DeleteOptions, ListOptions, PatchType};
+pub use tokens::{Token, TokenWanted};
 pub use upgrade::Upgraded;
 pub use watch::{WatchEvent, WatchStream};

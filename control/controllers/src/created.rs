@@ -1,7 +1,10 @@
 //! New objects, admitted as if a client had sent them.
 
-use api::{Admission, FieldValidation, GroupKind, Object, Operation, catalog};
+use api::pod_spec::account;
+use api::{Admission, FieldValidation, GroupKind, Key, Object, Operation, catalog, kinds};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde::Serialize;
+use state::Snapshot;
 
 use crate::Look;
 
@@ -21,4 +24,18 @@ pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look) -> 
         now: look.now,
     };
     rules.admit(value, &admission).map(|admitted| admitted.object).map_err(|refusal| refusal.to_string())
+}
+
+/// The pod to store, with what its account gives it.
+pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
+    let pod = created(kinds::POD, wanted, look)?;
+    let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
+    account::equip(&pod, account, look.number(pod.key().name())).map_err(|refusal| refusal.to_string())
+}
+
+/// Whether pods of this spec wait for the account that every namespace is about to have. What `beside` is tells the namespace.
+pub(crate) fn awaits_account(spec: Option<&PodSpec>, beside: &Key, view: &Snapshot) -> bool {
+    let name = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or_default();
+    let is_default = name.is_empty() || name == account::DEFAULT;
+    is_default && view.get(&beside.sibling(kinds::SERVICE_ACCOUNT, account::DEFAULT)).is_none()
 }

@@ -9,6 +9,9 @@
 //! - planning again on the world that a plan made changes nothing;
 //! - what a controller creates is admitted as if a client had sent it.
 
+mod account_secrets;
+mod bootstrap_tokens;
+mod certificates;
 mod conditions;
 mod created;
 mod definitions;
@@ -35,6 +38,7 @@ mod role_aggregation;
 mod root_certificate;
 mod scheduling;
 mod selector;
+mod signers;
 mod taint_eviction;
 
 #[cfg(test)]
@@ -49,6 +53,7 @@ use state::{Event, Snapshot};
 pub use look::Look;
 pub use plan::Plan;
 pub use queue::{Outcome, Queue};
+pub use signers::{CertificateOrder, SignCertificate, SignToken, Signers};
 
 /// One concern of the cluster, seen to whenever something that matters to it changes.
 pub trait Controller: Send + Sync {
@@ -72,6 +77,8 @@ pub struct Config {
     pub started: Timestamp,
     /// The certificate of the cluster's authority in PEM, which every namespace gets to know the API by.
     pub root_certificate: Option<Arc<str>>,
+    /// Those who hold the cluster's keys.
+    pub signers: Signers,
 }
 
 /// Every controller of the cluster.
@@ -93,6 +100,9 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::Disruptions),
         Box::new(pod_garbage::PodGarbage),
         Box::new(event_expiry::EventExpiry),
+        Box::new(certificates::Certificates::new(config)),
+        Box::new(account_secrets::AccountSecrets::new(config)),
+        Box::new(bootstrap_tokens::BootstrapTokens),
     ]
 }
 
@@ -101,6 +111,6 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
 impl Config {
     /// The defaults, for a control plane that begins to listen at `started`.
     pub fn starting(started: Timestamp) -> Self {
-        Self { node_grace: SignedDuration::from_secs(40), started, root_certificate: None }
+        Self { node_grace: SignedDuration::from_secs(40), started, root_certificate: None, signers: Signers::default() }
     }
 }

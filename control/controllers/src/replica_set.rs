@@ -19,6 +19,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::created::awaits_account;
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
 use crate::{Controller, Look, Plan, owners, pods};
@@ -55,6 +56,10 @@ impl Controller for ReplicaSets {
                 }
                 keys
             }
+            // What could not be created for want of its account can be now.
+            kinds::SERVICE_ACCOUNT if event.after().is_some() => {
+                view.list_in(kinds::REPLICA_SET, event.key().namespace()).map(|set| set.key().clone()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -74,7 +79,9 @@ impl Controller for ReplicaSets {
         if active.len() > wanted && !object.meta().is_terminating() {
             return shrink(object, &active, active.len() - wanted, view, look).again_at(again);
         }
-        let missing = if object.meta().is_terminating() { 0 } else { wanted - active.len() };
+        let template = spec.template.as_ref().and_then(|template| template.spec.as_ref());
+        let must_wait = object.meta().is_terminating() || awaits_account(template, object.key(), view);
+        let missing = if must_wait { 0 } else { wanted - active.len() };
         grow(object, &set, &active, missing, view, look).again_at(again)
     }
 }

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use controllers::Signers;
 use jiff::Timestamp;
 use store::{ReadError, Store};
 use tracing::info;
@@ -28,6 +29,8 @@ pub struct Config {
     pub node_grace: Duration,
     /// The certificate of the cluster's authority in PEM, for every namespace to know the API by.
     pub root_certificate: Option<Arc<str>>,
+    /// Those who hold the cluster's keys.
+    pub signers: Signers,
 }
 
 /// Why the loop ended before it was told to.
@@ -53,6 +56,7 @@ impl Config {
             scan_every: Duration::from_mins(5),
             node_grace: Duration::from_secs(40),
             root_certificate: None,
+            signers: Signers::default(),
         }
     }
 }

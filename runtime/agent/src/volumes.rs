@@ -8,23 +8,28 @@
 //! - Secrets, and what holds some of them, lie in memory and not on the disk, where the machine has a file system in memory.
 //! - A `subPath` is fixed when the container starts: it shows a copy of what was there, and no later update.
 //! - An object that says that it is immutable is not looked at again.
+//! - A token of the pod's service account is asked for before the volume is made, and replaced long before it ends ([`tokens`]).
 //! - An update that cannot be made (the config map is gone) leaves what was there, and is told as an event.
 
 mod mounts;
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tokens;
 mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
 
 use crate::environment::{Surroundings, config_map, field_of, resource_of, secret};
 use crate::pod::{Blocked, NotMounted};
 
 pub use mounts::{Fixed, mounts};
+pub use tokens::{Ask, Held, Tokens};
 pub use write::write;
 
 /// A volume and what it holds.
@@ -64,13 +69,13 @@ pub struct Placed {
 }
 
 /// What every volume of a pod holds.
-pub fn plan(pod: &Pod, around: &Surroundings<'_>) -> Result<Vec<Planned>, NotMounted> {
+pub fn plan(pod: &Pod, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Vec<Planned>, NotMounted> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.map(|volume| planned(pod, volume, around)).collect()
+    volumes.map(|volume| planned(pod, volume, around, tokens)).collect()
 }
 
 /// The same for as many volumes as can be made: those that hold files, each with what it holds or why it cannot.
-pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>) -> Vec<Result<Planned, NotMounted>> {
+pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>, tokens: &Tokens) -> Vec<Result<Planned, NotMounted>> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let holds_files = |volume: &&Volume| {
         volume.config_map.is_some()
@@ -78,11 +83,12 @@ pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>) -> Vec<Result<Planne
             || volume.projected.is_some()
             || volume.downward_api.is_some()
     };
-    volumes.filter(holds_files).map(|volume| planned(pod, volume, around)).collect()
+    volumes.filter(holds_files).map(|volume| planned(pod, volume, around, tokens)).collect()
 }
 
-fn planned(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Planned, NotMounted> {
-    Ok(Planned { name: volume.name.clone(), content: content(pod, volume, around)?, secret: is_secret(volume) })
+fn planned(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Planned, NotMounted> {
+    let content = content(pod, volume, around, tokens)?;
+    Ok(Planned { name: volume.name.clone(), content, secret: is_secret(volume) })
 }
 
 /// Whether a volume holds what should be on no disk.
@@ -92,7 +98,7 @@ fn is_secret(volume: &Volume) -> bool {
         || sources.into_iter().any(|source| source.secret.is_some() || source.service_account_token.is_some())
 }
 
-fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Content, NotMounted> {
+fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Content, NotMounted> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let failed = |message: String, unsupported| NotMounted { volume: volume.name.clone(), message, unsupported };
     let blocked = |blocked: Blocked| failed(blocked.message, false);
@@ -106,7 +112,7 @@ fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>) -> Result<Cont
     } else if let Some(source) = &volume.projected {
         let mut files = BTreeMap::new();
         for projection in source.sources.iter().flatten() {
-            files.extend(projected_files(pod, namespace, projection, around).map_err(|error| match error {
+            files.extend(projected_files(pod, namespace, projection, around, tokens).map_err(|error| match error {
                 Projected::Blocked(error) => blocked(error),
                 Projected::Unsupported(kind) => failed(unsupported(kind), true),
             })?);
@@ -222,6 +228,7 @@ fn projected_files(
     namespace: &str,
     projection: &VolumeProjection,
     around: &Surroundings<'_>,
+    tokens: &Tokens,
 ) -> Result<Files, Projected> {
     let files = if let Some(source) = &projection.config_map {
         config_files(namespace, &source.name, source.items.as_deref(), source.optional, around)
@@ -229,12 +236,17 @@ fn projected_files(
         secret_files(namespace, &source.name, source.items.as_deref(), source.optional, around)
     } else if let Some(source) = &projection.downward_api {
         downward_files(pod, source.items.as_deref().unwrap_or_default(), around)
-    } else if projection.service_account_token.is_some() {
-        return Err(Projected::Unsupported("projected serviceAccountToken"));
+    } else if let Some(source) = &projection.service_account_token {
+        token_file(source, tokens)
     } else {
         return Err(Projected::Unsupported("projected clusterTrustBundle"));
     };
     files.map_err(Projected::Blocked)
+}
+
+fn token_file(source: &ServiceAccountTokenProjection, tokens: &Tokens) -> Result<Files, Blocked> {
+    let token = tokens.text(&Ask::of(source)).ok_or_else(|| refused("the token was not given out yet".to_owned()))?;
+    Ok([(inner_path(&source.path)?, token.as_bytes().to_vec())].into())
 }
 
 /// A path below the volume, and nowhere else.

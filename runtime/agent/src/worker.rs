@@ -27,11 +27,12 @@ use tracing::{debug, info};
 use crate::context::Context;
 use crate::desired::{Uid, Wanted};
 use crate::image::{Credentials, Hold};
-use crate::pod::{Effect, Happening, Nature, NotMounted, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
+use crate::pod::{Effect, Happening, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
 use crate::recorder::Note;
 use crate::report::{self, Report};
 use crate::visit::Visit;
-use crate::volumes::Placed;
+use crate::volumes::{Placed, Tokens};
+use mount::Updated;
 use run::Live;
 
 /// What reaches a worker.
@@ -44,14 +45,14 @@ pub(crate) enum Mail {
     Happened(Happening),
     /// A component is prepared.
     Prepared(Place, Workload),
-    /// The volumes are there.
-    Placed(BTreeMap<String, Placed>),
+    /// The volumes are there; then the first token of theirs is to be replaced.
+    Placed(BTreeMap<String, Placed>, Option<Timestamp>),
     /// What the volumes are made from has changed.
     VolumesChanged,
     /// Somebody wants into a container.
     Visit(Visit),
-    /// Volumes that could not be brought up to date.
-    NotUpdated(Vec<NotMounted>),
+    /// The volumes are brought up to date, as far as they could be.
+    Updated(Updated),
 }
 
 /// One pod of this node at work.
@@ -64,8 +65,10 @@ struct Worker {
     placed: BTreeMap<String, Placed>,
     /// The pod's place on the network, once something of it has run.
     attachment: Option<Arc<Attachment>>,
-    /// One hand at the volumes at a time, so that the last one leaves what is newest.
-    at_volumes: Arc<tokio::sync::Mutex<()>>,
+    /// The tokens in the volumes. One hand at them at a time, so that the last one leaves what is newest.
+    tokens: Arc<tokio::sync::Mutex<Tokens>>,
+    /// When the first of them is to be replaced.
+    tokens_due: Option<Timestamp>,
     post: mpsc::UnboundedSender<Mail>,
     /// Ends what is under way when the worker ends.
     tasks: JoinSet<()>,
@@ -108,7 +111,8 @@ pub(crate) async fn work(
         slots: Vec::new(),
         placed: BTreeMap::new(),
         attachment: None,
-        at_volumes: Arc::default(),
+        tokens: Arc::default(),
+        tokens_due: None,
         tasks: JoinSet::new(),
         last: status,
         ended: false,
@@ -122,14 +126,12 @@ pub(crate) async fn work(
     };
     worker.happen(Happening::Tick);
     while !worker.state.is_gone() {
-        let wake = worker
-            .state
-            .wake_at()
-            .map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let wake =
+            worker.wake_at().map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
             Some(mail) = mail.recv() => worker.take(mail),
             Some(_) = worker.tasks.join_next() => {}
-            () = async { tokio::time::sleep(wake.unwrap_or_default()).await }, if wake.is_some() => worker.happen(Happening::Tick),
+            () = async { tokio::time::sleep(wake.unwrap_or_default()).await }, if wake.is_some() => worker.wake(),
         }
     }
     info!(pod = %worker.key, "gone");
@@ -165,18 +167,32 @@ impl Worker {
                 self.slot(place).workload = Some(workload);
                 self.happen(Happening::Prepared(place, nature));
             }
-            Mail::Placed(placed) => {
+            Mail::Placed(placed, due) => {
                 self.placed = placed;
+                self.tokens_due = due;
                 self.happen(Happening::Mounted);
             }
             Mail::Visit(visit) => self.visited(visit),
             Mail::VolumesChanged => self.update_volumes(),
-            Mail::NotUpdated(volumes) => {
-                for why in volumes {
+            Mail::Updated(Updated { failed, due }) => {
+                self.tokens_due = due;
+                for why in failed {
                     self.tell(why.told(), Timestamp::now());
                 }
             }
         }
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        [self.state.wake_at(), self.tokens_due].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self) {
+        if self.tokens_due.is_some_and(|due| due <= Timestamp::now()) {
+            self.tokens_due = None;
+            self.update_volumes();
+        }
+        self.happen(Happening::Tick);
     }
 
     fn happen(&mut self, happening: Happening) {

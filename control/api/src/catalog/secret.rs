@@ -15,6 +15,9 @@ use crate::{Column, Names, Resource, Scope, cells};
 #[derive(Debug)]
 pub struct Secrets;
 
+/// The annotation that says which account a token is for.
+const ACCOUNT: &str = "kubernetes.io/service-account.name";
+
 impl Resource for Secrets {
     type Object = Secret;
 
@@ -54,6 +57,12 @@ impl Resource for Secrets {
         };
         for key in needed.iter().filter(|key| !data.contains_key(**key)) {
             causes.required(format!("data[{key}]"), "");
+        }
+        let account = secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ACCOUNT));
+        if secret.type_.as_deref() == Some("kubernetes.io/service-account-token")
+            && account.is_none_or(String::is_empty)
+        {
+            causes.required(format!("metadata.annotations[{ACCOUNT}]"), "");
         }
         if secret.type_.as_deref() == Some("kubernetes.io/basic-auth")
             && !data.contains_key("username")

@@ -13,6 +13,11 @@ const DOWNWARD_FIELDS: &[&str] =
 const HOST_PATH_TYPES: &[&str] =
     &["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
+/// As Kubernetes has it, all three.
+const TOKEN_SECONDS_DEFAULT: i64 = 3600;
+const TOKEN_SECONDS_MIN: i64 = 10 * 60;
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+
 /// All volumes of a pod; their names are what mounts may name.
 pub(super) fn validate_all(path: &str, volumes: &[Volume], causes: &mut Causes) -> HashSet<String> {
     let mut names = HashSet::new();
@@ -106,6 +111,14 @@ fn projection(path: &str, source: &VolumeProjection, causes: &mut Causes) {
         items(&format!("{path}.secret.items"), secret.items.as_deref(), causes);
     }
     if let Some(token) = &source.service_account_token {
+        let seconds = token.expiration_seconds.unwrap_or(TOKEN_SECONDS_DEFAULT);
+        let at = || format!("{path}.serviceAccountToken.expirationSeconds");
+        if seconds < TOKEN_SECONDS_MIN {
+            causes.invalid(at(), seconds, "may not specify a duration less than 10 minutes");
+        }
+        if seconds > TOKEN_SECONDS_MAX {
+            causes.invalid(at(), seconds, "may not specify a duration larger than 2^32 seconds");
+        }
         file(&format!("{path}.serviceAccountToken.path"), &token.path, causes);
     }
     for (index, item) in source.downward_api.iter().flat_map(|downward| downward.items.iter().flatten()).enumerate() {

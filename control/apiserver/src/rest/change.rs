@@ -12,7 +12,7 @@ use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::negotiate::PatchType;
 use crate::query::WriteOptions;
-use crate::{body, claims, complete, deletion, negotiate, patch};
+use crate::{body, certificates, claims, complete, deletion, negotiate, patch};
 
 /// As Kubernetes has it: a patch that loses so many races is told so.
 pub(super) const ATTEMPTS_MAX: usize = 8;
@@ -43,11 +43,13 @@ pub(super) enum Missed {
 
 /// Which part of the object a write is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All but the status.
     Main,
     /// The status alone.
     Status,
+    /// What was decided about a request for a certificate.
+    Approval,
 }
 
 // === impl Ask ===
@@ -70,7 +72,9 @@ impl Ask {
             .change(options, |old| {
                 api::metadata::check_version(self.target.names(), &parsed.value, old)?;
                 let managers = Managers::Written(Managed::said(&parsed.value));
-                let admitted = self.admit(parsed.value.clone(), &parsed.duplicates, options, part.of(old))?;
+                certificates::permit(&self.door, &self.identity, part, old)?;
+                let wanted = certificates::decided(part, parsed.value.clone(), old, (self.door.clock)())?;
+                let admitted = self.admit(wanted, &parsed.duplicates, options, part.of(old))?;
                 Ok(Decided { admitted, managers })
             })
             .await?;
@@ -92,6 +96,8 @@ impl Ask {
                 let wanted = patch::apply(&*self.target.kind, patch_type, stored, &parsed.value)?;
                 api::metadata::check_version(self.target.names(), &wanted, old)?;
                 let managers = Managers::Written(Managed::said(&wanted));
+                certificates::permit(&self.door, &self.identity, part, old)?;
+                let wanted = certificates::decided(part, wanted, old, (self.door.clock)())?;
                 let admitted = self.admit(wanted, &parsed.duplicates, options, part.of(old));
                 let blamed = |error| api::blame_patch(error, &String::from_utf8_lossy(&self.body));
                 Ok(Decided { admitted: admitted.map_err(blamed)?, managers })
@@ -187,7 +193,7 @@ impl Part {
     pub(super) fn of(self, old: &Object) -> Operation<'_> {
         match self {
             Self::Main => Operation::Update { old },
-            Self::Status => Operation::UpdateStatus { old },
+            Self::Status | Self::Approval => Operation::UpdateStatus { old },
         }
     }
 }

@@ -1,6 +1,9 @@
 //! New objects.
 
+use std::time::Duration;
+
 use api::managed::Managed;
+use api::pod_spec::account;
 use api::{Admitted, Cause, Object, Operation, Reason, Scope, StatusError, kinds};
 use http::StatusCode;
 use serde_json::Value;
@@ -11,7 +14,10 @@ use super::change::{ATTEMPTS_MAX, Changed, Missed, guarded};
 use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::query::WriteOptions;
-use crate::{body, claims, complete, negotiate, target};
+use crate::{audit, body, certificates, claims, complete, negotiate, target};
+
+/// As Kubernetes has it: the account of a namespace that was made a moment ago comes within a few of these.
+const ACCOUNT_PAUSE: Duration = Duration::from_millis(100);
 
 // === impl Ask ===
 
@@ -25,7 +31,8 @@ impl Ask {
         }
         let managers = Managers::Written(Managed::said(&parsed.value));
         let created = self.created(parsed.value, &parsed.duplicates, options, managers).await?;
-        let answer = self.present(StatusCode::CREATED, &created.object)?;
+        let mut answer = self.present(StatusCode::CREATED, &created.object)?;
+        answer.extensions_mut().insert(audit::Made(created.object.key().name().to_owned()));
         Ok(answer::with_warnings(answer, &created.warnings))
     }
 
@@ -37,15 +44,21 @@ impl Ask {
         managers: Managers,
     ) -> Result<Changed, StatusError> {
         let is_generated = is_generated(&incoming);
+        let incoming = certificates::signed_by(&self.identity, self.target.kind.group_kind(), incoming);
         for attempt in 1..=ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             self.demand_namespace(&world, &incoming)?;
             self.demand_definition(&world)?;
             let operation = Operation::Create { uid: &self.door.uid(), seed: self.door.chance() };
             let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
+            if attempt < ATTEMPTS_MAX && awaits_account(&wanted, &world) {
+                tokio::time::sleep(ACCOUNT_PAUSE).await;
+                continue;
+            }
             let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
             let object = self.managed(None, &wanted, object, managers.clone())?;
             self.permit(&world, None, Some(&object))?;
+            certificates::restrict(&object)?;
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {
                 txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));
@@ -118,6 +131,12 @@ impl Ask {
         }
         error
     }
+}
+
+/// Whether a pod needs the account that every namespace is about to have.
+fn awaits_account(wanted: &Object, world: &Snapshot) -> bool {
+    let default = kinds::SERVICE_ACCOUNT.key(wanted.key().namespace(), account::DEFAULT);
+    wanted.key().kind() == kinds::POD && world.get(&default).is_none() && account::name_of(wanted) == account::DEFAULT
 }
 
 fn is_generated(incoming: &Value) -> bool {

@@ -10,9 +10,9 @@ use super::Ask;
 use super::change::{ATTEMPTS_MAX, Changed, Decided, Part};
 use crate::answer::{self, Answer};
 use crate::authorization::question::{Question, Resource};
-use crate::body;
 use crate::query::WriteOptions;
 use crate::target::{Place, subresource_name};
+use crate::{body, certificates};
 
 /// What a write means for those who manage the object's fields.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ impl Ask {
                 .change(options, |old| {
                     api::metadata::check_version(self.target.names(), &config, old)?;
                     let Applied { object, managed } = self.merged(Some(old), config.clone(), force)?;
+                    certificates::permit(&self.door, &self.identity, part, old)?;
+                    let object = certificates::decided(part, object, old, (self.door.clock)())?;
                     let admitted = self.admit(object, &parsed.duplicates, options, part.of(old))?;
                     Ok(Decided { admitted, managers: Managers::Settled(managed) })
                 })
@@ -103,7 +105,7 @@ impl Ask {
                 members.remove("status");
             }
             Part::Main => {}
-            Part::Status => {
+            Part::Status | Part::Approval => {
                 members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
             }
         }
@@ -125,7 +127,7 @@ impl Ask {
                 )));
             }
         }
-        if part == Part::Status {
+        if part != Part::Main {
             let named = ["name", "namespace", "uid", "resourceVersion"];
             metadata.retain(|name, _| named.contains(&name.as_str()));
         }

@@ -153,6 +153,7 @@ impl Door {
             accounts: Arc::new(
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
             ),
+            audit: None,
             protocols: Vec::new(),
         };
         let shutdown = CancellationToken::new();

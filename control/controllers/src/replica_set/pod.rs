@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use state::Snapshot;
 
-use crate::created::created;
+use crate::created::created_pod;
 use crate::{Look, owners};
 
 /// The longest start of a name that leaves room for an ending.
@@ -36,7 +36,7 @@ pub(super) fn create(
         spec: template.spec,
         status: None,
     };
-    created(kinds::POD, &pod, look)
+    created_pod(&pod, view, look)
 }
 
 fn free_name(set: &Object, n: usize, view: &Snapshot, look: Look) -> String {

@@ -33,8 +33,9 @@ fn what_is_missing_is_made_and_counted_in_one_breath() {
 }
 
 fn with_home(objects: &[Object]) -> Snapshot {
-    let home = object(kinds::NAMESPACE, "default", json!({}));
-    Snapshot::load(api::Revision(1), objects.iter().cloned().chain([home]).map(|it| it.at(api::Revision(1))))
+    let home =
+        [object(kinds::NAMESPACE, "default", json!({})), object(kinds::SERVICE_ACCOUNT, "default/default", json!({}))];
+    Snapshot::load(api::Revision(1), objects.iter().cloned().chain(home).map(|it| it.at(api::Revision(1))))
 }
 
 #[test]

@@ -13,6 +13,13 @@ fn around(view: &Snapshot) -> Surroundings<'_> {
     Surroundings { view, address: nowhere, host: nowhere, node_cpu_millis: 1_000, node_memory_bytes: 1 << 30 }
 }
 
+fn tokens() -> Tokens {
+    let mut tokens = Tokens::default();
+    let ask = Ask { audience: Some("vault".into()), seconds: 600 };
+    tokens.keep(ask, Held { text: "t0ken".into(), expires: jiff::Timestamp::MAX });
+    tokens
+}
+
 fn view(mode: &str) -> Snapshot {
     world([
         object(&format!(
@@ -26,7 +33,7 @@ fn view(mode: &str) -> Snapshot {
 
 fn planned(volume: &str, view: &Snapshot) -> Result<Planned, String> {
     let pod = pod(&format!(r#"{{"containers":[],"volumes":[{volume}]}}"#));
-    let plan = plan(&pod, &around(view)).map_err(|why| format!("{} {}", why.volume, why.message))?;
+    let plan = plan(&pod, &around(view), &tokens()).map_err(|why| format!("{} {}", why.volume, why.message))?;
     Ok(plan.into_iter().next().expect("one volume"))
 }
 
@@ -65,6 +72,18 @@ fn volumes_hold_what_the_cluster_says() {
         r#"{"name":"v","projected":{"sources":[{"configMap":{"name":"cfg"}},{"secret":{"name":"key"}}]}}"#,
         "mode=fast t=s3cret z=1",
     );
+}
+
+#[test]
+fn a_token_lies_where_it_is_asked_for() {
+    let volume = |seconds: u32| {
+        let source = format!(r#"{{"audience":"vault","expirationSeconds":{seconds},"path":"here/token"}}"#);
+        format!(r#"{{"name":"v","projected":{{"sources":[{{"serviceAccountToken":{source}}}]}}}}"#)
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let placed = write(directory.path(), &planned(&volume(600), &view("fast")).expect("a plan")).expect("written");
+    assert_eq!(std::fs::read_to_string(placed.path.join("here/token")).expect("a file"), "t0ken");
+    check(&volume(700), "v the token was not given out yet");
 }
 
 #[test]
@@ -176,7 +195,7 @@ fn an_update_changes_what_it_can() {
     let pod = pod(r#"{"containers":[],"volumes":[{"name":"s","emptyDir":{}},{"name":"a","configMap":{"name":"cfg"}},
             {"name":"b","configMap":{"name":"gone"}}]}"#);
     let view = view("slow");
-    let told: Vec<String> = updates(&pod, &around(&view))
+    let told: Vec<String> = updates(&pod, &around(&view), &tokens())
         .into_iter()
         .map(|update| update.map_or_else(|why| format!("{}: {}", why.volume, why.message), |planned| planned.name))
         .collect();

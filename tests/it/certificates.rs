@@ -1,0 +1,130 @@
+//! Certificates that are asked for, approved and used, by `kubectl` and `openssl` as the documentation of Kubernetes has it.
+
+use std::path::Path;
+use std::process::Command;
+
+use harness::{Cluster, Output, eventually, kubectl_is_there};
+
+use serde_json::json;
+
+use crate::with;
+
+fn openssl(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new("openssl");
+    command.args(words).current_dir(folder);
+    Output::of(command, None)
+}
+
+/// Makes a key and asks the cluster to sign a certificate for it.
+fn ask(cluster: &Cluster, folder: &Path, name: &str, subject: &str, signer: &str) {
+    let (key, csr) = (format!("{name}.key"), format!("{name}.csr"));
+    openssl(
+        folder,
+        &[
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            subject,
+            "-keyout",
+            &key,
+            "-out",
+            &csr,
+        ],
+    )
+    .ok();
+    let request = openssl(folder, &["base64", "-A", "-in", &csr]).ok();
+    let manifest = format!(
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n\
+         spec: {{request: {request}, signerName: {signer}, expirationSeconds: 86400, usages: [client auth]}}\n"
+    );
+    cluster.kubectl_with(&["create", "-f", "-"], Some(&manifest), &[]).ok();
+}
+
+/// Waits until `kubectl get csr` shows this.
+fn shows(cluster: &Cluster, name: &str, condition: &str) -> String {
+    let mut row = String::new();
+    eventually(30, || {
+        row = cluster.kubectl(&["get", "csr", name, "--no-headers"]).ok();
+        if row.trim().ends_with(condition) { Ok(()) } else { Err(row.clone()) }
+    });
+    row
+}
+
+#[test]
+fn a_certificate_is_approved_and_logs_in() {
+    if !kubectl_is_there() || Command::new("openssl").arg("version").output().is_err() {
+        return;
+    }
+    let cluster = with(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+    ask(&cluster, folder, "myuser", "/O=developers/CN=myuser", CLIENT);
+    let row = shows(&cluster, "myuser", "Pending");
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((words[0], &words[2..]), ("myuser", &[CLIENT, "kubernetes-admin", "24h", "Pending"][..]), "{row}");
+    let approved = cluster.kubectl(&["certificate", "approve", "myuser"]).ok();
+    assert_eq!(approved.trim(), "certificatesigningrequest.certificates.k8s.io/myuser approved");
+    shows(&cluster, "myuser", "Approved,Issued");
+
+    let issued = "go-template={{.status.certificate | base64decode}}";
+    let issued = cluster.kubectl(&["get", "csr", "myuser", "-o", issued]).ok();
+    std::fs::write(folder.join("myuser.crt"), issued).expect("written");
+    let told = openssl(folder, &["x509", "-in", "myuser.crt", "-noout", "-subject", "-ext", "extendedKeyUsage"]).ok();
+    assert!(told.contains("CN") && told.contains("myuser") && told.contains("Client Authentication"), "{told}");
+    assert!(!told.contains("Server Authentication"), "{told}");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key) = (file("myuser.crt"), file("myuser.key"));
+    let user = json!({"client-certificate": certificate, "client-key": key});
+    let told = "jsonpath={.status.userInfo.username} {.status.userInfo.groups}";
+    let who = cluster.kubectl_as(&user, &["auth", "whoami", "-o", told]);
+    assert_eq!(who.ok(), r#"myuser ["developers","system:authenticated"]"#);
+
+    ask(&cluster, folder, "refused", "/CN=eve", CLIENT);
+    cluster.kubectl(&["certificate", "deny", "refused"]).ok();
+    shows(&cluster, "refused", "Denied");
+    let contrary = cluster.kubectl(&["certificate", "approve", "refused"]).refused();
+    assert!(contrary.contains("certificate signing request \"refused\" is already Denied"), "{contrary}");
+}
+
+#[test]
+fn nobody_asks_to_be_a_master() {
+    if !kubectl_is_there() || Command::new("openssl").arg("version").output().is_err() {
+        return;
+    }
+    let cluster = with(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, csr) = ("m.key", "m.csr");
+    openssl(
+        folder.path(),
+        &[
+            "req",
+            "-new",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/O=system:masters/CN=m",
+            "-keyout",
+            key,
+            "-out",
+            csr,
+        ],
+    )
+    .ok();
+    let request = openssl(folder.path(), &["base64", "-A", "-in", csr]).ok();
+    let manifest = format!(
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: m}}\n\
+         spec: {{request: {request}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}\n"
+    );
+    let refused = cluster.kubectl_with(&["create", "-f", "-"], Some(&manifest), &[]).refused();
+    assert!(
+        refused.contains("use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"),
+        "{refused}"
+    );
+}
