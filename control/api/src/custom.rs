@@ -40,3 +40,6 @@ pub(crate) use defaults::{complete, without_nulls};
 pub(crate) use prune::{prune, prune_part};
 pub(crate) use rules::{Past, judge as judge_rules};
 pub(crate) use validate::validate;
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,7 @@ pub async fn run(
     };
     let written = CancellationToken::new();
     let writing = scribe.map(|scribe| tokio::spawn(scribe.run(written.clone())));
+    let closing = CancellationToken::new();
     let door = Arc::new(Door {
         store,
         clock: config.clock,
@@ -188,14 +189,15 @@ pub async fn run(
         links: Arc::default(),
         authorizer: Authorizer::new(),
         encoded: Arc::new(Encoded::new()),
-        surfaces: Surfaces::default(),
+        surfaces: Surfaces::new(closing.clone()),
         metrics,
         address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
         seeded: AtomicBool::new(false),
-        closing: CancellationToken::new(),
+        closing,
         tasks: TaskTracker::new(),
     });
     door.tasks.spawn(sow(door.clone()));
+    door.tasks.spawn(surface::follow(door.clone()));
     let served =
         serve::serve(config.tls, listener, routes::router(door.clone()), config.protocols, door.closing.clone());
     let mut served = std::pin::pin!(served);

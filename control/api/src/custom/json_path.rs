@@ -59,6 +59,10 @@ enum Comparison {
 
 /// Paths within filters within paths: no more than this.
 const DEPTH_MAX: u32 = 8;
+/// More than anyone writes; every step may look at all of an object.
+const STEPS_MAX: usize = 64;
+/// Only the first of what is found is shown; several steps that each find everything must not multiply.
+const FOUND_MAX: usize = 1024;
 
 // === impl JsonPath ===
 
@@ -74,9 +78,9 @@ impl JsonPath {
 
     /// What there is at the end of it.
     pub fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
-        self.steps
-            .iter()
-            .fold(vec![value], |found, step| found.into_iter().flat_map(|value| step.take(value)).collect())
+        self.steps.iter().fold(vec![value], |found, step| {
+            found.into_iter().flat_map(|value| step.take(value)).take(FOUND_MAX).collect()
+        })
     }
 }
 
@@ -203,6 +207,9 @@ impl Reader<'_> {
             self.take("@");
         }
         loop {
+            if steps.len() > STEPS_MAX {
+                return Err(NotAPath("the path has too many steps"));
+            }
             if self.take("..") {
                 steps.push(Step::Deep);
                 if self.rest.starts_with(|c: char| c == '*' || is_name(c)) {
@@ -407,7 +414,8 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in [".spec[", ".spec[x]", ".spec['a", ".a[?(@.b==", ".spec replicas", ".a[?(@.b==c)]"] {
+        let deep = "..a".repeat(100);
+        for text in [deep.as_str(), ".spec[", ".spec[x]", ".spec['a", ".a[?(@.b==", ".spec replicas", ".a[?(@.b==c)]"] {
             assert!(JsonPath::parse(text).is_err(), "{text}");
         }
     }

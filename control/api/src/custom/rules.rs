@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::lists::Before;
 use super::schema::{Of, Schema};
-use super::validate::{before, below, field};
+use super::validate::{below, field};
 use crate::Cause;
 use crate::cel::{Budget, Environment, Fault, Program, Scope, Type, Value as Celled};
 use crate::rules::Causes;
@@ -146,8 +147,9 @@ impl Asker<'_> {
             }
             Value::Array(items) => {
                 let Some(of) = &schema.items else { return };
+                let was = Before::of(&schema.merging, old);
                 for (index, item) in items.iter().enumerate() {
-                    self.ask(of, &format!("{path}[{index}]"), item, before(&schema.merging, item, old));
+                    self.ask(of, &format!("{path}[{index}]"), item, was.item(&schema.merging, item));
                 }
             }
             _ => {}

@@ -3,10 +3,13 @@
 //! What did not change in an update is not judged again: a schema that became stricter must not keep people from changing the
 //! rest of an object that is older.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::formats;
-use super::schema::{Merging, Of, Schema};
+use super::lists::Before;
+use super::schema::{Of, Schema};
 use crate::Cause;
 
 /// What was found about a value.
@@ -182,8 +185,9 @@ impl Found {
     fn list(&mut self, schema: &Schema, path: &str, items: &[Value], old: Option<&Value>) {
         let limits = &schema.limits;
         if let Some(of) = &schema.items {
+            let was = Before::of(&schema.merging, old);
             for (index, item) in items.iter().enumerate() {
-                let before = before(&schema.merging, item, old);
+                let before = was.item(&schema.merging, item);
                 self.merge(Self::of(of, &format!("{path}[{index}]"), item, before));
             }
         }
@@ -196,7 +200,8 @@ impl Found {
             self.demand(items.len() <= max, || too_many(path, items.len(), max));
         }
         if limits.items_differ {
-            let differ = items.iter().enumerate().all(|(index, item)| !items[..index].contains(item));
+            let mut seen = HashSet::with_capacity(items.len());
+            let differ = items.iter().all(|item| seen.insert(item.to_string()));
             self.demand(differ, || invalid(path, "", "shouldn't contain duplicates"));
         }
     }
@@ -229,15 +234,6 @@ impl Found {
             let path = below(path, name);
             self.merge(Self::of(member, &path, value, old.and_then(|old| old.get(name))));
         }
-    }
-}
-
-/// What an item was before, where that can be told.
-pub(super) fn before<'a>(merging: &Merging, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
-    let items = old?.as_array()?;
-    match merging {
-        Merging::Map(keys) => items.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key))),
-        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use state::Snapshot;
 use store::ReadError;
+use tokio_util::sync::CancellationToken;
 
 use super::Ask;
 use crate::answer::{Answer, JSON};
@@ -58,7 +59,7 @@ impl Ask {
             terms,
             self.door.encoded.clone(),
             self.door.clock.clone(),
-            self.door.closing.clone(),
+            self.end(),
         );
         let going_on = self.door.metrics.goes_on(Asked::of(self.verb, &self.target));
         let lines = watcher.lines().inspect(move |_| {
@@ -88,6 +89,13 @@ impl Ask {
             }
             (Some(false), None) => Ok(Start::After(self.newest().await?.revision())),
         }
+    }
+
+    /// When there is nothing more to tell: a kind that was taught ends with its definition.
+    fn end(&self) -> CancellationToken {
+        let definition = self.target.kind.taught_by();
+        let end = definition.and_then(|definition| self.door.surface().end_of(definition));
+        end.unwrap_or_else(|| self.door.closing.clone())
     }
 
     fn length(&self, options: &ListOptions) -> Duration {
