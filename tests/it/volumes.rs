@@ -1,9 +1,9 @@
 //! Volumes that change while the pod runs, and those that must not.
 
-use harness::{Cluster, eventually, get};
+use harness::{Cluster, Fleet, Server, eventually, get};
 use serde_json::Value;
 
-use crate::{manifest, with};
+use crate::{PROGRAM, manifest, with};
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap
@@ -108,4 +108,31 @@ fn a_running_pod_sees_new_configuration() {
         if told.contains("FailedMount") && told.contains("configmap \"config\" not found") { Ok(()) } else { Err(told) }
     });
     reads(&cluster, "/config/mode", "fast");
+}
+
+/// A node on a machine of its own watches what its pods use, one by one, and is told of no more.
+#[test]
+fn a_pod_on_another_machine_sees_new_configuration() {
+    let fleet = Fleet::on_loopback(PROGRAM, Server::Alone, 1);
+    let apply = |text: &str| fleet.coracle(&["apply", "-f", &manifest(fleet.folder(), text)]).ok();
+    let reads = |path: &str, expected: &str| {
+        eventually(60, || match fleet.get(1, 1, "reader.localhost", &format!("/read?path={path}"))? {
+            (200, found) if found.trim() == expected => Ok(()),
+            other => Err(format!("{path}: {other:?}")),
+        });
+    };
+    apply(&CONFIG.replace("MODE", "slow"));
+    apply(&POD.replace("MODE", "slow"));
+    reads("/config/mode", "slow");
+    reads("/all/token", "slow");
+    apply(&CONFIG.replace("MODE", "fast"));
+    apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: later}\ndata: {late: come}\n");
+    for (path, expected) in [("/config/mode", "fast"), ("/all/token", "fast"), ("/all/late", "come")] {
+        reads(path, expected);
+    }
+    fleet.coracle(&["delete", "configmap/config"]).ok();
+    eventually(60, || match fleet.coracle(&["describe", "pod/reader"]).ok() {
+        told if told.contains("configmap \"config\" not found") => Ok(()),
+        told => Err(told),
+    });
 }

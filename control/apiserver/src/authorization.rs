@@ -50,10 +50,10 @@ pub(crate) struct Authorizer {
     known: ArcSwap<Known>,
 }
 
-/// A table, and the snapshot it was made of.
+/// A table, and the part of a snapshot that it was made of.
 #[derive(Default)]
 struct Known {
-    world: Snapshot,
+    sources: Snapshot,
     table: Arc<Table>,
 }
 
@@ -93,12 +93,12 @@ impl Authorizer {
     /// first: a right counts from the moment that giving it was answered.
     pub(crate) fn table(&self, world: &Snapshot) -> Arc<Table> {
         let known = self.known.load();
-        if SOURCES.iter().all(|kind| world.agrees(&known.world, *kind)) {
+        if SOURCES.iter().all(|kind| world.agrees(&known.sources, *kind)) {
             return known.table.clone();
         }
         let table = Arc::new(Table::from(world));
         // Two may do this at once, and the older may be last: then the next one does it again.
-        self.known.store(Arc::new(Known { world: world.clone(), table: table.clone() }));
+        self.known.store(Arc::new(Known { sources: world.part(&SOURCES), table: table.clone() }));
         table
     }
 

@@ -25,10 +25,6 @@ const EXTRA: &str = "impersonate-extra-";
 /// The group of what has no group of its own here: extra facts and uids of users.
 const USER_INFO: &str = "authentication.k8s.io";
 
-/// Who really asked, beside a request that is another's.
-#[derive(Clone, Debug)]
-pub(crate) struct Impersonator(#[allow(dead_code, reason = "for those who keep a diary")] pub(crate) Identity);
-
 /// Somebody to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
@@ -66,7 +62,6 @@ pub(crate) async fn impersonate(
     tracing::debug!(user = identity.user, r#as = wanted.identity.user, "impersonates");
     audit::impersonated(&request, &wanted.identity);
     request.extensions_mut().insert(wanted.identity);
-    request.extensions_mut().insert(Impersonator(identity));
     next.run(request).await
 }
 

@@ -105,7 +105,7 @@ impl Surfaces {
         }
         let kinds = before.kinds.after(world.list(DEFINITION));
         let surface = Arc::new(Surface::new(kinds, self.known.clone(), lives));
-        self.current.store(Arc::new(Current { definitions: world.part(DEFINITION), surface: surface.clone() }));
+        self.current.store(Arc::new(Current { definitions: world.part(&[DEFINITION]), surface: surface.clone() }));
         surface
     }
 }

@@ -78,10 +78,10 @@ impl Snapshot {
         }
     }
 
-    /// The world with the objects of one kind alone; it shares them, and keeps nothing else from being forgotten.
-    pub fn part(&self, kind: GroupKind) -> Self {
-        let of_kind = self.objects.get(&kind).map(|objects| (kind, objects.clone()));
-        Self { revision: self.revision, objects: of_kind.into_iter().collect(), index: Index::default() }
+    /// The world with the objects of these kinds alone; it shares them, and keeps nothing else from being forgotten.
+    pub fn part(&self, kinds: &[GroupKind]) -> Self {
+        let objects = kinds.iter().filter_map(|kind| Some((*kind, self.objects.get(kind)?.clone())));
+        Self { revision: self.revision, objects: objects.collect(), index: Index::default() }
     }
 
     /// The kinds of which there is at least one object.

@@ -35,8 +35,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn object(kind: GroupKind, name: &str, mut value: Value) -> Object {
-        value["apiVersion"] = "v1".into();
-        value["kind"] = kind.kind.into();
+        let names = api::catalog::by_kind(kind).expect("in the catalog").names();
+        value["apiVersion"] = names.api_version().into();
+        value["kind"] = names.kind.into();
         value["metadata"] = json!({"name": name, "namespace": "shop"});
         Object::from_value(kind, &value).expect("an object")
     }

@@ -5,11 +5,12 @@
 //! names between spaces, `core` for the group that has no name.
 
 mod controllers;
+mod namespaced;
 mod parts;
 mod people;
 
 use api::{GroupKind, Key, Object, kinds};
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
 use state::{Snapshot, Txn};
 
@@ -87,6 +88,18 @@ pub(crate) fn objects() -> Vec<(GroupKind, Value)> {
         let subjects = vec![json!({"kind": "ServiceAccount", "name": account, "namespace": "kube-system"})];
         objects.push((kinds::CLUSTER_ROLE_BINDING, binding(&name, &name, subjects)));
     }
+    for (namespace, name, rules, subjects) in namespaced::roles() {
+        let mut role = value("Role", name, &[], json!({"rules": rules}));
+        role["metadata"]["namespace"] = namespace.into();
+        objects.push((kinds::ROLE, role));
+        if subjects.is_empty() {
+            continue;
+        }
+        let role = json!({"apiGroup": GROUP, "kind": "Role", "name": name});
+        let mut binding = value("RoleBinding", name, &[], json!({"roleRef": role, "subjects": subjects}));
+        binding["metadata"]["namespace"] = namespace.into();
+        objects.push((kinds::ROLE_BINDING, binding));
+    }
     objects
 }
 
@@ -111,7 +124,7 @@ pub(crate) fn completed(world: &Snapshot, key: &Key, wanted: &Value) -> Txn {
                 value["aggregationRule"] = wanted["aggregationRule"].clone();
             }
         }
-        kinds::CLUSTER_ROLE => complete_rules(&mut value, old, wanted),
+        kinds::CLUSTER_ROLE | kinds::ROLE => complete_rules(&mut value, wanted),
         // What a binding gives never changes: one that gives something else is somebody's own.
         _ if value["roleRef"] == wanted["roleRef"] => complete_subjects(&mut value, wanted),
         _ => return Txn::default(),
@@ -122,16 +135,14 @@ pub(crate) fn completed(world: &Snapshot, key: &Key, wanted: &Value) -> Txn {
     Object::from_value(key.kind(), &value).map_or_else(|_| Txn::default(), |object| Txn::replace(old, object))
 }
 
-fn complete_rules(value: &mut Value, old: &Object, wanted: &Value) {
-    let (Ok(held), Ok(wanted)) = (old.decode::<ClusterRole>(), serde_json::from_value::<ClusterRole>(wanted.clone()))
-    else {
-        return;
-    };
-    let wanted = wanted.rules.unwrap_or_default();
-    let missing = rule::compact(rule::uncovered(held.rules.iter().flatten(), &wanted));
+fn complete_rules(value: &mut Value, wanted: &Value) {
+    let rules = |value: &Value| serde_json::from_value::<Option<Vec<PolicyRule>>>(value["rules"].clone());
+    let (Ok(held), Ok(wanted)) = (rules(value), rules(wanted)) else { return };
+    let mut held = held.unwrap_or_default();
+    let missing = rule::compact(rule::uncovered(held.iter(), &wanted.unwrap_or_default()));
     if !missing.is_empty() {
-        let rules = held.rules.iter().flatten().chain(&missing);
-        value["rules"] = json!(rules.collect::<Vec<_>>());
+        held.extend(missing);
+        value["rules"] = json!(held);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whoever writes a role has to have all that it allows, or the right to `escalate`; whoever writes a binding has to have all that
 //! its role allows, or the right to `bind` that role. An aggregated role may come to allow anything: it takes all rights there are.
 
-use api::{Details, Object, Reason, StatusError, kinds};
+use api::{Details, GroupKind, Object, Reason, StatusError, kinds};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleRef};
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,12 +26,14 @@ pub(crate) fn check(
     old: Option<&Object>,
     new: &Object,
 ) -> Result<(), StatusError> {
-    if who.is_master() || old.is_some_and(|old| is_same_but_for_the_collector(old, new)) {
+    const JUDGED: [GroupKind; 4] = [kinds::ROLE, kinds::CLUSTER_ROLE, kinds::ROLE_BINDING, kinds::CLUSTER_ROLE_BINDING];
+    let kind = new.key().kind();
+    if !JUDGED.contains(&kind) || who.is_master() || old.is_some_and(|old| is_same_but_for_the_collector(old, new)) {
         return Ok(());
     }
     let judge = Judge { authorizer, world, who, namespace: new.key().namespace(), name: new.key().name() };
     let named = if old.is_some() { judge.name } else { "" };
-    match new.key().kind() {
+    match kind {
         kinds::ROLE if !judge.may("escalate", "roles", named) => {
             let role = new.decode::<Role>().map_err(StatusError::internal)?;
             judge.holds("roles", role.rules.as_deref().unwrap_or_default())

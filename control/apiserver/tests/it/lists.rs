@@ -55,7 +55,7 @@ async fn a_list_is_of_the_world_that_was_asked_for() {
     assert_eq!(status["message"], words);
     assert_eq!(
         status["details"],
-        json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version", "field": ""}], "retryAfterSeconds": 1})
+        json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1})
     );
     door.close().await;
 }

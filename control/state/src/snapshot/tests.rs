@@ -21,6 +21,18 @@ fn after(view: &Snapshot, txn: &Txn) -> Snapshot {
 }
 
 #[test]
+fn a_part_of_the_world_agrees_with_it_and_holds_nothing_else() {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    let node = Object::from_value(kinds::NODE, &node).expect("a node");
+    let view = after(&Snapshot::default(), &Txn::create(pod("a", "n1", "")).put(node));
+    let part = view.part(&[kinds::POD, kinds::SECRET]);
+    assert!(view.agrees(&part, kinds::POD) && view.agrees(&part, kinds::SECRET) && !view.agrees(&part, kinds::NODE));
+    assert_eq!(part.objects().count(), 1);
+    let later = after(&view, &Txn::default().put(pod("b", "n1", "")));
+    assert!(!later.agrees(&part, kinds::POD));
+}
+
+#[test]
 fn each_change_takes_one_revision_and_tells_before_and_after() {
     let txn = Txn::create(pod("a", "n1", "")).put(pod("b", "n1", "")).remove(key("absent")).put(pod("b", "n1", ""));
     let (view, events) = Snapshot::default().apply(&txn).expect("applies");

@@ -197,6 +197,35 @@ fn a_decision_is_that_of_the_documentation() {
     assert!((pairs / 50..pairs / 2).contains(&allowed), "{allowed} of {pairs} are allowed");
 }
 
+/// What keeps people from giving away what they do not have: rights that cover others allow all that those allow.
+#[test]
+fn who_holds_what_covers_a_role_may_do_what_it_allows() {
+    let mut runner = TestRunner::deterministic();
+    let (held, wanted) = (proptest::collection::vec(rule(), 4..12), proptest::collection::vec(rule(), 1..2));
+    let requests = proptest::collection::vec(request(), QUESTIONS);
+    let typed = |rules: Vec<Value>| -> Vec<PolicyRule> {
+        rules.into_iter().map(|value| serde_json::from_value(value).expect("a rule")).collect()
+    };
+    let mut covered = 0;
+    for _ in 0..POLICIES * 2 {
+        let held = typed(held.new_tree(&mut runner).expect("rules").current());
+        let wanted = typed(wanted.new_tree(&mut runner).expect("a rule").current());
+        if !super::rule::uncovered(held.iter(), &wanted).is_empty() {
+            continue;
+        }
+        for (_, question) in requests.new_tree(&mut runner).expect("requests").current() {
+            if wanted.iter().any(|rule| super::rule::allows(rule, &question)) {
+                covered += 1;
+                assert!(
+                    held.iter().any(|rule| super::rule::allows(rule, &question)),
+                    "{question:?}: {held:?} {wanted:?}"
+                );
+            }
+        }
+    }
+    assert!(covered > 500, "only {covered} rights were covered");
+}
+
 #[test]
 fn a_grant_tells_where_it_comes_from() {
     let rules = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
