@@ -22,6 +22,8 @@ fn what_kubectl_does_without_kubectl() {
     contains(&c(&["get", "pods", "-n", "kube-system"]).stderr, &["No resources found in kube-system namespace."]);
     contains(&c(&["get", "thing"]).refused(), &["the server doesn't have a resource type \"thing\""]);
     contains(&c(&["describe", "deploy/hello"]).ok(), &["Name:            hello", "ScalingReplicaSet", "Available"]);
+    contains(&c(&["top", "nodes"]).ok(), &["NAME", "CPU", "MEMORY", "node-1"]);
+    contains(&c(&["top", "pods", "-A"]).ok(), &["NAMESPACE", "hello-"]);
     contains(&c(&["scale", "deploy/hello", "--replicas", "3"]).ok(), &["deployment.apps/hello scaled"]);
     contains(&c(&["rollout", "status", "deploy/hello"]).ok(), &["successfully rolled out"]);
     contains(&c(&["wait", "--for", "condition=Available", "deploy/hello"]).ok(), &["condition met"]);

@@ -205,7 +205,7 @@ pub(crate) fn update_status(
 }
 
 /// The generation counts changes of everything but metadata and status.
-fn counted(mut value: Value, operation: Operation<'_>) -> Result<Value, StatusError> {
+pub(crate) fn counted(mut value: Value, operation: Operation<'_>) -> Result<Value, StatusError> {
     let generation = match operation {
         Operation::Create { .. } => 1,
         Operation::UpdateStatus { old } => old.meta().generation,

@@ -156,7 +156,7 @@ pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static 
 }
 
 /// The object's name, in the first column.
-const NAME: Column = Column {
+pub(crate) const NAME: Column = Column {
     name: "Name",
     kind: "string",
     format: "name",
@@ -185,7 +185,7 @@ const BINDING: &[Column] = &[
 /// When the object was created, for kinds whose tables do not tell its age.
 const CREATED_AT: Column = Column { kind: "date", ..text("Created At", "When the object was created.") };
 
-const fn text(name: &'static str, description: &'static str) -> Column {
+pub(crate) const fn text(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "string", format: "", description, priority: 0 }
 }
 

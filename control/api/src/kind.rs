@@ -59,6 +59,7 @@ pub enum Subresource {
     Exec,
     Attach,
     Approval,
+    EphemeralContainers,
 }
 
 /// A column of the table that `kubectl get` prints.

@@ -18,6 +18,7 @@ mod key;
 pub mod kind;
 pub mod kinds;
 pub mod managed;
+pub mod measured;
 pub mod metadata;
 mod object;
 pub mod patch;

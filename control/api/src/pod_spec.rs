@@ -3,6 +3,7 @@
 pub mod account;
 mod container;
 mod defaults;
+pub mod ephemeral;
 mod probe;
 pub mod template;
 mod volume;

@@ -26,7 +26,7 @@ struct Group {
 
 /// What is at one URL.
 enum Served {
-    Kind(SharedKind),
+    Kind(SharedKind, &'static [&'static str]),
     Review(&'static Review),
 }
 
@@ -78,7 +78,11 @@ impl Groups {
                 _ if kind.taught_by().is_some() => Rank::Learned,
                 _ => Rank::Other,
             };
-            groups.serve(rank, names.group, names.version, Served::Kind(kind.clone()));
+            groups.serve(rank, names.group, names.version, Served::Kind(kind.clone(), &VERBS));
+        }
+        for kind in api::measured::all() {
+            let (names, kind) = (kind.names(), SharedKind::Known(kind));
+            groups.serve(Rank::Other, names.group, names.version, Served::Kind(kind, &api::measured::VERBS));
         }
         for review in REVIEWS {
             groups.serve(Rank::Other, review.names.group, review.names.version, Served::Review(review));
@@ -192,14 +196,14 @@ impl Served {
                 "singularResource": names.singular,
                 "verbs": ["create"],
             }),
-            Self::Kind(kind) => {
+            Self::Kind(kind, verbs) => {
                 let names = kind.names();
                 let mut resource = json!({
                     "resource": names.plural,
                     "responseKind": {"group": names.group, "version": names.version, "kind": names.kind},
                     "scope": if names.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" },
                     "singularResource": names.singular,
-                    "verbs": VERBS,
+                    "verbs": verbs,
                 });
                 if !names.short.is_empty() {
                     resource["shortNames"] = json!(names.short);
@@ -236,12 +240,12 @@ impl Served {
                 "kind": names.kind,
                 "verbs": ["create"],
             })],
-            Self::Kind(kind) => {
+            Self::Kind(kind, verbs) => {
                 let names = kind.names();
                 let namespaced = names.scope == Scope::Namespaced;
                 let mut resource = json!({
                     "name": names.plural, "singularName": names.singular, "namespaced": namespaced, "kind": names.kind,
-                    "verbs": VERBS,
+                    "verbs": verbs,
                 });
                 if !names.short.is_empty() {
                     resource["shortNames"] = json!(names.short);
@@ -283,15 +287,19 @@ fn spoken(kind: &dyn Kind, part: Subresource) -> (&'static str, &'static str, &'
             "Service" => ("", "v1", "ServiceProxyOptions"),
             _ => ("", "v1", "NodeProxyOptions"),
         },
-        Subresource::Status | Subresource::Log | Subresource::Finalize | Subresource::Approval => {
-            (names.group, names.version, names.kind)
-        }
+        Subresource::Status
+        | Subresource::Log
+        | Subresource::Finalize
+        | Subresource::Approval
+        | Subresource::EphemeralContainers => (names.group, names.version, names.kind),
     }
 }
 
 fn part_verbs(part: Subresource) -> &'static [&'static str] {
     match part {
-        Subresource::Status | Subresource::Scale | Subresource::Approval => &["get", "patch", "update"],
+        Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers => {
+            &["get", "patch", "update"]
+        }
         Subresource::Log => &["get"],
         Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
         Subresource::Finalize => &["update"],

@@ -27,6 +27,7 @@ mod join;
 mod link;
 mod list;
 mod logs;
+mod measuring;
 mod metrics;
 mod negotiate;
 mod openapi;

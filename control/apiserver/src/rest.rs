@@ -93,13 +93,17 @@ fn verb(method: &Method, target: &Target, query: &Query) -> Result<Verb, StatusE
 
 fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
     match (part, method) {
-        (Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::Log, &Method::GET) => {
-            Some(Verb::Get)
-        }
-        (Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::Finalize, &Method::PUT) => {
-            Some(Verb::Update)
-        }
-        (Subresource::Status | Subresource::Scale | Subresource::Approval, &Method::PATCH) => Some(Verb::Patch),
+        (Subresource::Log, &Method::GET) => Some(Verb::Get),
+        (Subresource::Finalize, &Method::PUT) => Some(Verb::Update),
+        (
+            Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers,
+            method,
+        ) => match *method {
+            Method::GET => Some(Verb::Get),
+            Method::PUT => Some(Verb::Update),
+            Method::PATCH => Some(Verb::Patch),
+            _ => None,
+        },
         (Subresource::Binding | Subresource::Eviction | Subresource::Token, &Method::POST) => Some(Verb::Create),
         _ => None,
     }
@@ -124,6 +128,9 @@ impl Ask {
     fn new(door: Arc<Door>, identity: Identity, target: Target, parts: Parts) -> Result<Self, StatusError> {
         let query = Query::parse(parts.uri.query());
         let verb = verb(&parts.method, &target, &query)?;
+        if api::measured::is_measured(&*target.kind) && !matches!(verb, Verb::Get | Verb::List) {
+            return Err(not_allowed(&parts.method, &target));
+        }
         Ok(Self { door, identity, target, verb, query, headers: parts.headers, body: Bytes::new() })
     }
 

@@ -77,7 +77,8 @@ impl Target {
         plural: &str,
         place: &[&str],
     ) -> Result<Self, StatusError> {
-        let kind = kinds.by_resource(group, version, plural).ok_or_else(nothing_here)?.clone();
+        let measured = || Some(api::SharedKind::Known(api::measured::by_resource(group, version, plural)?));
+        let kind = kinds.by_resource(group, version, plural).cloned().or_else(measured).ok_or_else(nothing_here)?;
         let place = match place {
             [] => Place::Collection,
             [name] => Place::Object((*name).into()),
@@ -173,6 +174,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "exec" => Subresource::Exec,
         "attach" => Subresource::Attach,
         "approval" => Subresource::Approval,
+        "ephemeralcontainers" => Subresource::EphemeralContainers,
         _ => return None,
     })
 }
@@ -192,6 +194,7 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
         Subresource::Approval => "approval",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Print the logs of a pod's container
     Logs(Logs),
+    /// Show what nodes or pods use
+    Top(Top),
     /// Let ports of this machine lead to a pod
     PortForward(PortForward),
     /// Set how many replicas a workload has
@@ -210,6 +212,35 @@ pub(crate) struct Get {
     /// Go on and print what changes
     #[arg(short, long)]
     pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Whose use to show
+    #[arg(value_enum)]
+    pub(crate) of: Used,
+    /// One of them
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Only those with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+}
+
+/// Whose use of processors and memory is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Used {
+    /// What nodes use
+    #[value(alias = "node")]
+    Nodes,
+    /// What pods use
+    #[value(alias = "pod")]
+    Pods,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::{self, Cluster};
-use crate::args::{Get, Output};
+use crate::args::{Get, Output, Top, Used};
 use crate::what::{self, What};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -61,6 +61,17 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<()> {
         None | Some(Output::Wide) => tables(&cluster, &args, &wanted).await,
         Some(output) => objects(&cluster, &args, &wanted, output).await,
     }
+}
+
+/// What nodes or pods use: a table like others, of a kind that is measured.
+pub(crate) async fn top(args: Top) -> anyhow::Result<()> {
+    let Top { access, of, name, all_namespaces, selector } = args;
+    let kind = match of {
+        Used::Nodes => "nodes.metrics.k8s.io",
+        Used::Pods => "pods.metrics.k8s.io",
+    };
+    let what = std::iter::once(kind.to_owned()).chain(name).collect();
+    run(Get { access, what, all_namespaces, selector, field_selector: None, output: None, watch: false }).await
 }
 
 async fn tables(cluster: &Cluster, args: &Get, wanted: &[What]) -> anyhow::Result<()> {

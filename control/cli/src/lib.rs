@@ -101,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Get(args) => get::run(args).await,
             Command::Describe(args) => describe::run(args, Timestamp::now()).await,
             Command::Delete(args) => verbs::delete(args).await,
+            Command::Top(args) => get::top(args).await,
             Command::Logs(args) => verbs::logs(args).await,
             Command::PortForward(args) => port_forward::run(args).await,
             Command::Scale(args) => verbs::scale(args).await,

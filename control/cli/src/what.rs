@@ -1,7 +1,7 @@
 //! What a person means by `pods`, `deploy/web`, `svc,ing` or `all`.
 
 use anyhow::bail;
-use api::{GroupKind, Key, Kinds, Names, Scope};
+use api::{GroupKind, Key, Kind, Kinds, Names, Scope, measured};
 use client::Client;
 
 /// A kind, and perhaps one object of it.
@@ -70,7 +70,8 @@ pub(crate) fn named(all: &Kinds, word: &str) -> anyhow::Result<&'static Names> {
         (names.plural == plain || names.singular == plain || names.short.contains(&plain))
             && group.is_none_or(|group| names.group == group || format!("{}.{}", names.version, names.group) == group)
     };
-    match all.all().iter().map(|kind| kind.names()).find(meant) {
+    let measured = measured::all().into_iter().map(Kind::names);
+    match all.all().iter().map(|kind| kind.names()).chain(measured).find(meant) {
         Some(names) => Ok(names),
         None => bail!("the server doesn't have a resource type {word:?}"),
     }

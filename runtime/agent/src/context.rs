@@ -18,6 +18,7 @@ use crate::image::Images;
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
+use crate::usage::Meter;
 use crate::worker::Mail;
 
 pub(crate) struct Context {
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) addresses: Mutex<Addresses>,
     /// The pods' places on the network; each is its worker's.
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,
+    /// What is used on the node, as it was last measured.
+    pub(crate) meter: tokio::sync::Mutex<Meter>,
     /// How the pods' workers are reached.
     pub(crate) posts: Mutex<HashMap<Uid, mpsc::UnboundedSender<Mail>>>,
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::pod_spec::ephemeral;
 use api::{DecodeError, Key, Revision};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use state::Snapshot;
 
 /// A pod's uid: two pods that follow each other under one name are two pods.
@@ -36,6 +37,7 @@ pub fn desired(view: &Snapshot, node: &str) -> Desired {
     for object in view.pods_on(node) {
         match object.decode::<Pod>() {
             Ok(pod) => {
+                let pod = with_all_containers(pod);
                 let wanted = Wanted { key: object.key().clone(), revision: object.revision(), pod };
                 desired.pods.insert(object.meta().uid.clone(), wanted);
             }
@@ -43,6 +45,23 @@ pub fn desired(view: &Snapshot, node: &str) -> Desired {
         }
     }
     desired
+}
+
+/// Ephemeral containers are run as the others are, behind them; the pod's own list of them still says which they are.
+fn with_all_containers(pod: Arc<Pod>) -> Arc<Pod> {
+    let Some(spec) = &pod.spec else { return pod };
+    let ephemeral: Vec<Container> = ephemeral::containers(spec).collect();
+    if ephemeral.is_empty() {
+        return pod;
+    }
+    let mut pod = Pod::clone(&pod);
+    pod.spec.get_or_insert_default().containers.extend(ephemeral);
+    Arc::new(pod)
+}
+
+/// Whether a container of a pod is one of its ephemeral ones.
+pub(crate) fn is_ephemeral(spec: &PodSpec, name: &str) -> bool {
+    spec.ephemeral_containers.iter().flatten().any(|one| one.name == name)
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ mod run;
 mod sockets;
 mod taps;
 mod terminal;
+mod usage;
 mod visit;
 pub mod volumes;
 mod worker;

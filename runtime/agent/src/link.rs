@@ -8,6 +8,7 @@
 //! | `POST /attach/{namespace}/{pod}/{container}` | the streams of the container itself |
 //! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it; `&tls=true`: encrypted on the way |
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod; `https:{port}`: over TLS |
+//! | `GET /stats/summary` | what the node and its containers use, as a kubelet tells it |
 //! | `GET /pods` | the node's pods |
 //! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
@@ -43,6 +44,7 @@ use tracing::{debug, info};
 use crate::context::Context;
 use crate::desired::{Uid, Wanted, desired};
 use crate::logs::{Options, Whose};
+use crate::usage;
 
 /// What the connection becomes.
 const PROTOCOL: &str = "coracle-link/1";
@@ -86,6 +88,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/portForward/{namespace}/{pod}", post(forward::forward))
         .route("/proxy/{*target}", any(proxy::proxy))
         .route("/metrics", get(metrics::metrics))
+        .route("/stats/summary", get(stats))
         .route("/pods", get(pods))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(context)
@@ -117,6 +120,10 @@ async fn pods(State(context): State<Arc<Context>>) -> Response {
     let desired = desired(&context.view(), &context.config.node_name);
     let pods: Vec<Pod> = desired.pods.into_values().map(|wanted| Pod::clone(&wanted.pod)).collect();
     axum::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})).into_response()
+}
+
+async fn stats(State(context): State<Arc<Context>>) -> Response {
+    axum::Json(usage::summary(&context).await.as_ref()).into_response()
 }
 
 /// The parameters of a kubelet's own log endpoint.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use crate::config::Resources;
 
@@ -19,6 +20,38 @@ pub(crate) struct Machine {
 
 /// A pod that waits costs a few kilobytes; more than this is more than a scheduler should pile on one machine.
 const PODS_DEFAULT: u32 = 5_000;
+
+/// What is taken of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InUse {
+    /// Processor time since it was started, of all processors and whoever used it.
+    pub(crate) busy: Duration,
+    /// Memory that could not be had without taking it from somebody.
+    pub(crate) memory_bytes: u64,
+}
+
+/// Linux counts processor time for programs in these.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// What is taken of the machine now.
+pub(crate) fn in_use() -> InUse {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let meminfo = text("/proc/meminfo");
+    let amount = |name| memory_amount(&meminfo, name).unwrap_or(0);
+    InUse {
+        busy: busy(&text("/proc/stat")).unwrap_or_default(),
+        memory_bytes: amount("MemTotal:").saturating_sub(amount("MemAvailable:")),
+    }
+}
+
+/// Of the ten figures in the first line the fourth and the fifth are idle, and the last two are part of the first two.
+fn busy(stat: &str) -> Option<Duration> {
+    let ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(|ticks| ticks.parse::<u64>().ok());
+    let ticks: Vec<u64> = ticks.collect::<Option<_>>()?;
+    let busy: u64 =
+        ticks.iter().take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4).map(|(_, ticks)| ticks).sum();
+    Some(Duration::from_millis(busy * 1_000 / TICKS_PER_SECOND))
+}
 
 // === impl Machine ===
 
@@ -62,7 +95,11 @@ impl Machine {
 }
 
 fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    memory_amount(meminfo, "MemTotal:")
+}
+
+fn memory_amount(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
@@ -79,6 +116,8 @@ mod tests {
     fn the_files_of_linux_are_read() {
         assert_eq!(memory_bytes("MemTotal:       24600000 kB\nMemFree: 1 kB"), Some(24_600_000 * 1_024));
         assert_eq!(os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"").as_deref(), Some("Debian GNU/Linux 12"));
+        let stat = "cpu  100 0 50 9000 30 0 5 0 7 0\ncpu0 1 2 3\n";
+        assert_eq!(busy(stat), Some(Duration::from_millis(1_550)));
         let machine = Machine::read(&Resources { cpu_millis: Some(1_500), memory_bytes: Some(1 << 20), pods: None });
         let told: Vec<String> =
             machine.quantities().into_iter().map(|(name, amount)| format!("{name}={amount}")).collect();

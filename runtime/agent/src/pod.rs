@@ -26,6 +26,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
+use crate::desired::is_ephemeral;
 use backoff::later;
 use container::{ContainerState, Phase, Telling};
 use probe::{ProbeState, Turn};
@@ -158,7 +159,10 @@ impl PodState {
     fn learn(&mut self, happening: Happening, now: Timestamp, effects: &mut Vec<Effect>) {
         match happening {
             Happening::Tick => {}
-            Happening::Wanted(pod) => self.pod = pod,
+            Happening::Wanted(pod) => {
+                self.pod = pod;
+                self.grow();
+            }
             Happening::Removed => {
                 self.stage = Stage::Gone;
                 effects.push(Effect::Release);
@@ -189,6 +193,12 @@ impl PodState {
             Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, now, effects),
             Happening::Hooked(place, run, hook, outcome) => self.hooked(place, run, hook, &outcome, now, effects),
         }
+    }
+
+    /// Takes up containers that have come since.
+    fn grow(&mut self) {
+        let known = self.containers.len();
+        self.containers.extend(containers(&self.pod).into_iter().skip(known));
     }
 
     fn arrived(&mut self, learn: impl FnOnce(&mut Step, &mut Step)) {
@@ -362,6 +372,7 @@ impl PodState {
         let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
         match (self.containers.get(place).map(|state| state.role), policy) {
             (Some(Role::Sidecar), _) => Restarts::Always,
+            (Some(Role::Ephemeral), _) => Restarts::Never,
             (_, Some("Never")) => Restarts::Never,
             (_, Some("OnFailure")) | (Some(Role::Init), _) => Restarts::OnFailure,
             _ => Restarts::Always,
@@ -383,7 +394,10 @@ fn containers(pod: &Pod) -> Vec<ContainerState> {
         let sidecar = container.restart_policy.as_deref() == Some("Always");
         (container, if sidecar { Role::Sidecar } else { Role::Init })
     });
-    let main = spec.containers.iter().map(|container| (container, Role::Main));
+    let main = spec.containers.iter().map(|container| {
+        let role = if is_ephemeral(spec, &container.name) { Role::Ephemeral } else { Role::Main };
+        (container, role)
+    });
     init.chain(main).map(|(container, role)| ContainerState::new(&container.name, image_of(container), role)).collect()
 }
 

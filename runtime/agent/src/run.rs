@@ -84,6 +84,7 @@ pub async fn run(
         addresses: std::sync::Mutex::default(),
         attachments: std::sync::Mutex::default(),
         posts: std::sync::Mutex::default(),
+        meter: tokio::sync::Mutex::default(),
         view: view.clone(),
         config,
         client,

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use network::{Attachment, Citizen};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
@@ -30,6 +30,7 @@ use crate::image::{Credentials, Hold};
 use crate::pod::{Effect, Happening, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
 use crate::recorder::Note;
 use crate::report::{self, Report};
+use crate::usage::PodUsage;
 use crate::visit::Visit;
 use crate::volumes::{Placed, Tokens};
 use mount::Updated;
@@ -49,6 +50,8 @@ pub(crate) enum Mail {
     Placed(BTreeMap<String, Placed>, Option<Timestamp>),
     /// What the volumes are made from has changed.
     VolumesChanged,
+    /// Somebody wants to know what the pod has used.
+    Count(oneshot::Sender<PodUsage>),
     /// Somebody wants into a container.
     Visit(Visit),
     /// The volumes are brought up to date, as far as they could be.
@@ -172,6 +175,7 @@ impl Worker {
                 self.tokens_due = due;
                 self.happen(Happening::Mounted);
             }
+            Mail::Count(reply) => drop(reply.send(self.used())),
             Mail::Visit(visit) => self.visited(visit),
             Mail::VolumesChanged => self.update_volumes(),
             Mail::Updated(Updated { failed, due }) => {
@@ -234,7 +238,11 @@ impl Worker {
 
     fn note(&self, told: Told, at: Timestamp) -> Note {
         let field = told.container.and_then(|place| {
-            let list = if self.state.role(place)? == Role::Main { "containers" } else { "initContainers" };
+            let list = match self.state.role(place)? {
+                Role::Main => "containers",
+                Role::Init | Role::Sidecar => "initContainers",
+                Role::Ephemeral => "ephemeralContainers",
+            };
             Some(format!("spec.{list}{{{}}}", self.state.container(place)?.name))
         });
         Note { pod: self.key.clone(), uid: self.uid.to_string(), field, told, times: 1, at }

@@ -39,6 +39,7 @@ impl Resource for Pods {
         Subresource::Proxy,
         Subresource::Exec,
         Subresource::Attach,
+        Subresource::EphemeralContainers,
     ];
     const COUNTS_GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = &[

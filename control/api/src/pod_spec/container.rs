@@ -52,7 +52,14 @@ pub(super) fn validate_all(path: &str, spec: &PodSpec, volumes: &HashSet<String>
     }
 }
 
-fn validate(path: &str, container: &Container, is_init: bool, volumes: &HashSet<String>, causes: &mut Causes) {
+/// One container, at `path`.
+pub(super) fn validate(
+    path: &str,
+    container: &Container,
+    is_init: bool,
+    volumes: &HashSet<String>,
+    causes: &mut Causes,
+) {
     rules::dns_label(&format!("{path}.name"), &container.name, causes);
     let image = container.image.as_deref().unwrap_or_default();
     if image.is_empty() {

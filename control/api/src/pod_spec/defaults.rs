@@ -38,7 +38,7 @@ pub fn default(spec: &mut PodSpec) {
 
 fn container(container: &mut Container, host_network: bool) {
     let image = container.image.as_deref().unwrap_or_default();
-    let policy = if is_moving(image) { "Always" } else { "IfNotPresent" };
+    let policy = pull_policy(image);
     container.image_pull_policy.get_or_insert_with(|| policy.into());
     container.termination_message_path.get_or_insert_with(|| "/dev/termination-log".into());
     container.termination_message_policy.get_or_insert_with(|| "File".into());
@@ -67,6 +67,11 @@ fn container(container: &mut Container, host_network: bool) {
             }
         }
     }
+}
+
+/// When an image is pulled that does not say.
+pub(super) fn pull_policy(image: &str) -> &'static str {
+    if is_moving(image) { "Always" } else { "IfNotPresent" }
 }
 
 /// Whether the image's name may mean another image tomorrow: no tag, or `latest`, and no digest.

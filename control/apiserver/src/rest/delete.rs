@@ -2,7 +2,7 @@
 
 use api::{Object, Revision, StatusError};
 use http::StatusCode;
-use state::Txn;
+use state::{Snapshot, Txn};
 
 use super::Ask;
 use super::change::{ATTEMPTS_MAX, Missed};
@@ -54,36 +54,28 @@ impl Ask {
     }
 
     pub(super) async fn deleted(&self, key: &api::Key, options: &DeleteOptions) -> Result<Deleted, StatusError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let world = self.door.store.snapshot();
-            let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
-            self.permit(&world, Some(old), None)?;
-            let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, old, options, (self.door.clock)())?
-            {
-                Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
-                Fate::Gone => (Txn::delete(old), true, old.clone()),
-                Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),
-            };
-            match self.propose(&world, txn, options.is_dry_run(), &object).await {
-                Ok(object) if is_gone => return Ok(Deleted::Gone(object)),
-                Ok(object) => return Ok(Deleted::Leaving(object)),
-                Err(Missed::Refused(error)) => return Err(error),
-                Err(Missed::Conflict(_)) => {}
-            }
-        }
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
-        Err(StatusError::conflict(self.target.names(), key.name(), why))
+        self.ended(key, options, |old, _| Ok(Eviction { pod: old.clone(), budget: None })).await
     }
 
     /// The deletion of a pod, if its budget allows it.
     pub(super) async fn evicted(&self, options: &DeleteOptions) -> Result<Deleted, StatusError> {
-        let key = self.key();
+        self.ended(&self.key(), options, |old, world| eviction::judge(old, world, (self.door.clock)())).await
+    }
+
+    /// Decides on the newest snapshot, proposes, and decides again while others are faster.
+    async fn ended(
+        &self,
+        key: &api::Key,
+        options: &DeleteOptions,
+        judge: impl Fn(&Object, &Snapshot) -> Result<Eviction, StatusError>,
+    ) -> Result<Deleted, StatusError> {
         for _ in 0..ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
-            let old = world.get(&key).ok_or_else(|| self.not_found())?;
-            let now = (self.door.clock)();
-            let Eviction { pod, budget } = eviction::judge(old, &world, now)?;
-            let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, &pod, options, now)? {
+            let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
+            self.permit(&world, Some(old), None)?;
+            let Eviction { pod, budget } = judge(old, &world)?;
+            let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, &pod, options, (self.door.clock)())?
+            {
                 Fate::AsItWas => return Ok(Deleted::Leaving(old.clone())),
                 Fate::Gone => (Txn::delete(old), true, old.clone()),
                 Fate::Leaving(marked) => (Txn::replace(old, marked.clone()), false, marked.at(old.revision())),

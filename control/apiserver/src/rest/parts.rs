@@ -42,6 +42,8 @@ impl Ask {
             }
             (Subresource::Binding, _) => self.bind().await,
             (Subresource::Eviction, _) => self.evict().await,
+            (Subresource::EphemeralContainers, Verb::Get) => self.get().await,
+            (Subresource::EphemeralContainers, _) => self.look_inside().await,
             (Subresource::Finalize, _) => self.finalize().await,
             (Subresource::Token, _) => self.token(),
             // Those become connections, before anything of them is read.
@@ -150,6 +152,38 @@ impl Ask {
         let granted = tokens::grant(&asking, said)?;
         let token = door.tokens.issuer.issue(&granted.claims).map_err(StatusError::internal)?;
         Ok(answer::value(StatusCode::CREATED, &granted.answer(&token)))
+    }
+
+    /// A pod's ephemeral containers, and nothing else of it.
+    async fn look_inside(self) -> Result<Answer, StatusError> {
+        let options = self.query.write_options()?;
+        let patch_type = match self.verb {
+            Verb::Patch => Some(negotiate::patch_type(self.content_type(), &*self.target.kind)?),
+            _ => None,
+        };
+        let said = match patch_type {
+            // Nobody owns a list that only grows.
+            Some(PatchType::Apply) => return Err(negotiate::unsupported_patch(&*self.target.kind)),
+            Some(_) => api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?.value,
+            None => {
+                body::decode(negotiate::encoding(self.content_type())?, &self.body, self.target.names().kind)?.value
+            }
+        };
+        let changed = self
+            .change(options, |old| {
+                let wanted = match patch_type {
+                    None => said.clone(),
+                    Some(patch_type) => {
+                        let stored = old.to_value().map_err(StatusError::internal)?;
+                        patch::apply(&*self.target.kind, patch_type, stored, &said)?
+                    }
+                };
+                api::metadata::check_version(self.target.names(), &wanted, old)?;
+                let admitted = api::pod_spec::ephemeral::admit(&wanted, old)?;
+                Ok(Decided { admitted, managers: Managers::Written(Said::Nothing) })
+            })
+            .await?;
+        self.changed(&changed)
     }
 
     /// A namespace's `spec.finalizers`, and nothing else of it.

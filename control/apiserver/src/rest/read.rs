@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{Reason, Revision, StatusError};
+use api::{Reason, Revision, StatusError, measured};
 use axum::body::Body;
 use futures::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Ask;
 use crate::answer::{Answer, JSON};
 use crate::list::{self, Continue, Source};
+use crate::measuring;
 use crate::metrics::Asked;
 use crate::query::ListOptions;
 use crate::selection::Selection;
@@ -30,7 +31,8 @@ const WATCH_SECONDS_MAX: u64 = 24 * 3600;
 
 impl Ask {
     pub(super) async fn get(self) -> Result<Answer, StatusError> {
-        let world = self.newest().await?;
+        let world =
+            if measured::is_measured(&*self.target.kind) { self.measured().await? } else { self.newest().await? };
         let object = world.get(&self.key()).ok_or_else(|| self.not_found())?;
         self.present(StatusCode::OK, object)
     }
@@ -40,7 +42,11 @@ impl Ask {
         let presenter = self.presenter(options.include)?;
         let selection = Selection::new(&self.target, &options)?;
         let token = options.continuation.as_deref().map(Continue::decode).transpose()?;
-        let world = self.world(list::source(&options, token.as_ref())?, token.as_ref()).await?;
+        let world = if measured::is_measured(&*self.target.kind) {
+            self.measured().await?
+        } else {
+            self.world(list::source(&options, token.as_ref())?, token.as_ref()).await?
+        };
         let page = list::page(&world, &selection, &options, token.as_ref());
         presenter.answer(page)
     }
@@ -103,6 +109,13 @@ impl Ask {
         let by_chance = || WATCH_SECONDS.start + self.door.chance() % spread;
         let asked = options.timeout_seconds.filter(|seconds| *seconds > 0);
         Duration::from_secs(asked.unwrap_or_else(by_chance).min(WATCH_SECONDS_MAX))
+    }
+
+    /// What is measured now, of what the request is about.
+    async fn measured(&self) -> Result<Snapshot, StatusError> {
+        let world = self.newest().await?;
+        Ok(measuring::measure(&self.door.links, &*self.target.kind, &world, &self.target.namespace, self.target.name())
+            .await)
     }
 
     /// A snapshot in which everything is that was ever acknowledged.

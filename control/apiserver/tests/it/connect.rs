@@ -1,5 +1,6 @@
 //! Requests that become connections to pods, over the link of a node that echoes.
 
+use api::stdio::{CLOSE, ERROR, Piece, Pieces, STDIN, STDOUT};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -35,7 +36,36 @@ fn node() -> Router {
         let says = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
         ([("location", "/login")], format!("{path} {} {}", says("x-forwarded-uri"), says("authorization")))
     };
-    Router::new().route("/portForward/{namespace}/{pod}", post(forward)).route("/proxy/{*path}", any(proxy))
+    let exec = |request: Request| async move {
+        match request.uri().to_string().as_str() {
+            "/exec/default/web/main?command=cat&stdin=true&stdout=true" => cat(request.into_body()).into_response(),
+            _ => (StatusCode::NOT_FOUND, "container not found").into_response(),
+        }
+    };
+    Router::new()
+        .route("/portForward/{namespace}/{pod}", post(forward))
+        .route("/exec/{namespace}/{pod}/{container}", post(exec))
+        .route("/proxy/{*path}", any(proxy))
+}
+
+/// Writes what it reads, until that is over.
+fn cat(mut asked: Body) -> Body {
+    let (say, said) = tokio::sync::mpsc::channel::<Bytes>(4);
+    tokio::spawn(async move {
+        let mut pieces = Pieces::default();
+        while let Some(Ok(frame)) = asked.frame().await {
+            pieces.push(&frame.into_data().unwrap_or_default());
+            while let Some(piece) = pieces.take().expect("small pieces") {
+                let told = match piece.channel {
+                    STDIN => Piece::new(STDOUT, piece.bytes),
+                    CLOSE => Piece::new(ERROR, "over"),
+                    other => panic!("nobody speaks on channel {other}"),
+                };
+                say.send(told.encode()).await.expect("heard");
+            }
+        }
+    });
+    Body::from_stream(ReceiverStream::new(said).map(Ok::<_, std::convert::Infallible>))
 }
 
 fn leaves_http(mut asked: Body) -> Body {
@@ -117,6 +147,49 @@ async fn a_port_is_forwarded_over_channels() {
     door.close().await;
 }
 
+/// The next message, with its channel; the last one says why there are no more.
+async fn message(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.expect("a frame");
+    let length = match head[1] {
+        126 => usize::from(stream.read_u16().await.expect("a length")),
+        short => usize::from(short),
+    };
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message).await.expect("a message");
+    if head[0] == 0x88 { [b"closed ".as_slice(), &message].concat() } else { message }
+}
+
+#[tokio::test]
+async fn the_streams_of_a_command_come_in_channels() {
+    let door = Door::open().await;
+    let admin = linked(&door).await;
+    let exec = |container: &str| format!("{POD}/exec?command=cat&stdin=true&stdout=true&container={container}");
+    let socket =
+        |protocols| [("upgrade", "websocket"), ("sec-websocket-key", "AAAA"), ("sec-websocket-protocol", protocols)];
+    let offered = socket("v5.channel.k8s.io, v4.channel.k8s.io");
+    let mut stream = upgrade(&admin, &exec("main"), &offered).await.expect("switched");
+    // An empty one, something to read, something that no channel is for, and the end.
+    stream.write_all(b"\x82\x81\0\0\0\0\x00\x82\x83\0\0\0\0\x00hi").await.expect("written");
+    assert_eq!(message(&mut stream).await, b"\x01hi");
+    stream.write_all(b"\x82\x82\0\0\0\0\x07?\x82\x82\0\0\0\0\xff\x00").await.expect("written");
+    assert_eq!(message(&mut stream).await, b"\x03over");
+    assert_eq!(message(&mut stream).await, b"closed \x03\xe8");
+
+    let mut stream = upgrade(&admin, &exec("waiting"), &socket("v4.channel.k8s.io")).await.expect("switched");
+    let told = message(&mut stream).await;
+    let status: serde_json::Value = serde_json::from_slice(&told[1..]).expect("JSON");
+    assert_eq!((told[0], &status["reason"], &status["code"]), (3, &"InternalError".into(), &500.into()));
+    assert_eq!(status["message"], "Internal error occurred: container not found");
+
+    let unknown = upgrade(&admin, &exec("main"), &socket("base64.channel.k8s.io")).await.err().expect("refused");
+    assert!(unknown.0 == 403 && unknown.1.contains("unable to negotiate protocol"), "{unknown:?}");
+    let stranger = door.client("jane", &[]);
+    assert_eq!(stranger.get(&exec("main")).await.code, StatusCode::FORBIDDEN);
+    drop(stream);
+    door.close().await;
+}
+
 #[tokio::test]
 async fn a_port_is_forwarded_as_it_is() {
     let door = Door::open().await;
@@ -160,7 +233,7 @@ async fn what_is_behind_a_proxy_answers_as_part_of_the_api() {
     }
 
     let node = door.client("system:node:n1", &[apiserver::NODES]);
-    for part in ["proxy/", "portforward"] {
+    for part in ["proxy/", "portforward", "exec", "attach"] {
         assert_eq!(
             node.get(&format!("{POD}/{part}")).await.code,
             StatusCode::FORBIDDEN,

@@ -14,6 +14,8 @@ pub enum Role {
     Sidecar,
     /// What the pod is for.
     Main,
+    /// Somebody's tool to look at the others with: it may come at any time, runs once, and nothing depends on it.
+    Ephemeral,
 }
 
 /// Where a container is. Only `Starting`, `Running` and `Stopping` have, or may have, something that runs.
@@ -202,6 +204,7 @@ impl ContainerState {
             Role::Init => self.succeeded(),
             Role::Sidecar => self.is_started(),
             Role::Main => false,
+            Role::Ephemeral => true,
         }
     }
 

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState as State, ContainerStateTerminated, ContainerStatus, PodStatus};
 
-use super::container::{ContainerState, Ended, Phase};
+use super::container::{ContainerState, Ended, Phase, Role};
 use super::{PodState, Stage};
 
 /// What a kubelet says of a run whose end nobody saw.
@@ -25,7 +25,9 @@ impl PodState {
             if let Some(told) = told(status, &container.name) {
                 inherit_container(container, told, now);
             }
-            if over {
+            // It runs once.
+            let is_done = container.role == Role::Ephemeral && container.ended.is_some();
+            if over || is_done {
                 container.phase = Phase::Over;
             }
         }
@@ -37,7 +39,7 @@ impl PodState {
 }
 
 fn told<'a>(status: &'a PodStatus, name: &str) -> Option<&'a ContainerStatus> {
-    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
     lists.into_iter().flatten().flatten().find(|told| told.name == name)
 }
 

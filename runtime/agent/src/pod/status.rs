@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::container::{ContainerState, Ended, Phase, Role, Telling};
 use super::{PodState, Restarts, Stage, container_id};
+use crate::desired::is_ephemeral;
 use crate::quantity;
 
 /// The phases of a pod.
@@ -35,14 +36,16 @@ impl PodState {
             status.pod_ips = Some(vec![PodIP { ip: address.to_string() }]);
         }
         status.qos_class = Some(self.pod.spec.as_ref().map_or("BestEffort", qos_class).to_owned());
-        let (init, main): (Vec<_>, Vec<_>) =
-            self.containers.iter().map(|state| self.container_status(state)).partition(|(role, _)| *role != Role::Main);
-        let told = |statuses: Vec<(Role, ContainerStatus)>| {
-            let statuses: Vec<ContainerStatus> = statuses.into_iter().map(|(_, status)| status).collect();
+        let statuses: Vec<(Role, ContainerStatus)> =
+            self.containers.iter().map(|state| self.container_status(state)).collect();
+        let told = |roles: &[Role]| {
+            let statuses = statuses.iter().filter(|(role, _)| roles.contains(role));
+            let statuses: Vec<ContainerStatus> = statuses.map(|(_, status)| status.clone()).collect();
             (!statuses.is_empty()).then_some(statuses)
         };
-        status.init_container_statuses = told(init);
-        status.container_statuses = told(main);
+        status.init_container_statuses = told(&[Role::Init, Role::Sidecar]);
+        status.container_statuses = told(&[Role::Main]);
+        status.ephemeral_container_statuses = told(&[Role::Ephemeral]);
         status.conditions = Some(self.conditions(phase, last.conditions.as_deref().unwrap_or_default(), now));
         status
     }
@@ -58,7 +61,7 @@ impl PodState {
         let initialising = self.containers.iter().any(|state| match state.role {
             Role::Init => !state.succeeded() && !self.is_over(),
             Role::Sidecar => state.runs == 0 && !self.is_over(),
-            Role::Main => false,
+            Role::Main | Role::Ephemeral => false,
         });
         let main = || self.of_role(Role::Main);
         let never_ran = main().any(|state| state.ended.is_none() && !state.is_live());
@@ -85,6 +88,7 @@ impl PodState {
         let ready = match state.role {
             Role::Init => state.succeeded(),
             Role::Main | Role::Sidecar => state.is_ready() && !self.is_leaving(),
+            Role::Ephemeral => false,
         };
         let id = match (&now.terminated, live) {
             (_, true) => Some(container_id(&self.pod, &state.name, state.run())),
@@ -140,7 +144,7 @@ impl PodState {
     }
 
     fn has_init(&self) -> bool {
-        self.containers.iter().any(|state| state.role != Role::Main)
+        self.containers.iter().any(|state| matches!(state.role, Role::Init | Role::Sidecar))
     }
 
     fn ended_at(&self, state: &ContainerState) -> Timestamp {
@@ -173,7 +177,7 @@ impl PodState {
             .filter(|state| match state.role {
                 Role::Init => !state.succeeded(),
                 Role::Sidecar => !state.is_started() && !state.is_over(),
-                Role::Main => false,
+                Role::Main | Role::Ephemeral => false,
             })
             .map(|state| state.name.as_str())
             .collect();
@@ -193,7 +197,7 @@ impl PodState {
             FAILED => return Fact { holds: false, reason: Some("PodFailed"), message: None },
             _ => {}
         }
-        let unready = self.containers.iter().filter(|state| state.role != Role::Init);
+        let unready = self.containers.iter().filter(|state| matches!(state.role, Role::Main | Role::Sidecar));
         let unready: Vec<&str> =
             unready.filter(|state| !state.is_ready() || self.is_leaving()).map(|state| state.name.as_str()).collect();
         match unready.as_slice() {
@@ -292,7 +296,8 @@ fn ended_status(ended: &Ended) -> ContainerStateTerminated {
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, by what the containers ask for and may take.
 pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
-    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    let main = || spec.containers.iter().filter(|container| !is_ephemeral(spec, &container.name));
+    let containers = || spec.init_containers.iter().flatten().chain(main());
     let amount = |container: &Container, limits: bool, name: &str| {
         let resources = container.resources.as_ref()?;
         let list = if limits { &resources.limits } else { &resources.requests };

@@ -188,7 +188,8 @@ impl Story {
 
     /// The pod in a line: its phase, then each container with its state and restarts.
     fn summary(&self) -> String {
-        let lists = [&self.status.init_container_statuses, &self.status.container_statuses];
+        let status = &self.status;
+        let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
         let containers = lists.into_iter().flatten().flatten().map(|container| {
             let state = container.state.as_ref().expect("a state");
             let word = match (&state.waiting, &state.running, &state.terminated) {
@@ -454,6 +455,36 @@ fn a_new_image_restarts_the_container() {
     story.do_all();
     story.check("Running app=ready/1");
     assert_eq!(story.status.container_statuses.as_ref().expect("statuses")[0].image, "hello:v2");
+}
+
+#[test]
+fn a_tool_comes_into_a_pod_that_runs_and_nothing_depends_on_it() {
+    let with_tool = r#"{"containers":[{"name":"app","image":"hello:v1"},{"name":"look","image":"box:v1"}],
+        "ephemeralContainers":[{"name":"look","image":"box:v1"}]}"#;
+    let mut story = Story::new(SERVER);
+    story.do_all();
+    story.on(Happening::Wanted(shared_pod(with_tool)));
+    assert_eq!(story.condition("Ready"), "True", "it is not waited for");
+    story.do_all();
+    story.check("Running app=ready/0 look=running/0");
+    story.exit(1, Exit::Code(3));
+    story.pass(60);
+    story.check("Running app=ready/0 look=Error(3)/0");
+    assert_eq!(story.condition("Ready"), "True");
+    assert_eq!(story.status.qos_class.as_deref(), Some("BestEffort"));
+    story.delete();
+    story.pass(1);
+    story.do_all();
+    story.check("Succeeded app=Completed(0)/0 look=Error(3)/0");
+    // After a restart of the agent it is not run again.
+    let mut pod = (*shared_pod(with_tool)).clone();
+    let looked = r#"{"name":"look","image":"box:v1","imageID":"","ready":false,"restartCount":0,
+        "state":{"terminated":{"exitCode":3}}}"#;
+    let looked = serde_json::from_str(looked).expect("a status");
+    pod.status = Some(PodStatus { ephemeral_container_statuses: Some(vec![looked]), ..PodStatus::default() });
+    let mut story = Story::of(Arc::new(pod));
+    story.do_all();
+    assert_eq!(story.runs.keys().copied().collect::<Vec<_>>(), [0], "{}", story.told());
 }
 
 #[test]

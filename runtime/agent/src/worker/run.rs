@@ -23,6 +23,7 @@ use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
 use crate::probing::{Aside, Asked};
 use crate::sockets::{Doors, Names, PodNetwork};
 use crate::taps::Taps;
+use crate::usage::PodUsage;
 use crate::visit::{Inside, Visit};
 use crate::volumes::Fixed;
 use crate::{probing, quantity, volumes};
@@ -228,6 +229,20 @@ impl Worker {
             let outcome = probing::hook(&handler, &asked, within, command).await;
             Mail::Happened(Happening::Hooked(place, run, hook, outcome))
         });
+    }
+
+    /// What the pod's containers have used, those that run.
+    pub(super) fn used(&self) -> PodUsage {
+        let used = self.slots.iter().enumerate().filter_map(|(place, slot)| {
+            let live = slot.live.as_ref()?;
+            Some((self.state.container(place)?.name.clone(), (live.run, live.spec.ledger.usage())))
+        });
+        PodUsage {
+            namespace: self.key.namespace().to_owned(),
+            name: self.key.name().to_owned(),
+            uid: self.uid.to_string(),
+            containers: used.collect(),
+        }
     }
 
     /// Lets somebody into a container that runs.
