@@ -2,11 +2,13 @@
 
 mod access;
 mod acme;
+mod attach;
 mod audit;
 mod certificates;
 mod clients;
 mod commands;
 mod custom;
+mod drain;
 mod edge;
 mod encryption;
 mod entrances;
@@ -38,6 +40,7 @@ mod streams;
 mod tidy;
 mod tls;
 mod tokens;
+mod transcript;
 mod unprivileged;
 mod volumes;
 mod web;
