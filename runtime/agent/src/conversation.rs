@@ -4,6 +4,7 @@
 //! caller is gone the conversation is, and with it whatever its end was waiting for.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use api::stdio::{CLOSE, ERROR, Piece, Pieces, STDERR, STDIN, STDOUT};
 use axum::body::Body;
@@ -23,6 +24,9 @@ const PIECES_MAX: usize = 8;
 pub(crate) const PIPE_BYTES: usize = 64 << 10;
 /// So many pieces wait for the command before the caller waits.
 const INPUTS_MAX: usize = 8;
+/// A line that is typed waits for so long to be read when others wait already.
+const TYPE_AHEAD: Duration = Duration::from_millis(500);
+const BELL: &[u8] = b"\x07";
 
 /// The way into a command's standard input, which is over when the last one is dropped.
 pub(crate) type Inlet = mpsc::Sender<Bytes>;
@@ -120,7 +124,12 @@ async fn hear(
                     let Typed { lines, echo, wish } = terminal.typed(&bytes);
                     // The echo is as it is to be shown.
                     say(to, STDOUT, echo, false).await;
-                    give(&mut stdin, lines.into()).await;
+                    // What a program does not read must not keep it from being interrupted: such a line is lost, as it is
+                    // where a kernel's buffer is full.
+                    let given = tokio::time::timeout(TYPE_AHEAD, give(&mut stdin, lines.into())).await;
+                    if given.is_err() {
+                        say(to, STDOUT, BELL, false).await;
+                    }
                     match wish {
                         Some(Wish::Interrupt) => interrupted.cancel(),
                         Some(Wish::End) => stdin = None,

@@ -16,6 +16,8 @@ use crate::spdy::{self, Decoder, Encoder, Frame};
 
 /// As Kubernetes has it: a client opens all its streams within this.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+/// What a client may send on one stream before it has opened the others; Go's clients send nothing.
+const EARLY_BYTES_MAX: usize = 1 << 20;
 
 /// Why the streams ended before the command did.
 #[derive(Debug, thiserror::Error)]
@@ -94,12 +96,20 @@ impl Client<'_> {
     /// Waits until the streams are open that were asked for; gives back what came too early.
     async fn open(&mut self, asked: &Asked) -> Result<Vec<Frame>, Broken> {
         let wanted = [(ERROR, true), (STDIN, asked.stdin), (STDOUT, asked.stdout), (STDERR, asked.stderr)];
-        let mut early = Vec::new();
+        let (mut early, mut early_bytes) = (Vec::new(), 0);
         while wanted.iter().any(|(channel, wanted)| *wanted && !self.by_channel.contains_key(channel)) {
             let Some(frame) = self.next().await? else { return Err(Broken::Unopened) };
             match frame {
                 Frame::Open { stream, headers, ends: _ } => self.opened(stream, &headers).await?,
-                frame => early.push(frame),
+                frame => {
+                    // Each counts for more than its bytes, so that empty ones have a limit too.
+                    early_bytes +=
+                        size_of::<Frame>() + if let Frame::Data { bytes, .. } = &frame { bytes.len() } else { 0 };
+                    if early_bytes > EARLY_BYTES_MAX {
+                        return Err(Broken::Unopened);
+                    }
+                    early.push(frame);
+                }
             }
         }
         Ok(early)
