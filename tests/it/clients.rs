@@ -1,5 +1,6 @@
 //! Clients that are not kubectl: kube-rs as controllers use it, and a plain one that reads the wire.
 
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,12 +28,17 @@ fn config_map(name: &str, data: Value) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "data": data})).expect("a ConfigMap")
 }
 
+/// A client of whoever the kubeconfig says.
+pub(crate) async fn client_of(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    config.map(Client::try_from).expect("a configuration").expect("a client")
+}
+
 fn story<F: Future<Output = ()>>(cluster: &Cluster, told: impl FnOnce(Client) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        let client = config.map(Client::try_from).expect("a configuration").expect("a client");
+        let client = client_of(&cluster.kubeconfig()).await;
         tokio::time::timeout(PATIENCE, told(client)).await.expect("in time");
     });
 }
@@ -240,7 +246,7 @@ fn a_controller_applies_what_it_wants() {
         );
         assert_eq!(
             refused("fieldManager=a", &format!("{named}dota: {{a: b}}\n")).await,
-            "400 failed to create typed patch object (default/one; /v1, Kind=ConfigMap): .dota: field not declared in schema"
+            "500 failed to create typed patch object (default/one; /v1, Kind=ConfigMap): .dota: field not declared in schema"
         );
         let managed = named.replace("{name: one}", "{name: one, managedFields: [{manager: me}]}");
         assert_eq!(refused("fieldManager=a", &managed).await, "400 metadata.managedFields must be nil");

@@ -17,6 +17,7 @@ mod first_light;
 mod fleet;
 mod foreign;
 mod forward;
+mod invalid;
 mod kinds;
 mod kubectl;
 mod lifecycle;

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::decode::decode;
+use crate::decode::{self, decode};
 use crate::kind::{Admission, Admitted, FieldValidation, Names, Operation, Subresource};
 use crate::resource::Resource;
 use crate::rules::Causes;
-use crate::{Cause, Details, GroupKind, Object, Reason, StatusError, metadata, schema};
+use crate::{Cause, Details, GroupKind, Object, Reason, StatusError, catalog, metadata, schema};
 
 /// Makes a stored object out of `incoming`, or says everything that is wrong with it.
 pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> Result<Admitted, StatusError> {
@@ -31,6 +31,7 @@ pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> 
         Operation::Create { .. } => {
             R::prepare_create(&mut object);
             metadata::validate(names, R::NAME_RULE, object.metadata(), &mut causes);
+            R::validate_create(&object, &mut causes);
             R::validate(&object, &mut causes);
         }
         Operation::Update { old } => {
@@ -56,13 +57,17 @@ pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> 
     Ok(Admitted { object, warnings })
 }
 
-/// The refusal of a patch whose result breaks strict decoding: Kubernetes blames the patch, as invalid, where it would call a
-/// whole object a bad request. Other refusals stay what they are.
-pub fn blame_patch(refusal: StatusError, patch: &str) -> StatusError {
+/// The refusal of a patch whose result cannot be read as its kind: Kubernetes blames the patch, as invalid, where it would call
+/// a whole object a bad request. It shows the patch where only strict reading fails, else what came of it. Other refusals stay
+/// what they are.
+pub fn blame_patch(refusal: StatusError, patch: &str, patched: &str) -> StatusError {
+    const UNREADABLE: &str = " cannot be handled as a ";
     const STRICT: &str = "strict decoding error: ";
-    match refusal.message.find(STRICT) {
-        Some(at) if refusal.reason == Reason::BadRequest => {
-            let cause = Cause::invalid("patch", patch, &refusal.message[at..]);
+    let words = refusal.message.split_once(UNREADABLE).and_then(|(_, rest)| rest.split_once(": "));
+    match words {
+        Some((_, why)) if refusal.reason == Reason::BadRequest => {
+            let shown = if why.starts_with(STRICT) { patch } else { patched };
+            let cause = Cause::invalid("patch", shown, why);
             StatusError {
                 reason: Reason::Invalid,
                 message: format!(" \"\" is invalid: patch: {}", cause.message),
@@ -106,43 +111,88 @@ pub(crate) fn judge_unknown(
     }
 }
 
+/// Why it cannot be told from a body what it is, in the words of Go's decoder.
+pub fn identity_complaint(body: &Value) -> Option<String> {
+    let Some(members) = body.as_object() else {
+        return Some(format!(
+            "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            decode::described(body)
+        ));
+    };
+    let wrong = |field: &str| {
+        let given = members.get(field).filter(|given| !given.is_string() && !given.is_null())?;
+        let what = decode::described(given);
+        Some(format!("json: cannot unmarshal {what} into Go struct field .{field} of type string"))
+    };
+    wrong("apiVersion").or_else(|| wrong("kind"))
+}
+
 /// The endpoint says what the object is; the object may agree or be silent.
 pub(crate) fn identify(names: &Names, incoming: &mut Value) -> Result<(), StatusError> {
-    let Some(members) = incoming.as_object_mut() else {
-        return Err(StatusError::bad_request(format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            match incoming {
-                Value::Array(_) => "array",
-                Value::String(_) => "string",
-                Value::Number(_) => "number",
-                Value::Bool(_) => "bool",
-                Value::Null | Value::Object(_) => "null",
-            }
-        )));
-    };
+    if let Some(why) = identity_complaint(incoming) {
+        return Err(StatusError::bad_request(format!("couldn't get version/kind; json parse error: {why}")));
+    }
+    let Some(members) = incoming.as_object_mut() else { return Ok(()) };
     let said = |members: &Map<String, Value>, name: &str| {
         members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };
     let version = names.api_version();
     match said(members, "apiVersion") {
-        Some(given) if given != version => {
-            return Err(StatusError::bad_request(format!(
-                "the API version in the data ({given}) does not match the expected API version ({version})"
-            )));
-        }
-        _ => drop(members.insert("apiVersion".into(), version.into())),
+        Some(given) if given != version => Err(mistaken(names, &given, said(members, "kind").as_deref())),
+        _ => match said(members, "kind") {
+            Some(given) if given != names.kind => Err(mistaken(names, &version, Some(&given))),
+            _ => {
+                members.insert("apiVersion".into(), version.into());
+                members.insert("kind".into(), names.kind.into());
+                Ok(())
+            }
+        },
     }
-    match said(members, "kind") {
-        Some(given) if given != names.kind => {
-            let kind = names.kind;
-            return Err(StatusError::bad_request(format!(
-                "{given} in version \"{}\" cannot be handled as a {kind}: converting ({given}) to ({kind}): unknown conversion",
-                names.version
-            )));
-        }
-        _ => drop(members.insert("kind".into(), names.kind.into())),
+}
+
+/// The refusal of a body that says it is something else than its endpoint.
+fn mistaken(names: &Names, version: &str, kind: Option<&str>) -> StatusError {
+    let expected = names.api_version();
+    let kind = kind.unwrap_or(names.kind);
+    let (group, number) = version.rsplit_once('/').unwrap_or(("", version));
+    let known = catalog::all().iter().map(|known| known.names());
+    if !known.clone().any(|known| (known.group, known.kind) == (names.group, names.kind)) && version == expected {
+        // Somebody's own kind has no types to convert between.
+        return StatusError::bad_request(format!(
+            "{kind} in version {number:?} cannot be handled as a {ours}: converting ({kind}) to ({ours}): unknown conversion",
+            ours = names.kind
+        ));
     }
-    Ok(())
+    let mut same = known.filter(|known| (known.group, known.kind, known.version) == (group, kind, number));
+    let why = match same.next() {
+        Some(known) if (known.group, known.kind) != (names.group, names.kind) => {
+            let ours = package(names.group);
+            format!("converting ({number}.{kind}) to ({ours}.{}): unknown conversion", names.kind)
+        }
+        Some(_) => {
+            return StatusError::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            ));
+        }
+        None if !catalog::all().iter().any(|known| known.names().group == names.group) => {
+            return StatusError::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            ));
+        }
+        // Where the tables of known kinds are is a part of Kubernetes' words.
+        None => format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
+    };
+    StatusError::bad_request(format!("{kind} in version {number:?} cannot be handled as a {}: {why}", names.kind))
+}
+
+/// The package that holds a group's types in Kubernetes.
+fn package(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    }
 }
 
 pub(crate) fn cannot_handle(names: &Names, why: &str) -> StatusError {

@@ -152,11 +152,11 @@ impl Reader {
             (Type::Quantity, Value::Number(number)) => canonical_quantity(&number.to_string()),
             (Type::Quantity, _) => Err(NOT_A_QUANTITY.into()),
             (Type::Time, Value::String(text)) => {
-                let time = parse_time(&text)?;
+                let time = parse_time(&text, "2006-01-02T15:04:05Z07:00")?;
                 Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())
             }
             (Type::MicroTime, Value::String(text)) => {
-                let time = parse_time(&text)?;
+                let time = parse_time(&text, "2006-01-02T15:04:05.000000Z07:00")?;
                 Ok(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into())
             }
             (Type::Message(name), Value::Object(members)) => {
@@ -188,7 +188,8 @@ impl Reader {
     }
 }
 
-fn described(value: &Value) -> &'static str {
+/// What Go calls a value.
+pub fn described(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -238,10 +239,8 @@ fn canonical_base64(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| {
-        format!(r#"parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006""#)
-    })
+fn parse_time(text: &str, layout: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| format!(r#"parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006""#))
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! JSON text as a tree, with the paths of members that are there twice: a tree keeps only the last, and people who wrote both
 //! want to know.
 
+mod go;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+pub use go::complaint;
 
 /// Text, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +19,13 @@ pub struct Parsed {
     pub duplicates: Vec<String>,
 }
 
-/// Reads JSON text.
-pub fn parse(text: &[u8]) -> Result<Parsed, serde_json::Error> {
+/// Reads JSON text; what is none is told of as Go tells it.
+pub fn parse(text: &[u8]) -> Result<Parsed, String> {
+    // Where the two disagree on what JSON is, the reader's own words have to do.
+    read(text).map_err(|why| complaint(text).unwrap_or_else(|| why.to_string()))
+}
+
+fn read(text: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut path = String::new();
     let mut reader = serde_json::Deserializer::from_slice(text);

@@ -150,6 +150,11 @@ pub trait Kind: Send + Sync + 'static {
     /// Makes a stored object out of what a client sent, or says everything that is wrong with it.
     fn admit(&self, incoming: Value, admission: &Admission<'_>) -> Result<Admitted, StatusError>;
 
+    /// Whether an update may leave out which version it was made for.
+    fn updates_blindly(&self) -> bool {
+        true
+    }
+
     /// The columns of its table.
     fn columns(&self) -> Vec<Heading<'_>>;
 

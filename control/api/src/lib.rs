@@ -37,7 +37,7 @@ mod status;
 pub mod stdio;
 pub mod version;
 
-pub use admit::{blame_patch, read};
+pub use admit::{blame_patch, identity_complaint, read};
 pub use custom::Kinds;
 pub use key::{GroupKind, Key};
 pub use kind::{

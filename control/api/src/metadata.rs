@@ -44,6 +44,19 @@ pub fn check_version(names: &Names, incoming: &Value, old: &Object) -> Result<()
     ))
 }
 
+/// Refuses an update that does not say which version it was made for, of a kind that demands it. Kubernetes names the resource
+/// here, not the kind, and prints the missing version as the number that it is.
+pub fn demand_version(names: &Names, incoming: &Value, name: &str) -> Result<(), StatusError> {
+    let given = incoming.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+    if !given.is_empty() {
+        return Ok(());
+    }
+    let mut causes = Causes::default();
+    causes.invalid_go("metadata.resourceVersion", "0x0", "must be specified for an update");
+    let of_resource = Names { kind: names.plural, ..names.clone() };
+    Err(StatusError::invalid(&of_resource, name, causes.into_inner()))
+}
+
 /// What the server sets on a new object.
 pub(crate) fn create(
     names: &Names,
@@ -54,7 +67,7 @@ pub(crate) fn create(
     now: Timestamp,
 ) -> Result<(), StatusError> {
     if metadata.contains_key("resourceVersion") {
-        return Err(StatusError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(StatusError::new(Reason::Unknown, "resourceVersion should not be set on objects to be created"));
     }
     place(names, metadata, namespace)?;
     let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -139,6 +152,13 @@ fn place(names: &Names, metadata: &mut Map<String, Value>, namespace: &str) -> R
 
 /// Everything wrong with an object's metadata.
 pub(crate) fn validate(names: &Names, rule: NameRule, metadata: &ObjectMeta, causes: &mut Causes) {
+    if let Some(base) = metadata.generate_name.as_deref().filter(|base| !base.is_empty()) {
+        // What is generated goes on behind a dash.
+        let base_alone = base.strip_suffix('-').map_or_else(|| base.to_owned(), |base| format!("{base}a"));
+        for problem in rule.problems(&base_alone) {
+            causes.invalid("metadata.generateName", base, &problem);
+        }
+    }
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         causes.required("metadata.name", "name or generateName is required");
@@ -154,12 +174,8 @@ pub(crate) fn validate(names: &Names, rule: NameRule, metadata: &ObjectMeta, cau
     if let Some(annotations) = &metadata.annotations {
         rules::annotations("metadata.annotations", annotations, causes);
     }
-    for finalizer in metadata.finalizers.iter().flatten() {
-        for problem in rules::qualified_name(finalizer) {
-            causes.invalid("metadata.finalizers", finalizer, &problem);
-        }
-    }
     owners(metadata, causes);
+    finalizers(metadata.finalizers.as_deref().unwrap_or_default(), causes);
 }
 
 fn owners(metadata: &ObjectMeta, causes: &mut Causes) {
@@ -170,7 +186,8 @@ fn owners(metadata: &ObjectMeta, causes: &mut Causes) {
             [("apiVersion", &owner.api_version), ("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)]
         {
             if value.is_empty() {
-                causes.invalid(format!("{path}.{field}"), value, &format!("{} must not be empty", spelled(field)));
+                let what = if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                causes.invalid(format!("{path}.{field}"), value, what);
             }
         }
         if owner.controller == Some(true) {
@@ -183,8 +200,26 @@ fn owners(metadata: &ObjectMeta, causes: &mut Causes) {
     }
 }
 
-fn spelled(field: &str) -> &str {
-    if field == "apiVersion" { "version" } else { field }
+/// Finalizers that need no domain before their name.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+fn finalizers(finalizers: &[String], causes: &mut Causes) {
+    let path = "metadata.finalizers";
+    for finalizer in finalizers {
+        for problem in rules::qualified_name(finalizer) {
+            causes.invalid(path, finalizer, &problem);
+        }
+    }
+    let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
+    if has("orphan") && has("foregroundDeletion") {
+        causes.invalid(path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.invalid(format!("{path}[{index}]"), finalizer, detail);
+        }
+    }
 }
 
 /// Everything wrong with a change of an object's metadata.

@@ -7,8 +7,9 @@ mod strategic;
 
 use serde_json::Value;
 
+use crate::decode::described;
 use crate::schema::{self, Message};
-use crate::{Cause, Details, Names, Reason, StatusError};
+use crate::{Names, Reason, StatusError};
 
 /// As many operations as a JSON patch may have.
 const OPERATIONS_MAX: usize = 10_000;
@@ -20,9 +21,14 @@ pub fn json(mut document: Value, patch: &Value) -> Result<Value, StatusError> {
         let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
         return Err(StatusError::new(Reason::RequestEntityTooLarge, message));
     }
+    if !patch.is_array() {
+        let what = described(patch);
+        let why = format!("json: cannot unmarshal {what} into Go value of type []interface {{}}");
+        return Err(StatusError::bad_request(format!("error decoding patch: {why}")));
+    }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|why| StatusError::bad_request(format!("error decoding patch: {why}")))?;
-    json_patch::patch(&mut document, &operations).map_err(|why| rejected(&why.to_string()))?;
+    json_patch::patch(&mut document, &operations).map_err(|_| rejected())?;
     Ok(document)
 }
 
@@ -48,13 +54,12 @@ pub fn strategic_of(message: Option<&Message>, document: Value, patch: &Value) -
     Ok(Value::Object(strategic::objects(message, live, patch)?))
 }
 
-/// A patch that cannot be applied to this object.
-fn rejected(why: &str) -> StatusError {
-    let cause = Cause { reason: "UnexpectedServerResponse", message: why.into(), field: String::new() };
+/// A patch that cannot be applied to this object. Kubernetes does not say why.
+fn rejected() -> StatusError {
     StatusError {
         reason: Reason::Invalid,
         message: "the server rejected our request due to an error in our request".into(),
-        details: Some(Box::new(Details { causes: vec![cause], ..Details::default() })),
+        details: Some(Box::default()),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What pods and pod templates have in common: defaults, rules, and what means nothing to wasm.
 
 pub mod account;
+mod affinity;
 mod container;
 mod defaults;
 pub mod ephemeral;
+mod names;
 mod probe;
+mod security;
 pub mod template;
 mod volume;
 mod warnings;
@@ -63,6 +66,28 @@ pub fn validate(path: &str, spec: &PodSpec, causes: &mut Causes) {
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         rules::ip(&format!("{path}.hostAliases[{index}].ip"), &alias.ip, causes);
     }
+    if let Some(context) = &spec.security_context {
+        security::validate_pod(&format!("{path}.securityContext"), context, causes);
+    }
+    names::validate(&format!("{path}.dnsConfig"), spec.dns_config.as_ref(), spec.dns_policy.as_deref(), causes);
+    if let Some(affinity) = &spec.affinity {
+        affinity::validate(&format!("{path}.affinity"), affinity, causes);
+    }
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        for problem in rules::qualified_name(&gate.condition_type) {
+            causes.invalid(format!("{path}.readinessGates[{index}].conditionType"), &gate.condition_type, &problem);
+        }
+    }
+    let mut gates = HashSet::new();
+    for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
+        let path = format!("{path}.schedulingGates[{index}]");
+        for problem in rules::qualified_name(&gate.name) {
+            causes.invalid(&path, &gate.name, &problem);
+        }
+        if !gates.insert(&gate.name) {
+            causes.duplicate(path, &gate.name);
+        }
+    }
     validate_tolerations(&format!("{path}.tolerations"), spec.tolerations.as_deref(), causes);
     validate_spreading(path, spec, causes);
 }
@@ -115,6 +140,17 @@ fn validate_spreading(path: &str, spec: &PodSpec, causes: &mut Causes) {
         if spread.max_skew <= 0 {
             causes.invalid(format!("{path}.maxSkew"), spread.max_skew, "must be greater than zero");
         }
+        match spread.min_domains {
+            Some(least) if least <= 0 => {
+                causes.invalid(format!("{path}.minDomains"), least, "must be greater than zero");
+            }
+            Some(least) if spread.when_unsatisfiable != "DoNotSchedule" => {
+                let policy = &spread.when_unsatisfiable;
+                let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {policy}");
+                causes.invalid(format!("{path}.minDomains"), least, &detail);
+            }
+            _ => {}
+        }
         if spread.topology_key.is_empty() {
             causes.required(format!("{path}.topologyKey"), "can not be empty");
         }
@@ -127,7 +163,8 @@ fn validate_spreading(path: &str, spec: &PodSpec, causes: &mut Causes) {
             rules::selector(&format!("{path}.labelSelector"), selector, causes);
         }
         if !seen.insert((&spread.topology_key, &spread.when_unsatisfiable)) {
-            causes.duplicate(&path, format!("{{{}, {}}}", spread.topology_key, spread.when_unsatisfiable));
+            let pair = format!("{{{}, {}}}", spread.topology_key, spread.when_unsatisfiable);
+            causes.duplicate(format!("{path}.{{topologyKey, whenUnsatisfiable}}"), pair);
         }
     }
 }

@@ -31,6 +31,8 @@ pub trait Resource: Send + Sync + 'static {
     const NAME_RULE: NameRule = NameRule::Subdomain;
     /// Whether `metadata.generation` counts the changes of what is wanted.
     const COUNTS_GENERATIONS: bool = false;
+    /// Whether an update may leave out which version it was made for.
+    const UPDATES_BLINDLY: bool = true;
     /// The columns of its table.
     const COLUMNS: &'static [Column];
     /// The fields a field selector may name.
@@ -47,6 +49,9 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Everything wrong with an object.
     fn validate(object: &Self::Object, causes: &mut Causes);
+
+    /// Everything else wrong with a new object.
+    fn validate_create(_object: &Self::Object, _causes: &mut Causes) {}
 
     /// Everything wrong with a change.
     fn validate_update(_object: &Self::Object, _old: &Self::Object, _causes: &mut Causes) {}
@@ -76,6 +81,10 @@ impl<R: Resource> Kind for R {
 
     fn admit(&self, incoming: Value, admission: &Admission<'_>) -> Result<Admitted, StatusError> {
         admit::admit::<R>(incoming, admission)
+    }
+
+    fn updates_blindly(&self) -> bool {
+        R::UPDATES_BLINDLY
     }
 
     fn columns(&self) -> Vec<Column> {

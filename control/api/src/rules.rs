@@ -57,6 +57,19 @@ impl Causes {
         self.0.push(Cause::unsupported(path, value, supported));
     }
 
+    /// The same, of a value that is printed as Go prints it.
+    pub fn unsupported_go(&mut self, path: impl Into<String>, value: &str, supported: &[&str]) {
+        let known: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
+        self.0.push(Cause { reason: "FieldValueNotSupported", message, field: path.into() });
+    }
+
+    /// A value that is there twice, printed as Go prints it.
+    pub fn duplicate_go(&mut self, path: impl Into<String>, value: &str) {
+        let message = format!("Duplicate value: {value}");
+        self.0.push(Cause { reason: "FieldValueDuplicate", message, field: path.into() });
+    }
+
     /// A field that may not be set, or not changed.
     pub fn forbidden(&mut self, path: impl Into<String>, detail: &str) {
         self.0.push(Cause::forbidden(path, detail));

@@ -4,6 +4,7 @@
 //! <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::kind::Names;
 
@@ -37,6 +38,9 @@ pub enum Reason {
     Invalid,
     TooManyRequests,
     InternalError,
+    /// A fault that Kubernetes gives no reason for.
+    #[serde(rename = "")]
+    Unknown,
     ServiceUnavailable,
     Timeout,
 }
@@ -125,7 +129,14 @@ impl StatusError {
 
     /// The object breaks rules of its kind; `causes` says each of them.
     pub fn invalid(names: &Names, name: &str, causes: Vec<Cause>) -> Self {
-        let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let mut told: Vec<String> = Vec::new();
+        for cause in &causes {
+            let words = format!("{}: {}", cause.field, cause.message);
+            // What is said twice is told once.
+            if !told.contains(&words) {
+                told.push(words);
+            }
+        }
         let told = match told.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -168,6 +179,11 @@ impl StatusError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code(),
         });
+        if self.reason == Reason::Unknown
+            && let Some(members) = status.as_object_mut()
+        {
+            members.remove("reason");
+        }
         if let Some(details) = &self.details {
             match &details.continuation {
                 None => status["details"] = serde_json::json!(details),
@@ -196,7 +212,7 @@ impl Reason {
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
             Self::TooManyRequests => 429,
-            Self::InternalError => 500,
+            Self::InternalError | Self::Unknown => 500,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
         }
@@ -240,6 +256,53 @@ fn with_detail(what: &str, detail: &str) -> String {
     if detail.is_empty() { what.into() } else { format!("{what}: {detail}") }
 }
 
+/// The value as Go prints it: lists of texts have a type there.
 fn quoted(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".into())
+    match serde_json::to_value(value) {
+        Ok(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            let items: Vec<String> = items.iter().filter_map(Value::as_str).map(go_quoted).collect();
+            format!("[]string{{{}}}", items.join(", "))
+        }
+        Ok(Value::String(text)) => go_quoted(&text),
+        Ok(value) => value.to_string(),
+        Err(_) => "null".into(),
+    }
+}
+
+/// Text between quotes, with what cannot be seen written as Go writes it.
+fn go_quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\t' => quoted.push_str("\\t"),
+            '\n' => quoted.push_str("\\n"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\r' => quoted.push_str("\\r"),
+            letter if letter.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(letter))),
+            letter if letter.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_printed_as_go_prints_them() {
+        let check = |value: Value, expect: &str| assert_eq!(quoted(&value), expect);
+        check("a\"b\\c\u{7}\u{1}\n\u{e9}\u{9e}".into(), "\"a\\\"b\\\\c\\a\\x01\\n\u{e9}\\u009e\"");
+        check(serde_json::json!(["a", "b"]), "[]string{\"a\", \"b\"}");
+        check(5.into(), "5");
+        check(true.into(), "true");
+        check(Value::Null, "null");
+    }
 }

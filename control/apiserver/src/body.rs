@@ -37,8 +37,14 @@ pub(crate) fn decode(encoding: Encoding, body: &[u8], kind: &str) -> Result<Pars
         ))
     };
     match encoding {
-        Encoding::Json => api::json::parse(body)
-            .map_err(|error| unrecognized(&format_args!("couldn't get version/kind; json parse error: {error}"))),
+        Encoding::Json => {
+            let wrong = |why: String| unrecognized(&format_args!("couldn't get version/kind; json parse error: {why}"));
+            let parsed = api::json::parse(body).map_err(wrong)?;
+            match api::identity_complaint(&parsed.value) {
+                Some(why) => Err(wrong(why)),
+                None => Ok(parsed),
+            }
+        }
         Encoding::Yaml => {
             let text = std::str::from_utf8(body).map_err(|error| unrecognized(&error))?;
             // `name: y` names something y, as it does for Kubernetes.

@@ -292,7 +292,7 @@ mod tests {
         let refused = |spec| complete(service("a", &spec), None, &world(&[]), 0).expect_err("refused").message;
         assert_eq!(
             refused(json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"]})),
-            "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.1\"]: failed to allocate IP 10.96.0.1: the provided IP (10.96.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
+            "Service \"a\" is invalid: spec.clusterIPs: Invalid value: []string{\"10.96.0.1\"}: failed to allocate IP 10.96.0.1: the provided IP (10.96.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
         );
         assert_eq!(
             refused(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})),

@@ -87,7 +87,9 @@ impl DeleteOptions {
             serde_json::from_value(value).map_err(|error| StatusError::bad_request(error.to_string()))?
         };
         if let Some(grace) = query.get("gracePeriodSeconds") {
-            let grace = grace.parse().map_err(|_| StatusError::bad_request("gracePeriodSeconds is not a number"))?;
+            let grace = grace.parse().map_err(|_| {
+                StatusError::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
+            })?;
             options.grace_period_seconds.get_or_insert(grace);
         }
         if let Some(policy) = query.get("propagationPolicy") {
@@ -120,11 +122,12 @@ impl DeleteOptions {
     }
 
     fn check(&self) -> Result<(), StatusError> {
-        dry_run(self.dry_run.iter().map(String::as_str))?;
+        dry_run("DeleteOptions", self.dry_run.iter().map(String::as_str))?;
         let supported = ["Foreground", "Background", "Orphan"];
         match self.propagation_policy.as_deref() {
             Some(policy) if !supported.contains(&policy) => {
-                Err(invalid_in("DeleteOptions", Cause::unsupported("propagationPolicy", policy, &supported)))
+                let told = [&supported[..], &["nil"]].concat();
+                Err(invalid_in("DeleteOptions", Cause::unsupported("propagationPolicy", policy, &told)))
             }
             Some(_) if self.orphan_dependents.is_some() => Err(invalid_in(
                 "DeleteOptions",

@@ -136,23 +136,28 @@ impl Query {
         Ok(options)
     }
 
-    /// How a write is to be done.
-    pub(crate) fn write_options(&self) -> Result<WriteOptions, StatusError> {
+    /// How a write is to be done; `options` is what Kubernetes calls what this kind of write can be told.
+    pub(crate) fn write_options(&self, options: &'static str) -> Result<WriteOptions, StatusError> {
         let validation = match self.get("fieldValidation") {
             None | Some("" | "Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
-                let supported = ["Ignore", "Strict", "Warn"];
-                return Err(invalid_in("CreateOptions", Cause::unsupported("fieldValidation", other, &supported)));
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                return Err(invalid_in(options, Cause::unsupported("fieldValidation", other, &supported)));
             }
         };
         let manager = self.get("fieldManager").unwrap_or_default();
-        if manager.chars().count() > FIELD_MANAGER_CHARS_MAX {
-            let cause = Cause::invalid("fieldManager", manager, "may not be more than 128 bytes");
-            return Err(invalid_in("CreateOptions", cause));
+        if manager.len() > FIELD_MANAGER_BYTES_MAX {
+            let message = format!("Too long: may not be more than {FIELD_MANAGER_BYTES_MAX} bytes");
+            let cause = Cause { reason: "FieldValueTooLong", message, field: "fieldManager".into() };
+            return Err(invalid_in(options, cause));
         }
-        Ok(WriteOptions { dry_run: dry_run(self.get("dryRun").into_iter())?, validation })
+        if let Some((at, unseen)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(unseen));
+            return Err(invalid_in(options, Cause::invalid("fieldManager", manager, &why)));
+        }
+        Ok(WriteOptions { dry_run: dry_run(options, self.get("dryRun").into_iter())?, validation })
     }
 
     /// Whether an apply takes over what others manage. It has to say who applies.
@@ -175,18 +180,15 @@ impl Query {
 }
 
 /// As Kubernetes has it.
-const FIELD_MANAGER_CHARS_MAX: usize = 128;
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 /// Whether these values of `dryRun` ask for a dry run; the only value is `All`.
-pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, StatusError> {
-    let mut asked = false;
-    for value in values.filter(|value| !value.is_empty()) {
-        if value != "All" {
-            return Err(invalid_in("CreateOptions", Cause::unsupported("dryRun", value, &["All"])));
-        }
-        asked = true;
+pub(crate) fn dry_run<'a>(options: &'static str, values: impl Iterator<Item = &'a str>) -> Result<bool, StatusError> {
+    let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+    if values.iter().any(|value| *value != "All") {
+        return Err(invalid_in(options, Cause::unsupported("dryRun", &values, &["All"])));
     }
-    Ok(asked)
+    Ok(!values.is_empty())
 }
 
 // === impl ListOptions ===
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_is_asked_for_with_all() {
-        let options = |query| Query::parse(Some(query)).write_options();
+        let options = |query| Query::parse(Some(query)).write_options("CreateOptions");
         assert!(options("dryRun=All&fieldManager=kubectl").expect("valid").dry_run);
         assert!(!options("fieldValidation=Strict").expect("valid").dry_run);
         assert_eq!(options("dryRun=Some").expect_err("no such value").code(), 422);

@@ -30,7 +30,7 @@ use crate::identity::Identity;
 use crate::metrics::Asked;
 use crate::negotiate::{Form, Offer, form};
 use crate::present::Presenter;
-use crate::query::{Include, Query};
+use crate::query::{Include, Query, WriteOptions};
 use crate::target::{Place, Target};
 use crate::verb::Verb;
 use crate::{Door, body, connect};
@@ -164,6 +164,15 @@ impl Ask {
 
     fn content_type(&self) -> Option<&str> {
         self.header(CONTENT_TYPE)
+    }
+
+    /// How a write is to be done.
+    fn write_options(&self) -> Result<WriteOptions, StatusError> {
+        self.query.write_options(match self.verb {
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            _ => "CreateOptions",
+        })
     }
 
     fn form(&self) -> Result<Form, StatusError> {

@@ -62,7 +62,7 @@ mod tests {
         check(
             "/rules/0/resources",
             json!(["pods"]),
-            "rules[0].nonResourceURLs: Invalid value: [\"*\"]: rules cannot apply to both regular resources and non-resource URLs",
+            "rules[0].nonResourceURLs: Invalid value: []string{\"*\"}: rules cannot apply to both regular resources and non-resource URLs",
         );
         check(
             "/aggregationRule",

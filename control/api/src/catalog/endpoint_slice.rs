@@ -51,7 +51,7 @@ impl Resource for EndpointSlices {
     }
 
     fn validate(slice: &EndpointSlice, causes: &mut Causes) {
-        causes.one_of("addressType", &slice.address_type, &["IPv4", "IPv6", "FQDN"]);
+        causes.one_of("addressType", &slice.address_type, &["FQDN", "IPv4", "IPv6"]);
         if slice.endpoints.len() > ENDPOINTS_MAX {
             causes.too_many("endpoints", slice.endpoints.len(), ENDPOINTS_MAX);
         }

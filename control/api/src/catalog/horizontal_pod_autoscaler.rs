@@ -154,7 +154,7 @@ mod tests {
         check(
             "/spec/metrics",
             metric(json!({"type": "Weather"})),
-            "[spec.metrics[0].type: Unsupported value: \"Weather\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\", spec.metrics[0].weather: Required value: must populate information for the given metric source]",
+            "spec.metrics[0].type: Unsupported value: \"Weather\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
         );
         check(
             "/spec/metrics",

@@ -37,10 +37,12 @@ impl Resource for IngressClasses {
 
     fn validate(class: &IngressClass, causes: &mut Causes) {
         let Some(spec) = &class.spec else { return };
-        if let Some(controller) = &spec.controller {
+        if let Some(controller) = spec.controller.as_ref().filter(|controller| !controller.is_empty()) {
             for problem in rules::domain_prefixed_path(controller) {
                 causes.invalid("spec.controller", controller, &problem);
             }
+        } else {
+            causes.required("spec.controller", "");
         }
         if let Some(parameters) = &spec.parameters {
             validate_parameters(parameters, causes);

@@ -101,7 +101,6 @@ impl Resource for Jobs {
 
     fn validate(job: &Job, causes: &mut Causes) {
         let Some(spec) = &job.spec else { return };
-        validate_generated(job, spec, causes);
         validate("spec", spec, causes);
         match &spec.selector {
             None => causes.required("spec.selector", ""),
@@ -109,6 +108,12 @@ impl Resource for Jobs {
                 crate::rules::selector("spec.selector", selector, causes);
                 template::validate_labels_match(selector, &spec.template, causes);
             }
+        }
+    }
+
+    fn validate_create(job: &Job, causes: &mut Causes) {
+        if let Some(spec) = &job.spec {
+            validate_generated(job, spec, causes);
         }
     }
 
@@ -123,7 +128,9 @@ impl Resource for Jobs {
                 causes.invalid("spec.completions", spec.completions, detail);
             }
         }
-        causes.immutable("spec.selector", &spec.selector, &before.selector);
+        if let (Some(selector), Some(before)) = (&spec.selector, &before.selector) {
+            template::immutable_selector(selector, before, causes);
+        }
         let mut wanted = spec.template.clone();
         if is_not_started(old) {
             schedule_like(&mut wanted, &before.template);

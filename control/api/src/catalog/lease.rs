@@ -25,6 +25,7 @@ impl Resource for Leases {
         categories: &[],
         scope: Scope::Namespaced,
     };
+    const UPDATES_BLINDLY: bool = false;
     const COLUMNS: &'static [Column] = &[NAME, text("Holder", "Who holds it."), AGE];
 
     fn validate(lease: &Lease, causes: &mut Causes) {

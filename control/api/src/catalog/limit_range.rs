@@ -84,7 +84,8 @@ fn validate_item(path: &str, item: &LimitRangeItem, causes: &mut Causes) {
         "PersistentVolumeClaim" => {
             let has = |amounts: &Amounts| amounts.as_ref().is_some_and(|amounts| amounts.contains_key("storage"));
             if !has(&item.min) && !has(&item.max) {
-                causes.required(path, "either minimum or maximum storage value is required, but neither was provided");
+                let detail = "either minimum or maximum storage value is required, but neither was provided";
+                causes.required(format!("{path}.limits"), detail);
             }
         }
         _ => {
@@ -173,7 +174,7 @@ mod tests {
         );
         check(
             json!({"type": "PersistentVolumeClaim"}),
-            "spec.limits[0]: Required value: either minimum or maximum storage value is required, but neither was provided",
+            "spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided",
         );
         check(
             json!({"type": "Container", "default": {"cpu": "2"}, "defaultRequest": {"cpu": "3"}}),

@@ -58,10 +58,11 @@ impl Resource for PersistentVolumes {
     fn validate(volume: &PersistentVolume, causes: &mut Causes) {
         let none = PersistentVolumeSpec::default();
         let spec = volume.spec.as_ref().unwrap_or(&none);
-        rules::access_modes("spec.accessModes", spec.access_modes.as_deref(), causes);
+        rules::access_modes("spec.accessModes", spec.access_modes.as_deref(), "", causes);
         let capacity = spec.capacity.as_ref();
         if capacity.is_none_or(BTreeMap::is_empty) {
             causes.required("spec.capacity", "");
+            causes.unsupported_go("spec.capacity", "core.ResourceList(nil)", &["storage"]);
         } else if capacity.is_some_and(|capacity| capacity.len() > 1 || !capacity.contains_key("storage")) {
             causes.unsupported("spec.capacity", capacity, &["storage"]);
         }
@@ -192,8 +193,12 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_told() {
         let check = |path: &str, wrong: Value, expect: &str| assert_eq!(refusal(VOLUME, volume(), path, wrong), expect);
-        check("/spec/accessModes", json!([]), "spec.accessModes: Required value: at least 1 access mode is required");
-        check("/spec/capacity", json!({}), "spec.capacity: Required value");
+        check("/spec/accessModes", json!([]), "spec.accessModes: Required value");
+        check(
+            "/spec/capacity",
+            json!({}),
+            "[spec.capacity: Required value, spec.capacity: Unsupported value: core.ResourceList(nil): supported values: \"storage\"]",
+        );
         check(
             "/spec/capacity/storage",
             json!("-1Gi"),

@@ -55,7 +55,12 @@ impl Resource for PersistentVolumeClaims {
     fn validate(claim: &PersistentVolumeClaim, causes: &mut Causes) {
         let none = PersistentVolumeClaimSpec::default();
         let spec = claim.spec.as_ref().unwrap_or(&none);
-        rules::access_modes("spec.accessModes", spec.access_modes.as_deref(), causes);
+        rules::access_modes(
+            "spec.accessModes",
+            spec.access_modes.as_deref(),
+            "at least 1 access mode is required",
+            causes,
+        );
         if let Some(selector) = &spec.selector {
             rules::selector("spec.selector", selector, causes);
         }

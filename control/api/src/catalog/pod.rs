@@ -96,8 +96,24 @@ impl Resource for Pods {
         pod_spec::validate("spec", pod.spec.as_ref().unwrap_or(&none), causes);
     }
 
+    fn validate_create(pod: &Pod, causes: &mut Causes) {
+        let debuggers = pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_deref());
+        if debuggers.is_some_and(|debuggers| !debuggers.is_empty()) {
+            causes.forbidden("spec.ephemeralContainers", "cannot be set on create");
+        }
+    }
+
     fn validate_update(pod: &Pod, old: &Pod, causes: &mut Causes) {
         let (Some(new), Some(old)) = (&pod.spec, &old.spec) else { return };
+        let count = |containers: &Option<Vec<_>>| containers.as_ref().map_or(0, Vec::len);
+        for (field, same) in [
+            ("containers", new.containers.len() == old.containers.len()),
+            ("initContainers", count(&new.init_containers) == count(&old.init_containers)),
+        ] {
+            if !same {
+                return causes.forbidden(format!("spec.{field}"), "pod updates may not add or remove containers");
+            }
+        }
         validate_tolerations(new.tolerations.as_deref(), old.tolerations.as_deref(), causes);
         if thawed(new, old) != *old {
             causes.forbidden("spec", FROZEN);

@@ -30,6 +30,7 @@ impl Resource for PodDisruptionBudgets {
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COUNTS_GENERATIONS: bool = true;
+    const UPDATES_BLINDLY: bool = false;
     const COLUMNS: &'static [Column] = &[
         NAME,
         text("Min Available", "How many pods must be there."),

@@ -43,13 +43,14 @@ impl Resource for ResourceQuotas {
         let Some(spec) = &quota.spec else { return };
         rules::resources("spec.hard", spec.hard.as_ref(), Budget::Quota, causes);
         let scopes = spec.scopes.as_deref().unwrap_or_default();
-        for scope in scopes.iter().filter(|scope| !SCOPES.contains(&scope.as_str())) {
-            causes.invalid("spec.scopes", scopes, &format!("unsupported scope: {scope}"));
+        let listed = listed(scopes);
+        if scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
+            causes.invalid_go("spec.scopes", &listed, "unsupported scope");
         }
         for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
             let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
             if has(one) && has(other) {
-                causes.invalid("spec.scopes", scopes, "conflicting scopes");
+                causes.invalid_go("spec.scopes", &listed, "conflicting scopes");
             }
         }
         let asked = spec.scope_selector.as_ref().and_then(|selector| selector.match_expressions.as_deref());
@@ -65,8 +66,8 @@ impl Resource for ResourceQuotas {
             scopes
         };
         if sorted(quota) != sorted(old) {
-            let scopes = quota.spec.as_ref().and_then(|spec| spec.scopes.clone());
-            causes.invalid("spec.scopes", scopes, "field is immutable");
+            let scopes = quota.spec.as_ref().and_then(|spec| spec.scopes.as_deref()).unwrap_or_default();
+            causes.invalid_go("spec.scopes", &listed(scopes), "field is immutable");
         }
     }
 
@@ -74,6 +75,12 @@ impl Resource for ResourceQuotas {
         let (limits, requests) = shares(quota);
         vec![cells::name(&quota.metadata), requests.into(), limits.into(), cells::age(&quota.metadata, now)]
     }
+}
+
+/// Scopes as Go prints them.
+fn listed(scopes: &[String]) -> String {
+    let scopes: Vec<String> = scopes.iter().map(|scope| format!("{scope:?}")).collect();
+    format!("[]core.ResourceQuotaScope{{{}}}", scopes.join(", "))
 }
 
 fn validate_scope(path: &str, wanted: &ScopedResourceSelectorRequirement, causes: &mut Causes) {
@@ -148,13 +155,17 @@ mod tests {
         check(
             "/spec/hard",
             json!({"unicorns": "1"}),
-            "spec.hard[unicorns]: Invalid value: \"unicorns\": must be a standard resource for quota",
+            "[spec.hard[unicorns]: Invalid value: \"unicorns\": must be a standard resource type or fully qualified, spec.hard[unicorns]: Invalid value: \"unicorns\": must be a standard resource for quota]",
         );
-        check("/spec/scopes", json!(["Loud"]), "spec.scopes: Invalid value: [\"Loud\"]: unsupported scope: Loud");
+        check(
+            "/spec/scopes",
+            json!(["Loud"]),
+            "spec.scopes: Invalid value: []core.ResourceQuotaScope{\"Loud\"}: unsupported scope",
+        );
         check(
             "/spec/scopes",
             json!(["BestEffort", "NotBestEffort"]),
-            "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\"]: conflicting scopes",
+            "spec.scopes: Invalid value: []core.ResourceQuotaScope{\"BestEffort\", \"NotBestEffort\"}: conflicting scopes",
         );
         check(
             "/spec/scopeSelector",
@@ -164,7 +175,7 @@ mod tests {
         let old = created(QUOTA, quota());
         assert_eq!(
             refused_change(&old, "/spec/scopes", json!(["Terminating"])),
-            "spec.scopes: Invalid value: [\"Terminating\"]: field is immutable"
+            "spec.scopes: Invalid value: []core.ResourceQuotaScope{\"Terminating\"}: field is immutable"
         );
     }
 }

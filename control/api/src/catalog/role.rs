@@ -66,7 +66,7 @@ mod tests {
         check(
             "/rules/0",
             json!({"verbs": ["get"], "nonResourceURLs": ["/metrics"]}),
-            "rules[0].nonResourceURLs: Invalid value: [\"/metrics\"]: namespaced rules cannot apply to non-resource URLs",
+            "rules[0].nonResourceURLs: Invalid value: []string{\"/metrics\"}: namespaced rules cannot apply to non-resource URLs",
         );
         check("/metadata/name", json!("a/b"), "metadata.name: Invalid value: \"a/b\": may not contain '/'");
     }

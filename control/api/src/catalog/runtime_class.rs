@@ -25,6 +25,7 @@ impl Resource for RuntimeClasses {
         categories: &[],
         scope: Scope::Cluster,
     };
+    const UPDATES_BLINDLY: bool = false;
     const COLUMNS: &'static [Column] = &[NAME, text("Handler", "What it is called on nodes."), AGE];
 
     fn validate(class: &RuntimeClass, causes: &mut Causes) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{AGE, NAME, integer, text};
 use crate::rules::{self, Causes};
-use crate::{Column, Names, Resource, Scope, cells};
+use crate::{Column, Names, Resource, Scope, cells, json};
 
 /// The kind.
 #[derive(Debug)]
@@ -71,12 +71,16 @@ impl Resource for Secrets {
             causes.required("data[username]", "");
             causes.required("data[password]", "");
         }
+        let account = "kubernetes.io/service-account.name";
+        let named = secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(account));
+        if secret.type_.as_deref() == Some("kubernetes.io/service-account-token") && named.is_none_or(String::is_empty)
+        {
+            causes.required(format!("metadata.annotations[{account}]"), "");
+        }
         for key in [".dockerconfigjson", ".dockercfg"] {
             let wanted = needed.contains(&key);
-            if let Some(bytes) = data.get(key).filter(|_| wanted)
-                && let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes.0)
-            {
-                causes.invalid(format!("data[{key}]"), "<secret contents redacted>", &why.to_string());
+            if let Some(why) = data.get(key).filter(|_| wanted).and_then(|bytes| json::complaint(&bytes.0)) {
+                causes.invalid(format!("data[{key}]"), "<secret contents redacted>", &why);
             }
         }
     }

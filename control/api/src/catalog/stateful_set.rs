@@ -135,7 +135,12 @@ fn validate_strategy(strategy: &StatefulSetUpdateStrategy, causes: &mut Causes) 
                 causes.invalid(format!("{path}.rollingUpdate"), rolling, detail);
             }
         }
-        _ => causes.invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+        other => {
+            let go = format!(
+                "apps.StatefulSetUpdateStrategy{{Type:{other:?}, RollingUpdate:(*apps.RollingUpdateStatefulSetStrategy)(nil)}}"
+            );
+            causes.invalid_go(path, &go, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
 }
 
@@ -210,7 +215,7 @@ mod tests {
         check(
             "/spec/updateStrategy",
             json!({"type": "Recreate"}),
-            "spec.updateStrategy: Invalid value: {\"type\":\"Recreate\"}: must be 'RollingUpdate' or 'OnDelete'",
+            "spec.updateStrategy: Invalid value: apps.StatefulSetUpdateStrategy{Type:\"Recreate\", RollingUpdate:(*apps.RollingUpdateStatefulSetStrategy)(nil)}: must be 'RollingUpdate' or 'OnDelete'",
         );
         check(
             "/spec/updateStrategy",

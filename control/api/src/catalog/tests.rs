@@ -144,7 +144,7 @@ fn fields_that_do_not_exist_are_refused_or_told() {
     let refused = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replicaz\"";
     let strict = create(kinds::DEPLOYMENT, value.clone()).expect_err("refused");
     assert_eq!((strict.code(), strict.message.as_str()), (400, refused));
-    let blamed = crate::blame_patch(strict, "{}");
+    let blamed = crate::blame_patch(strict, "{}", "");
     assert_eq!(
         (blamed.code(), blamed.message.as_str()),
         (422, " \"\" is invalid: patch: Invalid value: \"{}\": strict decoding error: unknown field \"spec.replicaz\"")
@@ -228,7 +228,7 @@ fn what_breaks_a_rule_is_told_in_kubernetes_words() {
     );
     check(
         message(create(kinds::POD, json!({"apiVersion": "v2"}))),
-        "the API version in the data (v2) does not match the expected API version (v1)",
+        "Pod in version \"v2\" cannot be handled as a Pod: no kind \"Pod\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
     );
     check(
         message(create(
@@ -298,7 +298,7 @@ fn a_service_keeps_what_it_was_given() {
     ));
     assert_eq!(
         moved,
-        "Service \"web\" is invalid: spec.clusterIPs[0]: Invalid value: [\"10.43.0.8\"]: may not change once set"
+        "Service \"web\" is invalid: spec.clusterIPs[0]: Invalid value: []string{\"10.43.0.8\"}: may not change once set"
     );
 }
 

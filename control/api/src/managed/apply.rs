@@ -237,7 +237,8 @@ impl Refused {
     pub fn into_status(self, object: &str) -> StatusError {
         match self {
             Self::Mismatch(Mismatch { path, why }) => {
-                StatusError::bad_request(format!("failed to create typed patch object ({object}): {path}: {why}"))
+                let words = format!("failed to create typed patch object ({object}): {path}: {why}");
+                StatusError::new(Reason::Unknown, words)
             }
             Self::Conflicts(conflicts) => StatusError {
                 reason: Reason::Conflict,

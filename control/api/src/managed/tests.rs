@@ -105,7 +105,7 @@ fn what_does_not_fit_the_schema_is_refused_with_its_path() {
     let check = |config: Value, expect: &str| {
         let refused = applied(None, "me", &config, true).expect_err("it does not fit");
         let told = format!("failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): {expect}");
-        assert_eq!((refused.code(), refused.message), (400, told));
+        assert_eq!((refused.code(), refused.message), (500, told));
     };
     check(web(json!({"replica": 1})), ".spec.replica: field not declared in schema");
     check(web(json!({"template": []})), ".spec.template: expected map, got list");

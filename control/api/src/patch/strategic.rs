@@ -232,7 +232,8 @@ fn directive(patch: &Members) -> Result<Directive, StatusError> {
         Some(Some("delete")) => Ok(Directive::Delete),
         Some(_) => {
             let told = patch.get(PATCH).map(go_print).unwrap_or_default();
-            Err(StatusError::bad_request(format!("unknown patch type found: {told}")))
+            let map = go_print(&Value::Object(patch.clone()));
+            Err(StatusError::bad_request(format!("unknown patch type: {told} in map: {map}")))
         }
     }
 }

@@ -6,12 +6,13 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvFromSource, EnvVar, PodSpec, ResourceRequirements, VolumeMount,
 };
 
-use super::probe;
+use super::{probe, security};
 use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
-const MESSAGE_POLICIES: &[&str] = &["FallbackToLogsOnError", "File"];
+const MESSAGE_POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
+const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
 
 /// The containers of a pod, at `path`; `volumes` are the names of its volumes.
 pub(super) fn validate_all(path: &str, spec: &PodSpec, volumes: &HashSet<String>, causes: &mut Causes) {
@@ -26,7 +27,8 @@ pub(super) fn validate_all(path: &str, spec: &PodSpec, volumes: &HashSet<String>
     let inits = inits.map(|(index, one)| (format!("{path}.initContainers[{index}]"), one));
     for (index, (path, container)) in containers.chain(inits).enumerate() {
         let is_init = index >= spec.containers.len();
-        validate(&path, container, is_init, volumes, causes);
+        let grace_seconds = spec.termination_grace_period_seconds.unwrap_or_default();
+        validate(&path, container, &Among { is_init, volumes, grace_seconds }, causes);
         if !container.name.is_empty() && !names.insert(container.name.as_str()) {
             causes.duplicate(format!("{path}.name"), &container.name);
         }
@@ -52,14 +54,16 @@ pub(super) fn validate_all(path: &str, spec: &PodSpec, volumes: &HashSet<String>
     }
 }
 
+/// How containers are judged.
+pub(super) struct Among<'a> {
+    pub(super) is_init: bool,
+    pub(super) volumes: &'a HashSet<String>,
+    pub(super) grace_seconds: i64,
+}
+
 /// One container, at `path`.
-pub(super) fn validate(
-    path: &str,
-    container: &Container,
-    is_init: bool,
-    volumes: &HashSet<String>,
-    causes: &mut Causes,
-) {
+pub(super) fn validate(path: &str, container: &Container, among: &Among<'_>, causes: &mut Causes) {
+    let Among { is_init, volumes, grace_seconds } = *among;
     rules::dns_label(&format!("{path}.name"), &container.name, causes);
     let image = container.image.as_deref().unwrap_or_default();
     if image.is_empty() {
@@ -73,12 +77,15 @@ pub(super) fn validate(
     if let Some(policy) = &container.termination_message_policy {
         causes.one_of(format!("{path}.terminationMessagePolicy"), policy, MESSAGE_POLICIES);
     }
+    if let Some(context) = &container.security_context {
+        security::validate_container(&format!("{path}.securityContext"), context, causes);
+    }
     validate_ports(&format!("{path}.ports"), container.ports.as_deref().unwrap_or_default(), causes);
     for (index, variable) in container.env.iter().flatten().enumerate() {
         validate_env(&format!("{path}.env[{index}]"), variable, causes);
     }
     for (index, source) in container.env_from.iter().flatten().enumerate() {
-        validate_env_from(&format!("{path}.envFrom[{index}]"), source, causes);
+        validate_env_from(&format!("{path}.envFrom"), index, source, causes);
     }
     validate_mounts(
         &format!("{path}.volumeMounts"),
@@ -119,7 +126,7 @@ pub(super) fn validate(
         }
         for (field, handler) in [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)] {
             if let Some(handler) = handler {
-                probe::validate_handler(&format!("{path}.lifecycle.{field}"), handler, causes);
+                probe::validate_handler(&format!("{path}.lifecycle.{field}"), handler, grace_seconds, causes);
             }
         }
     }
@@ -171,8 +178,8 @@ fn validate_env(path: &str, variable: &EnvVar, causes: &mut Causes) {
     if let Some(field) = &source.field_ref {
         validate_field(&format!("{path}.fieldRef"), &field.field_path, ENV_FIELDS, causes);
     }
-    if source.resource_field_ref.as_ref().is_some_and(|reference| reference.resource.is_empty()) {
-        causes.required(format!("{path}.resourceFieldRef.resource"), "");
+    if let Some(reference) = &source.resource_field_ref {
+        validate_resource_field(&format!("{path}.resourceFieldRef.resource"), &reference.resource, causes);
     }
     let keys = [
         ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|one| (&one.name, &one.key))),
@@ -210,12 +217,54 @@ pub(super) fn validate_field(path: &str, field: &str, fields: &[&str], causes: &
     let is_keyed = keyed.iter().any(|prefix| field.strip_prefix(prefix).is_some_and(|rest| rest.ends_with("']")));
     if field.is_empty() {
         causes.required(path, "");
-    } else if !is_keyed && !fields.contains(&field) {
+    } else if is_keyed || fields.contains(&field) {
+    } else if KNOWN_FIELDS.contains(&field) || fields.iter().any(|known| field.starts_with(known)) {
         causes.unsupported(path, field, fields);
+    } else {
+        let detail = format!("error converting fieldPath: field label not supported: {field}");
+        causes.invalid(path, field, &detail);
     }
 }
 
-fn validate_env_from(path: &str, source: &EnvFromSource, causes: &mut Causes) {
+/// Fields of pods that have a name for clients, whether or not they can be told to containers.
+const KNOWN_FIELDS: &[&str] = &[
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+];
+
+const RESOURCE_FIELDS: &[&str] = &[
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
+
+/// An amount of a container that may be told to it.
+fn validate_resource_field(path: &str, field: &str, causes: &mut Causes) {
+    let is_huge = ["limits.hugepages-", "requests.hugepages-"].iter().any(|prefix| field.starts_with(prefix));
+    if field.is_empty() {
+        causes.required(path, "");
+    } else if !is_huge && !RESOURCE_FIELDS.contains(&field) {
+        causes.unsupported(path, field, RESOURCE_FIELDS);
+    }
+}
+
+fn validate_env_from(all: &str, index: usize, source: &EnvFromSource, causes: &mut Causes) {
+    let path = format!("{all}[{index}]");
     if let Some(prefix) = source.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
         rules::env_name(&format!("{path}.prefix"), prefix, causes);
     }
@@ -224,9 +273,10 @@ fn validate_env_from(path: &str, source: &EnvFromSource, causes: &mut Causes) {
         ("secretRef", source.secret_ref.as_ref().map(|one| &one.name)),
     ];
     match references.iter().filter(|(_, name)| name.is_some()).count() {
-        0 => causes.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"),
+        // Kubernetes tells these of the whole list.
+        0 => causes.invalid(all, "", "must specify one of: `configMapRef` or `secretRef`"),
         1 => {}
-        _ => causes.invalid(path, "", "may not have more than one field specified at a time"),
+        _ => causes.invalid(all, "", "may not have more than one field specified at a time"),
     }
     for (field, name) in references {
         if name.is_some_and(String::is_empty) {
@@ -258,6 +308,9 @@ fn validate_mounts(path: &str, mounts: &[VolumeMount], volumes: &HashSet<String>
                 causes.invalid(format!("{path}.{field}"), sub, "must not contain '..'");
             }
         }
+        if let Some(propagation) = &mount.mount_propagation {
+            causes.one_of(format!("{path}.mountPropagation"), propagation, PROPAGATIONS);
+        }
         if mount.sub_path.is_some() && mount.sub_path_expr.is_some() {
             causes.invalid(
                 format!("{path}.subPathExpr"),
@@ -281,11 +334,20 @@ fn validate_resources(path: &str, resources: &ResourceRequirements, causes: &mut
             if Quantity::of(written).is_negative() {
                 causes.invalid(&path, &written.0, "must be greater than or equal to 0");
             }
+            if is_extended(name) && Quantity::of(written).milli_value() % 1000 != 0 {
+                causes.invalid(&path, &written.0, "must be an integer");
+            }
         }
     }
     for (name, request) in resources.requests.iter().flatten() {
         let limit = resources.limits.as_ref().and_then(|limits| limits.get(name));
-        if let Some(limit) = limit.filter(|limit| Quantity::of(request) > Quantity::of(limit)) {
+        let whole = is_extended(name) || name.starts_with("hugepages-");
+        if whole && limit.is_none() {
+            causes.required(format!("{path}.limits"), "Limit must be set for non overcommitable resources");
+        } else if let Some(limit) = limit.filter(|limit| whole && Quantity::of(request) != Quantity::of(limit)) {
+            let detail = format!("must be equal to {name} limit of {}", limit.0);
+            causes.invalid(format!("{path}.requests"), &request.0, &detail);
+        } else if let Some(limit) = limit.filter(|limit| Quantity::of(request) > Quantity::of(limit)) {
             causes.invalid(
                 format!("{path}.requests"),
                 &request.0,
@@ -293,4 +355,9 @@ fn validate_resources(path: &str, resources: &ResourceRequirements, causes: &mut
             );
         }
     }
+}
+
+/// Whether it is one of somebody's own resources, of which there are whole ones only.
+fn is_extended(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(domain, _)| !domain.ends_with("kubernetes.io"))
 }

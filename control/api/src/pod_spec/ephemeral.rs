@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use serde_json::Value;
 
-use super::{container, defaults};
+use super::container::{self, Among};
+use super::defaults;
 use crate::kind::{Admitted, Operation};
 use crate::rules::Causes;
 use crate::{Kind as _, Object, StatusError, admit, catalog};
@@ -86,7 +87,8 @@ fn validate(spec: &PodSpec, causes: &mut Causes) {
     for (index, one) in spec.ephemeral_containers.iter().flatten().enumerate() {
         let path = format!("{PATH}[{index}]");
         if let Some(plain) = plain(one) {
-            container::validate(&path, &plain, false, &volumes, causes);
+            let grace_seconds = spec.termination_grace_period_seconds.unwrap_or_default();
+            container::validate(&path, &plain, &Among { is_init: false, volumes: &volumes, grace_seconds }, causes);
         }
         if !one.name.is_empty() && !taken.insert(&one.name) {
             causes.duplicate(format!("{path}.name"), &one.name);

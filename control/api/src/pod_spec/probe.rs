@@ -6,7 +6,12 @@ use crate::rules::{self, Causes};
 
 /// A probe; those that restart a container may not ask for more than one success.
 pub(super) fn validate(path: &str, probe: &Probe, restarts: bool, causes: &mut Causes) {
-    let told = [probe.exec.is_some(), probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.grpc.is_some()];
+    let told = [
+        ("exec", probe.exec.is_some()),
+        ("httpGet", probe.http_get.is_some()),
+        ("tcpSocket", probe.tcp_socket.is_some()),
+        ("grpc", probe.grpc.is_some()),
+    ];
     one_handler(path, &told, causes);
     exec(path, probe.exec.as_ref(), causes);
     http_get(path, probe.http_get.as_ref(), causes);
@@ -41,23 +46,32 @@ pub(super) fn validate(path: &str, probe: &Probe, restarts: bool, causes: &mut C
 }
 
 /// What is done after a container starts, or before it stops.
-pub(super) fn validate_handler(path: &str, handler: &LifecycleHandler, causes: &mut Causes) {
-    let told =
-        [handler.exec.is_some(), handler.http_get.is_some(), handler.tcp_socket.is_some(), handler.sleep.is_some()];
+pub(super) fn validate_handler(path: &str, handler: &LifecycleHandler, grace_seconds: i64, causes: &mut Causes) {
+    let told = [
+        ("exec", handler.exec.is_some()),
+        ("httpGet", handler.http_get.is_some()),
+        ("tcpSocket", handler.tcp_socket.is_some()),
+        ("sleep", handler.sleep.is_some()),
+    ];
     one_handler(path, &told, causes);
     exec(path, handler.exec.as_ref(), causes);
     http_get(path, handler.http_get.as_ref(), causes);
     tcp_socket(path, handler.tcp_socket.as_ref(), causes);
     if let Some(sleep) = &handler.sleep {
-        causes.not_negative(format!("{path}.sleep.seconds"), sleep.seconds);
+        if !(0..=grace_seconds).contains(&sleep.seconds) {
+            let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})");
+            causes.invalid(format!("{path}.sleep"), sleep.seconds, &detail);
+        }
     }
 }
 
-fn one_handler(path: &str, told: &[bool], causes: &mut Causes) {
-    match told.iter().filter(|told| **told).count() {
-        0 => causes.required(path, "must specify a handler type"),
-        1 => {}
-        _ => causes.forbidden(path, "may not specify more than 1 handler type"),
+fn one_handler(path: &str, told: &[(&str, bool)], causes: &mut Causes) {
+    let mut there = told.iter().filter(|(_, there)| *there);
+    if there.next().is_none() {
+        causes.required(path, "must specify a handler type");
+    }
+    for (name, _) in there {
+        causes.forbidden(format!("{path}.{name}"), "may not specify more than 1 handler type");
     }
 }
 

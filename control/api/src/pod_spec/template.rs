@@ -26,6 +26,9 @@ pub fn validate_selected(selector: &LabelSelector, template: &PodTemplateSpec, c
     if is_empty(selector) {
         causes.required("spec.selector", "");
     }
+    if Selector::try_from(selector).is_err() {
+        causes.invalid_go("spec.selector", &go_selector(selector), "invalid label selector");
+    }
     validate_labels_match(selector, template, causes);
     validate(PATH, template, causes);
     validate_restarting(template, "ReplicaSet", causes);

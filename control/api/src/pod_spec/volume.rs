@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::{KeyToPath, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
 use serde_json::Value;
 
 use super::container::validate_field;
+use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
 const DOWNWARD_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 const HOST_PATH_TYPES: &[&str] =
-    &["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 /// As Kubernetes has it, all three.
 const TOKEN_SECONDS_DEFAULT: i64 = 3600;
@@ -66,19 +67,29 @@ fn validate(path: &str, volume: &Volume, causes: &mut Causes) {
             causes.one_of(format!("{path}.hostPath.type"), kind, HOST_PATH_TYPES);
         }
     }
+    if let Some(size) = volume.empty_dir.as_ref().and_then(|empty| empty.size_limit.as_ref())
+        && Quantity::of(size).is_negative()
+    {
+        let detail = "SizeLimit field must be a valid resource quantity";
+        causes.forbidden(format!("{path}.emptyDir.sizeLimit"), detail);
+    }
+    if let Some(nfs) = &volume.nfs {
+        if nfs.server.is_empty() {
+            causes.required(format!("{path}.nfs.server"), "");
+        }
+        if nfs.path.is_empty() {
+            causes.required(format!("{path}.nfs.path"), "");
+        } else if !nfs.path.starts_with('/') {
+            causes.invalid(format!("{path}.nfs.path"), &nfs.path, "must be an absolute path");
+        }
+    }
     if volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name.is_empty()) {
         causes.required(format!("{path}.persistentVolumeClaim.claimName"), "");
     }
     if let Some(downward) = &volume.downward_api {
         mode(&format!("{path}.downwardAPI.defaultMode"), downward.default_mode, causes);
-        for (index, item) in downward.items.iter().flatten().enumerate() {
-            let path = format!("{path}.downwardAPI.items[{index}]");
-            file(&format!("{path}.path"), &item.path, causes);
-            if let Some(field) = &item.field_ref {
-                validate_field(&format!("{path}.fieldRef"), &field.field_path, DOWNWARD_FIELDS, causes);
-            } else if item.resource_field_ref.is_none() {
-                causes.required(format!("{path}.fieldRef"), "one of fieldRef and resourceFieldRef is required");
-            }
+        for item in downward.items.iter().flatten() {
+            told(&format!("{path}.downwardAPI"), item, causes);
         }
     }
     if let Some(projected) = &volume.projected {
@@ -121,8 +132,23 @@ fn projection(path: &str, source: &VolumeProjection, causes: &mut Causes) {
         }
         file(&format!("{path}.serviceAccountToken.path"), &token.path, causes);
     }
-    for (index, item) in source.downward_api.iter().flat_map(|downward| downward.items.iter().flatten()).enumerate() {
-        file(&format!("{path}.downwardAPI.items[{index}].path"), &item.path, causes);
+    for item in source.downward_api.iter().flat_map(|downward| downward.items.iter().flatten()) {
+        told(&format!("{path}.downwardAPI"), item, causes);
+    }
+}
+
+/// A file that tells a pod about itself. Kubernetes names the list in what it says, not the item.
+fn told(path: &str, item: &DownwardAPIVolumeFile, causes: &mut Causes) {
+    file(&format!("{path}.path"), &item.path, causes);
+    match (&item.field_ref, &item.resource_field_ref) {
+        (Some(_), Some(_)) => {
+            causes.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+        }
+        (Some(field), None) => {
+            validate_field(&format!("{path}.fieldRef"), &field.field_path, DOWNWARD_FIELDS, causes);
+        }
+        (None, Some(_)) => {}
+        (None, None) => causes.required(path, "one of fieldRef and resourceFieldRef is required"),
     }
 }
 

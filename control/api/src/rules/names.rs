@@ -120,7 +120,7 @@ pub fn port_number(path: &str, port: i32, causes: &mut Causes) {
 /// The name of a port.
 pub fn port_name(path: &str, name: &str, causes: &mut Causes) {
     if name.len() > PORT_NAME_BYTES_MAX {
-        causes.invalid(path, name, "must be no more than 15 characters");
+        causes.invalid(path, name, "must be no more than 15 bytes");
     }
     if !name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') {
         causes.invalid(path, name, "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");

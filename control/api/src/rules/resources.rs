@@ -75,7 +75,10 @@ fn resource_name(path: &str, name: &str, budget: Budget, causes: &mut Causes) {
     }
     match budget {
         Budget::Quota if COUNTED.contains(&name) => {}
-        Budget::Quota => causes.invalid(path, name, "must be a standard resource for quota"),
+        Budget::Quota => {
+            causes.invalid(path, name, "must be a standard resource type or fully qualified");
+            causes.invalid(path, name, "must be a standard resource for quota");
+        }
         Budget::Limit => {
             causes.invalid(path, name, "must be a standard resource type or fully qualified");
             causes.invalid(path, name, "must be a standard resource for containers");

@@ -5,11 +5,11 @@ use super::Causes;
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const ALONE: &str = "ReadWriteOncePod";
 
-/// Who may use storage at one time, at `path`.
-pub fn access_modes(path: &str, modes: Option<&[String]>, causes: &mut Causes) {
+/// Who may use storage at one time, at `path`; `needed` is what is said where nobody may.
+pub fn access_modes(path: &str, modes: Option<&[String]>, needed: &str, causes: &mut Causes) {
     let modes = modes.unwrap_or_default();
     if modes.is_empty() {
-        causes.required(path, "at least 1 access mode is required");
+        causes.required(path, needed);
     }
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(&mode.as_str())) {
         causes.unsupported(path, mode, ACCESS_MODES);

@@ -22,7 +22,11 @@ impl FieldSelector {
             let (field, equal, value) = requirement(term)
                 .ok_or_else(|| NotASelector(format!("invalid selector: '{text}'; can't understand '{term}'")))?;
             if field != NAME && field != NAMESPACE && !kind.selectable().contains(&field) {
-                return Err(NotASelector(format!("field label not supported: {field}")));
+                return Err(NotASelector(if kind.selectable().is_empty() {
+                    format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                } else {
+                    format!("field label not supported: {field}")
+                }));
             }
             requirements.push((field.to_owned(), equal, unescaped(value)?));
         }

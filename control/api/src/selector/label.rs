@@ -107,14 +107,10 @@ impl FromStr for LabelSelector {
                 None => break,
                 Some(",") if !reader.is_done() => {}
                 Some(",") => {
-                    return Err(NotASelector(
-                        "unable to parse requirement: found '', expected: identifier after ','".into(),
-                    ));
+                    return Err(NotASelector("found '', expected: identifier after ','".into()));
                 }
                 Some(other) => {
-                    return Err(NotASelector(format!(
-                        "unable to parse requirement: found '{other}', expected: ',' or 'end of string'"
-                    )));
+                    return Err(NotASelector(format!("found '{other}', expected: ',' or 'end of string'")));
                 }
             }
         }
@@ -236,27 +232,33 @@ impl<'a> Reader<'a> {
             None | Some(",") => Ok(Requirement::Exists(key)),
             Some("=" | "==") => {
                 self.next();
-                Ok(Requirement::In(key, BTreeSet::from([self.value()?])))
+                let value = self.value(&key)?;
+                Ok(Requirement::In(key, BTreeSet::from([value])))
             }
             Some("!=") => {
                 self.next();
-                Ok(Requirement::NotIn(key, BTreeSet::from([self.value()?])))
+                let value = self.value(&key)?;
+                Ok(Requirement::NotIn(key, BTreeSet::from([value])))
             }
             Some("in") => {
                 self.next();
-                Ok(Requirement::In(key, self.values()?))
+                let values = self.values(&key)?;
+                Ok(Requirement::In(key, values))
             }
             Some("notin") => {
                 self.next();
-                Ok(Requirement::NotIn(key, self.values()?))
+                let values = self.values(&key)?;
+                Ok(Requirement::NotIn(key, values))
             }
             Some(">") => {
                 self.next();
-                Ok(Requirement::GreaterThan(key, self.number()?))
+                let number = self.number(&key)?;
+                Ok(Requirement::GreaterThan(key, number))
             }
             Some("<") => {
                 self.next();
-                Ok(Requirement::LessThan(key, self.number()?))
+                let number = self.number(&key)?;
+                Ok(Requirement::LessThan(key, number))
             }
             Some(other) => Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
         }
@@ -274,25 +276,25 @@ impl<'a> Reader<'a> {
     }
 
     /// A value, which may be empty.
-    fn value(&mut self) -> Result<String, String> {
+    fn value(&mut self, key: &str) -> Result<String, String> {
         match self.peek() {
             None | Some(",") => Ok(String::new()),
             Some(word) if is_word(word) => {
                 self.next();
-                checked(word)
+                checked(key, 0, word)
             }
             Some(other) => Err(format!("found '{other}', expected: identifier")),
         }
     }
 
-    fn number(&mut self) -> Result<i64, String> {
-        let word = self.value()?;
+    fn number(&mut self, key: &str) -> Result<i64, String> {
+        let word = self.value(key)?;
         word.parse().map_err(|_| {
-            format!("values[0][...]: Invalid value: {word:?}: for 'Gt', 'Lt' operators, the value must be an integer")
+            format!("values[0]: Invalid value: {word:?}: for 'Gt', 'Lt' operators, the value must be an integer")
         })
     }
 
-    fn values(&mut self) -> Result<BTreeSet<String>, String> {
+    fn values(&mut self, key: &str) -> Result<BTreeSet<String>, String> {
         match self.next() {
             Some("(") => {}
             other => return Err(format!("found '{}' expected: '('", other.unwrap_or_default())),
@@ -303,7 +305,7 @@ impl<'a> Reader<'a> {
                 Some("," | ")") => drop(values.insert(String::new())),
                 Some(word) if is_word(word) => {
                     self.next();
-                    values.insert(checked(word)?);
+                    values.insert(checked(key, values.len(), word)?);
                 }
                 other => {
                     return Err(format!("found '{}', expected: ',', ')' or identifier", other.unwrap_or_default()));
@@ -318,10 +320,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn checked(value: &str) -> Result<String, String> {
+fn checked(key: &str, index: usize, value: &str) -> Result<String, String> {
     match crate::rules::label_value(value).first() {
         None => Ok(value.into()),
-        Some(problem) => Err(format!("values[0][...]: Invalid value: {value:?}: {problem}")),
+        Some(problem) => Err(format!("values[{index}][{key}]: Invalid value: {value:?}: {problem}")),
     }
 }
 
@@ -361,10 +363,13 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused_in_kubernetes_words() {
-        for text in ["a in", "a in (", "a b", "=x", "a=b c", "a,", "a in (b", "a=!", "-a=b", "n>x"] {
-            let refused = text.parse::<LabelSelector>().expect_err(text).to_string();
-            assert!(refused.starts_with("unable to parse requirement: "), "{refused}");
+        let refused = |text: &str| text.parse::<LabelSelector>().expect_err(text).to_string();
+        for text in ["a in", "a in (", "a b", "=x", "a in (b", "a=!", "-a=b", "n>x", "a in (b, -c)"] {
+            assert!(refused(text).starts_with("unable to parse requirement: "), "{}", refused(text));
         }
+        assert_eq!(refused("a=b=c"), "found '=', expected: ',' or 'end of string'");
+        assert_eq!(refused("a,"), "found '', expected: identifier after ','");
+        assert!(refused("a in (b, -c)").contains("values[1][a]: Invalid value: \"-c\": "));
     }
 
     #[test]

@@ -65,9 +65,12 @@ impl Ask {
 
     /// Replaces a part by what the body says.
     pub(super) async fn put(self, part: Part) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
         let parsed = body::decode(encoding, &self.body, self.target.names().kind)?;
+        if !self.target.kind.updates_blindly() {
+            api::metadata::demand_version(self.target.names(), &parsed.value, self.target.name())?;
+        }
         let changed = self
             .change(options, |old| {
                 api::metadata::check_version(self.target.names(), &parsed.value, old)?;
@@ -87,9 +90,12 @@ impl Ask {
         if patch_type == PatchType::Apply {
             return self.applied(part).await;
         }
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         self.query.demand_no_force()?;
-        let parsed = api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?;
+        let parsed = api::json::parse(&self.body).map_err(|why| match patch_type {
+            PatchType::Strategic => StatusError::bad_request(why),
+            _ => StatusError::bad_request(format!("error decoding patch: {why}")),
+        })?;
         let changed = self
             .change(options, |old| {
                 let stored = self.target.kind.shown(old).to_value().map_err(StatusError::internal)?;
@@ -98,8 +104,8 @@ impl Ask {
                 let managers = Managers::Written(Managed::said(&wanted));
                 certificates::permit(&self.door, &self.identity, part, old)?;
                 let wanted = certificates::decided(part, wanted, old, (self.door.clock)())?;
-                let admitted = self.admit(wanted, &parsed.duplicates, options, part.of(old));
-                let blamed = |error| api::blame_patch(error, &String::from_utf8_lossy(&self.body));
+                let admitted = self.admit(wanted.clone(), &parsed.duplicates, options, part.of(old));
+                let blamed = |error| api::blame_patch(error, &String::from_utf8_lossy(&self.body), &wanted.to_string());
                 Ok(Decided { admitted: admitted.map_err(blamed)?, managers })
             })
             .await?;

@@ -23,7 +23,7 @@ const ACCOUNT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Ask {
     pub(super) async fn create(self) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
         let parsed = body::decode(encoding, &self.body, self.target.names().kind)?;
         if self.target.names().scope == Scope::Namespaced && self.target.namespace.is_empty() {

@@ -35,7 +35,7 @@ const MANAGER_BYTES_MAX: usize = 128;
 impl Ask {
     /// Makes a part of an object what the body wants of it; an object that is not there is made.
     pub(super) async fn applied(self, part: Part) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         let force = self.query.apply_options()?;
         let parsed = body::decode_apply(&self.body)?;
         let config = self.config(parsed.value, part)?;

@@ -64,7 +64,7 @@ impl Ask {
     }
 
     async fn rescale(self) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         // A scale has no lists, so the strategic patch that some clients send means the same as a merge patch.
         let patch_type = match self.verb {
             Verb::Patch => match negotiate::patch_type(self.content_type(), &*self.target.kind)? {
@@ -205,7 +205,7 @@ impl Ask {
     }
 
     fn said(&self) -> Result<(WriteOptions, Value), StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         let encoding = negotiate::encoding(self.content_type())?;
         let said = body::decode(encoding, &self.body, self.target.names().kind)?.value;
         if said.is_object() {

@@ -68,7 +68,10 @@ fn validate_metric(path: &str, metric: &MetricSpec, causes: &mut Causes) {
     }
     let mut expected = metric.type_.clone();
     expected[..1.min(metric.type_.len())].make_ascii_lowercase();
-    if !present.contains(&expected.as_str()) {
+    if !TYPES.contains(&metric.type_.as_str()) {
+        // Kubernetes tells it a second time where it looks for the source.
+        causes.unsupported(format!("{path}.type"), &metric.type_, TYPES);
+    } else if !present.contains(&expected.as_str()) {
         let detail = "must populate information for the given metric source";
         causes.required(format!("{path}.{expected}"), detail);
     }

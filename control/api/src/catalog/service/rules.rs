@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
-use serde_json::json;
 
 use crate::rules::{self, Causes};
 
@@ -267,7 +266,11 @@ fn each_port(ports: &[ServicePort], kind: &str, causes: &mut Causes) {
             causes.invalid(format!("{path}.appProtocol"), &port.app_protocol, &problem);
         }
         if !numbers.insert((port.port, protocol)) {
-            causes.duplicate(&path, json!({"port": port.port, "protocol": protocol}));
+            let port = format!(
+                "core.ServicePort{{Name:\"\", Protocol:{protocol:?}, AppProtocol:(*string)(nil), Port:{}, TargetPort:intstr.IntOrString{{Type:0, IntVal:0, StrVal:\"\"}}, NodePort:0}}",
+                port.port
+            );
+            causes.duplicate_go(&path, &port);
         }
         let Some(node_port) = port.node_port else { continue };
         match kind {

@@ -9,6 +9,10 @@ use super::rules::{is_external_name, is_reached_from_outside, needs_health_check
 
 /// What was given to the service stays with it where the client does not say otherwise.
 pub(super) fn keep(spec: &mut ServiceSpec, old: &ServiceSpec) {
+    // Who names another address, and leaves the list of them as it was, means the first of the list.
+    if spec.cluster_ip.is_some() && spec.cluster_ip != old.cluster_ip && spec.cluster_ips == old.cluster_ips {
+        spec.cluster_ips = spec.cluster_ip.clone().map(|address| vec![address]);
+    }
     if !is_external_name(spec) && !is_external_name(old) && spec.cluster_ip.is_none() {
         spec.cluster_ip.clone_from(&old.cluster_ip);
         spec.cluster_ips.clone_from(&old.cluster_ips);
