@@ -1,0 +1,154 @@
+//! Manifests of the kinds that people copy, with the fields that Kubernetes documents, go in and come out field for field.
+//!
+//! They are in `tests/manifests`; what Kubernetes adds to some of them is in `manifests/defaults.json`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use harness::{Cluster, kubectl_is_there};
+use serde_json::Value;
+
+use crate::with;
+
+/// What the issue asks for.
+const MANIFESTS_MIN: usize = 40;
+
+/// What has no meaning for wasm is said so, once for each field.
+const WARNINGS: [&str; 7] = [
+    "Warning: spec.hostPID: has no effect here",
+    "Warning: spec.shareProcessNamespace: has no effect here",
+    "Warning: spec.runtimeClassName: has no effect here",
+    "Warning: spec.securityContext: has no effect here: wasm components have no users or groups",
+    "Warning: spec.securityContext.sysctls: has no effect here",
+    "Warning: spec.containers[0].securityContext.capabilities: has no effect here",
+    "Warning: spec.containers[0].securityContext.seLinuxOptions: has no effect here",
+];
+
+/// A patch of kubectl's own making replaces its selector as a whole, and so kubectl tells of a change whenever it is applied.
+const TOLD_CHANGED: &str = "poddisruptionbudget.policy/zk-pdb";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")
+}
+
+/// Every manifest, by kind, namespace and name.
+fn manifests() -> BTreeMap<String, Value> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder()).expect("the manifests").map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    let documents = files.iter().flat_map(|file| {
+        let text = std::fs::read_to_string(file).expect("readable");
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        documents
+    });
+    documents.map(|document| (name(&document), document)).collect()
+}
+
+fn name(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let namespace = text(&object["metadata"]["namespace"]);
+    let namespace = if namespace.is_empty() || namespace == "default" { "" } else { &format!("{namespace}/") };
+    format!("{}/{namespace}{}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+/// Where `found` does not say what `said` does. Lists may go on with what the server added; what is empty may be left out.
+fn missing(path: &str, said: &Value, found: &Value, told: &mut Vec<String>) {
+    match (said, found) {
+        (Value::Object(said), found) => {
+            for (name, said) in said {
+                missing(&format!("{path}.{name}"), said, &found[name], told);
+            }
+        }
+        (Value::Array(said), found) => {
+            for (index, said) in said.iter().enumerate() {
+                missing(&format!("{path}[{index}]"), said, &found[index], told);
+            }
+        }
+        (Value::Bool(false), Value::Null) => {}
+        (said, found) if said == "" && found.is_null() => {}
+        (said, found) if said == found => {}
+        (said, found) => told.push(format!("{path}: {found} instead of {said}")),
+    }
+}
+
+fn stored(cluster: &Cluster, folder: &str) -> BTreeMap<String, Value> {
+    let list = cluster.kubectl(&["get", "-f", folder, "-o", "json", "--show-managed-fields"]).ok();
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    list["items"].as_array().into_iter().flatten().map(|object| (name(object), object.clone())).collect()
+}
+
+/// Everything that was said is there, and what Kubernetes adds to it.
+fn check(cluster: &Cluster, folder: &str) -> BTreeMap<String, Value> {
+    let said = manifests();
+    assert!(said.len() >= MANIFESTS_MIN, "only {} manifests", said.len());
+    let added = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("it/manifests/defaults.json"));
+    let added: BTreeMap<String, Value> = serde_json::from_str(&added.expect("the defaults")).expect("JSON");
+    let found = stored(cluster, folder);
+    let mut told = Vec::new();
+    for (name, said) in said.iter().chain(&added) {
+        missing(name, said, found.get(name).unwrap_or(&Value::Null), &mut told);
+    }
+    assert!(told.is_empty(), "{} fields are not as said:\n{}", told.len(), told.join("\n"));
+    found
+}
+
+/// What a manager wants of the object, without what the cluster does with it.
+fn wanted(objects: &BTreeMap<String, Value>) -> BTreeMap<&String, Vec<(&String, &Value)>> {
+    objects
+        .iter()
+        .map(|(name, object)| {
+            let members = object.as_object().into_iter().flatten();
+            (name, members.filter(|(member, _)| !matches!(member.as_str(), "status" | "metadata")).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_applied_comes_out_field_for_field() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let folder = folder().display().to_string();
+    let first = cluster.kubectl(&["apply", "-f", &folder]);
+    for warning in WARNINGS {
+        assert!(first.stderr.contains(warning), "{warning:?} is missing in\n{}", first.stderr);
+    }
+    let first = first.ok();
+    assert!(first.lines().all(|line| line.ends_with(" created")), "{first}");
+    let before = check(&cluster, &folder);
+
+    let again = cluster.kubectl(&["apply", "-f", &folder]).ok();
+    let changed: Vec<&str> =
+        again.lines().filter(|line| !line.ends_with(" unchanged") && !line.starts_with(TOLD_CHANGED)).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    let after = check(&cluster, &folder);
+    assert_eq!(wanted(&before), wanted(&after), "nothing has changed");
+    assert_eq!(cluster.kubectl(&["diff", "-f", &folder]).ok(), "", "and nothing would");
+}
+
+#[test]
+fn what_is_applied_by_the_server_comes_out_field_for_field() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let folder = folder().display().to_string();
+    let words = ["apply", "--server-side", "-f", folder.as_str()];
+    let first = cluster.kubectl(&words).ok();
+    assert!(first.lines().all(|line| line.ends_with(" serverside-applied")), "{first}");
+    let before = check(&cluster, &folder);
+    cluster.kubectl(&words).ok();
+    let after = check(&cluster, &folder);
+    assert_eq!(wanted(&before), wanted(&after), "nothing has changed");
+    let owned = |object: &Value| {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.into_iter().find(|entry| entry["manager"] == "kubectl").map(|entry| entry["fieldsV1"].clone())
+    };
+    for (name, object) in &after {
+        assert!(owned(object).is_some(), "{name} is nobody's");
+        assert_eq!(owned(object), owned(&before[name]), "{name} has the same owner of the same fields");
+    }
+    assert_eq!(cluster.kubectl(&["diff", "--server-side", "-f", &folder]).ok(), "");
+}
