@@ -7,12 +7,14 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use harness::{Cluster, Plan};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::reflector;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt, discovery};
@@ -332,5 +334,68 @@ fn an_operator_brings_its_own_kind() {
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    });
+}
+
+#[test]
+fn a_reflector_keeps_what_is_there() {
+    let cluster = with(&[]);
+    story(&cluster, |client| async move {
+        let maps: Api<ConfigMap> = Api::default_namespaced(client);
+        maps.create(&PostParams::default(), &config_map("before", json!({}))).await.expect("created");
+        let (kept, writer) = reflector::store();
+        // A list of everything comes first, in pages or, as newer clients ask for it, as the beginning of the watch.
+        let streaming = watcher::Config::default().labels("story=clients").streaming_lists();
+        let mut changes = pin!(reflector::reflector(writer, watcher::watcher(maps.clone(), streaming)));
+        let mut next = async || changes.next().await.expect("watches never end").expect("no fault");
+        while !matches!(next().await, Event::InitDone) {}
+        let names = || {
+            let mut names: Vec<String> = kept.state().iter().map(|map| map.name_any()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(), ["before"]);
+        maps.create(&PostParams::default(), &config_map("after", json!({"a": "1"}))).await.expect("created");
+        assert!(matches!(next().await, Event::Apply(map) if map.name_any() == "after"));
+        assert_eq!(names(), ["after", "before"]);
+        maps.delete("before", &DeleteParams::default()).await.expect("deleted");
+        assert!(matches!(next().await, Event::Delete(map) if map.name_any() == "before"));
+        assert_eq!(names(), ["after"]);
+        // What leaves the selection is gone for whoever selects.
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"story": "another"}}}));
+        maps.patch("after", &PatchParams::default(), &patch).await.expect("patched");
+        assert!(matches!(next().await, Event::Delete(map) if map.name_any() == "after"));
+        assert_eq!(names(), [""; 0]);
+    });
+}
+
+#[test]
+fn one_of_two_holds_a_lease() {
+    let cluster = with(&[]);
+    story(&cluster, |client| async move {
+        let leases: Api<Lease> = Api::default_namespaced(client);
+        let lease = |holder: &str| -> Lease {
+            let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15});
+            serde_json::from_value(json!({"metadata": {"name": "leader"}, "spec": spec})).expect("a Lease")
+        };
+        let first = leases.create(&PostParams::default(), &lease("first")).await.expect("the first has it");
+        let taken = leases.create(&PostParams::default(), &lease("second")).await.expect_err("it is the first's");
+        assert!(matches!(taken, kube::Error::Api(status) if status.reason == "AlreadyExists"));
+
+        let renewed = leases.replace("leader", &PostParams::default(), &first).await.expect("renewed");
+        let mut wanted = lease("second");
+        wanted.metadata.resource_version = first.metadata.resource_version.clone();
+        if renewed.resource_version() == first.resource_version() {
+            // A renewal that changes nothing is none: the version still holds, and the second may take over.
+            leases.replace("leader", &PostParams::default(), &wanted).await.expect("taken over");
+        }
+        let stale = leases.replace("leader", &PostParams::default(), &first).await.expect_err("it is the second's now");
+        assert!(matches!(stale, kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict"));
+        let blind = leases.replace("leader", &PostParams::default(), &lease("third")).await.expect_err("no version");
+        let kube::Error::Api(status) = blind else { panic!("{blind}") };
+        assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
+        assert!(status.message.ends_with("must be specified for an update"), "{}", status.message);
+        let holder = leases.get("leader").await.expect("there").spec.and_then(|spec| spec.holder_identity);
+        assert_eq!(holder.as_deref(), Some("second"));
     });
 }

@@ -17,6 +17,7 @@ mod first_light;
 mod fleet;
 mod foreign;
 mod forward;
+mod fuzz;
 mod invalid;
 mod kinds;
 mod kubectl;

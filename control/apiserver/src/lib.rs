@@ -42,6 +42,8 @@ mod seed;
 mod selection;
 mod serve;
 mod spdy;
+#[doc(hidden)]
+pub mod strangers;
 mod surface;
 mod target;
 mod tokens;

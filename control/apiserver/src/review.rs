@@ -184,7 +184,7 @@ impl Asked {
         let (parts, said) = request.into_parts();
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok());
         let encoding = negotiate::encoding(content_type)?;
-        let options = Query::parse(parts.uri.query()).write_options()?;
+        let options = Query::parse(parts.uri.query()).write_options("CreateOptions")?;
         let said = body::read(said).await?;
         let parsed = body::decode(encoding, &said, names.kind)?;
         let (mut review, warnings) = api::read(names, parsed.value, options.validation, &parsed.duplicates)?;
