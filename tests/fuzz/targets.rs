@@ -10,10 +10,10 @@ use api::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
 /// A name, and what tries it.
-pub type Target = (&'static str, fn(&[u8]));
+pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: &[Target] = &[
+pub(crate) const TARGETS: &[Target] = &[
     ("json", json),
     ("yaml", apiserver::strangers::yaml),
     ("protobuf", protobuf),
@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("field_selector", field_selector),
     ("quantity", quantity),
     ("schedule", schedule),
+    ("json_path", json_path),
     ("cel", cel),
     ("token", token),
     ("url", url),
@@ -103,6 +104,12 @@ fn quantity(bytes: &[u8]) {
 
 fn schedule(bytes: &[u8]) {
     let _ = text(bytes).map(str::parse::<Schedule>);
+}
+
+fn json_path(bytes: &[u8]) {
+    let Some(Ok(path)) = text(bytes).map(api::custom::JsonPath::parse) else { return };
+    let object = serde_json::json!({"spec": {"items": [{"name": "a", "size": 1}, {"name": "b"}], "map": {"a.b": "c"}}});
+    let _ = path.find(&object);
 }
 
 fn cel(bytes: &[u8]) {

@@ -83,6 +83,15 @@ fn python() {
     check(&with(&[]), command);
 }
 
+/// An operator with a kind of its own.
+#[test]
+fn kopf() {
+    let Some(clients) = clients() else { return };
+    let mut command = Command::new(clients.join("python/bin/python"));
+    command.arg(programs().join("kopf/checks.py"));
+    check(&with(&[]), command);
+}
+
 #[test]
 fn node() {
     let Some(clients) = clients() else { return };

@@ -152,3 +152,28 @@ fn what_is_applied_by_the_server_comes_out_field_for_field() {
     }
     assert_eq!(cluster.kubectl(&["diff", "--server-side", "-f", &folder]).ok(), "");
 }
+
+#[test]
+fn an_object_of_a_kind_that_was_defined_comes_out_field_for_field() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words).ok();
+    let definition = folder().join("09-custom.yaml").display().to_string();
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/manifests/custom.yaml").display().to_string();
+    k(&["apply", "-f", &definition]);
+    k(&["wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=60s"]);
+    assert_eq!(k(&["apply", "-f", &object]), "crontab.stable.example.com/my-new-cron-object created\n");
+    let text = std::fs::read_to_string(&object).expect("readable");
+    let said: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let found: Value = serde_json::from_str(&k(&["get", "-f", &object, "-o", "json"])).expect("JSON");
+    let mut told = Vec::new();
+    missing("CronTab", &said, &found, &mut told);
+    assert!(told.is_empty(), "{told:#?}");
+    assert_eq!(found["spec"]["replicas"], 1, "a default of the schema");
+    assert_eq!(k(&["apply", "-f", &object]), "crontab.stable.example.com/my-new-cron-object unchanged\n");
+    assert_eq!(k(&["diff", "-f", &object]), "");
+    let table = k(&["get", "ct"]);
+    assert!(table.contains("SPEC") && table.contains("* * * * */5"), "{table}");
+}

@@ -81,7 +81,7 @@ fn requests_that_are_wrong() {
         let told = cluster.kubectl(words).refused();
         assert!(told.contains(expect), "{expect:?} is missing in {told}");
     };
-    refused(&["get", "pods", "-l", "a=b=c"], "unable to parse requirement");
+    refused(&["get", "pods", "-l", "a=b=c"], "found '=', expected: ',' or 'end of string'");
     refused(&["get", "pods", "--field-selector", "spec.nothing=1"], "field label not supported: spec.nothing");
     refused(&["delete", "namespace", "default"], "this namespace may not be deleted");
     cluster.kubectl_in(&["create", "-f", "-"], GOOD).ok();

@@ -2,6 +2,8 @@
 //!
 //! Not for use by anything else; `tests/fuzz` calls them with bytes that nobody would send.
 
+use api::Kinds;
+
 use crate::list::Continue;
 use crate::negotiate::{Encoding, Offer};
 use crate::query::Query;
@@ -11,7 +13,7 @@ use crate::{body, negotiate, spdy, target, websocket};
 /// A path and a query, as a request line has them.
 pub fn url(text: &str) {
     let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
-    if let Ok(target) = Target::parse(path) {
+    if let Ok(target) = Target::find(&Kinds::default(), path) {
         assert!(target.name().len() <= path.len(), "a name is a part of its path");
     }
     let _ = target::proxied(path);
@@ -26,7 +28,9 @@ pub fn media(text: &str) {
     let _ = negotiate::form(Some(text), Offer::Objects);
     let _ = negotiate::form(Some(text), Offer::Discovery);
     let _ = negotiate::encoding(Some(text));
-    let _ = negotiate::patch_type(Some(text));
+    if let Some(kind) = api::catalog::by_kind(api::kinds::POD) {
+        let _ = negotiate::patch_type(Some(text), kind);
+    }
 }
 
 /// A body in YAML.

@@ -1,7 +1,9 @@
 //! Storage that somebody wants.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference, TypedObjectReference,
+};
 use serde_json::Value;
 
 use super::{AGE, NAME, text, wide};
@@ -18,8 +20,32 @@ const FIXED: &str =
 
 /// Fills in what a claim leaves out, also as a template of claims.
 pub(super) fn default(claim: &mut PersistentVolumeClaim) {
-    claim.spec.get_or_insert_default().volume_mode.get_or_insert_with(|| "Filesystem".into());
+    let spec = claim.spec.get_or_insert_default();
+    spec.volume_mode.get_or_insert_with(|| "Filesystem".into());
+    name_source_twice(spec);
     claim.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".into());
+}
+
+/// What a claim is filled from has two fields for historical reasons; whoever says one has said the other.
+fn name_source_twice(spec: &mut PersistentVolumeClaimSpec) {
+    match (&spec.data_source, &spec.data_source_ref) {
+        (Some(source), None) => {
+            spec.data_source_ref = Some(TypedObjectReference {
+                api_group: source.api_group.clone(),
+                kind: source.kind.clone(),
+                name: source.name.clone(),
+                namespace: None,
+            });
+        }
+        (None, Some(source)) if source.namespace.as_deref().is_none_or(str::is_empty) => {
+            spec.data_source = Some(TypedLocalObjectReference {
+                api_group: source.api_group.clone(),
+                kind: source.kind.clone(),
+                name: source.name.clone(),
+            });
+        }
+        _ => {}
+    }
 }
 
 impl Resource for PersistentVolumeClaims {

@@ -28,7 +28,14 @@ const fn by_key_atomic(merge_key: &'static str) -> Facts {
     Facts { strategy: "merge", merge_key, list_keys: &[], list_type: "atomic" }
 }
 
+/// Items are owned each by their keys in applies, but a patch replaces them all.
+const fn map_of(list_keys: &'static [&'static str]) -> Facts {
+    Facts { strategy: "", merge_key: "", list_keys, list_type: "map" }
+}
+
 const SET: Facts = Facts { strategy: "merge", merge_key: "", list_keys: &[], list_type: "set" };
+/// The same for values, each of which is its own key.
+const OWNED_SET: Facts = Facts { strategy: "", ..SET };
 const ATOMIC: Facts = Facts { strategy: "", merge_key: "", list_keys: &[], list_type: "atomic" };
 const CONDITIONS: Facts = by_key("type", &["type"]);
 const RETAIN_KEYS: Facts = Facts { strategy: "retainKeys", merge_key: "", list_keys: &[], list_type: "" };
@@ -56,7 +63,7 @@ const TABLE: &[(&str, &str, Facts)] = &[
     ("EphemeralContainer", "ports", by_key("containerPort", &["containerPort", "protocol"])),
     ("EphemeralContainer", "volumeMounts", by_key("mountPath", &["mountPath"])),
     ("EphemeralContainer", "volumeDevices", by_key("devicePath", &["devicePath"])),
-    ("ResourceRequirements", "claims", Facts { strategy: "", merge_key: "", list_keys: &["name"], list_type: "map" }),
+    ("ResourceRequirements", "claims", map_of(&["name"])),
     ("ServiceSpec", "ports", by_key("port", &["port", "protocol"])),
     ("ServiceAccount", "secrets", NAME),
     ("NodeSpec", "podCIDRs", SET),
@@ -64,7 +71,24 @@ const TABLE: &[(&str, &str, Facts)] = &[
     ("PodStatus", "podIPs", by_key("ip", &["ip"])),
     ("PodStatus", "hostIPs", by_key_atomic("ip")),
     ("PodStatus", "resourceClaimStatuses", Facts { strategy: "merge,retainKeys", ..NAME }),
-    ("Endpoint", "addresses", Facts { strategy: "", ..SET }),
+    ("ContainerStatus", "allocatedResourcesStatus", NAME),
+    ("ContainerStatus", "volumeMounts", by_key("mountPath", &["mountPath"])),
+    ("ResourceStatus", "resources", map_of(&["resourceID"])),
+    ("JobStatus", "conditions", by_key_atomic("type")),
+    ("PodFailurePolicyOnExitCodesRequirement", "values", OWNED_SET),
+    ("UncountedTerminatedPods", "failed", OWNED_SET),
+    ("UncountedTerminatedPods", "succeeded", OWNED_SET),
+    ("CustomResourceDefinitionStatus", "conditions", map_of(&["type"])),
+    ("JSONSchemaProps", "x-kubernetes-validations", by_key("rule", &["rule"])),
+    ("MutatingWebhookConfiguration", "webhooks", NAME),
+    ("MutatingWebhook", "matchConditions", NAME),
+    ("ValidatingWebhookConfiguration", "webhooks", NAME),
+    ("ValidatingWebhook", "matchConditions", NAME),
+    ("ValidatingAdmissionPolicySpec", "matchConditions", NAME),
+    ("ValidatingAdmissionPolicySpec", "variables", NAME),
+    ("ValidatingAdmissionPolicyStatus", "conditions", map_of(&["type"])),
+    ("ValidatingAdmissionPolicyBindingSpec", "validationActions", OWNED_SET),
+    ("Endpoint", "addresses", OWNED_SET),
     ("DeploymentSpec", "strategy", RETAIN_KEYS),
     ("PodDisruptionBudgetSpec", "selector", REPLACE),
 ];
@@ -89,6 +113,13 @@ const ATOMIC_TYPES: &[&str] = &[
     "EndpointPort",
     "ServiceBackendPort",
     "ScopeSelector",
+    "CrossVersionObjectReference",
+    "TopologySelectorTerm",
+    "MatchResources",
+    "NamedRuleWithOperations",
+    "ParamKind",
+    "ParamRef",
+    "Variable",
 ];
 
 /// Maps that server-side apply owns as a whole.
@@ -97,6 +128,7 @@ const ATOMIC_MAPS: &[(&str, &str)] = &[
     ("ServiceSpec", "selector"),
     ("ReplicationControllerSpec", "selector"),
     ("ScaleStatus", "selector"),
+    ("Scheduling", "nodeSelector"),
 ];
 
 /// How a field of a message merges.
@@ -162,8 +194,17 @@ mod tests {
 
     #[test]
     fn every_fact_is_about_a_field() {
-        let packages =
-            ["api.core.v1", "api.apps.v1", "api.policy.v1", "api.discovery.v1", "apimachinery.pkg.apis.meta.v1"];
+        let packages = [
+            "api.core.v1",
+            "api.apps.v1",
+            "api.batch.v1",
+            "api.policy.v1",
+            "api.discovery.v1",
+            "api.admissionregistration.v1",
+            "apiextensions_apiserver.pkg.apis.apiextensions.v1",
+            "apiextensions-apiserver.pkg.apis.apiextensions.v1",
+            "apimachinery.pkg.apis.meta.v1",
+        ];
         for (owner, name, facts) in TABLE {
             let message = packages.iter().find_map(|package| schema::message(&format!("{package}.{owner}")));
             let field = message.and_then(|message| message.member(name)).unwrap_or_else(|| panic!("{owner}.{name}"));

@@ -164,13 +164,25 @@ fn wrap(schema: &mut Value) {
     }
 }
 
+/// What says that a map, or an object, is owned as a whole.
+const MAP_TYPE: &str = "x-kubernetes-map-type";
+
+/// How objects of a type merge, and each of their members.
 fn merge_keys(message: &Message, schema: &mut Value) {
+    if facts::is_atomic(message) {
+        schema[MAP_TYPE] = "atomic".into();
+    }
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for field in message.members() {
         if let (Some(Value::Object(property)), Some(facts)) =
             (properties.get_mut(field.name), facts::of(message, field))
         {
             property.extend(facts.extensions());
+        }
+        if let Some(Value::Object(property)) = properties.get_mut(field.name)
+            && facts::is_atomic_map(message, field)
+        {
+            property.insert(MAP_TYPE.into(), "atomic".into());
         }
     }
 }
@@ -200,6 +212,11 @@ mod tests {
         let containers = &document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"][MAP_TYPE], "atomic");
+        let pod = &schemas["io.k8s.api.core.v1.PodSpec"];
+        assert_eq!((&pod["properties"]["nodeSelector"][MAP_TYPE], &pod[MAP_TYPE]), (&json!("atomic"), &Value::Null));
     }
 
     #[test]
