@@ -147,7 +147,7 @@ mod tests {
         check(
             "admissionReviewVersions",
             json!(["v2"]),
-            "admissionReviewVersions: Invalid value: [\"v2\"]: must include at least one of v1, v1beta1",
+            "admissionReviewVersions: Invalid value: []string{\"v2\"}: must include at least one of v1, v1beta1",
         );
         check(
             "rules/0/operations",

@@ -71,12 +71,6 @@ impl Resource for Secrets {
             causes.required("data[username]", "");
             causes.required("data[password]", "");
         }
-        let account = "kubernetes.io/service-account.name";
-        let named = secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(account));
-        if secret.type_.as_deref() == Some("kubernetes.io/service-account-token") && named.is_none_or(String::is_empty)
-        {
-            causes.required(format!("metadata.annotations[{account}]"), "");
-        }
         for key in [".dockerconfigjson", ".dockercfg"] {
             let wanted = needed.contains(&key);
             if let Some(why) = data.get(key).filter(|_| wanted).and_then(|bytes| json::complaint(&bytes.0)) {

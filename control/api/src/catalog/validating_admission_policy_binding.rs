@@ -144,7 +144,7 @@ mod tests {
         check(
             "validationActions",
             json!(["Deny", "Warn"]),
-            "validationActions: Invalid value: [\"Deny\",\"Warn\"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)",
+            "validationActions: Invalid value: []string{\"Deny\", \"Warn\"}: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)",
         );
         check("paramRef/parameterNotFoundAction", json!(null), "paramRef.parameterNotFoundAction: Required value");
         check(
