@@ -152,7 +152,7 @@ mod tests {
         check(
             "rules/0/operations",
             json!(["*", "CREATE"]),
-            "rules[0].operations: Invalid value: [\"*\",\"CREATE\"]: if '*' is present, must not specify other operations",
+            "rules[0].operations: Invalid value: []string{\"*\", \"CREATE\"}: if '*' is present, must not specify other operations",
         );
         check(
             "rules/0/operations",
@@ -163,7 +163,7 @@ mod tests {
         check(
             "rules/0/resources",
             json!(["*/*", "pods"]),
-            "rules[0].resources: Invalid value: [\"*/*\",\"pods\"]: if '*/*' is present, must not specify other resources",
+            "rules[0].resources: Invalid value: []string{\"*/*\", \"pods\"}: if '*/*' is present, must not specify other resources",
         );
         check(
             "matchConditions",

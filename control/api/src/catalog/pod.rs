@@ -89,6 +89,7 @@ impl Resource for Pods {
         spec.service_account_name = spec.service_account_name.take().or_else(|| old.service_account_name.clone());
         spec.service_account.clone_from(&spec.service_account_name);
         spec.node_name = spec.node_name.take().or_else(|| old.node_name.clone());
+        pod_spec::tolerate_short_outages(spec);
     }
 
     fn validate(pod: &Pod, causes: &mut Causes) {

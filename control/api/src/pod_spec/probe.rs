@@ -57,11 +57,9 @@ pub(super) fn validate_handler(path: &str, handler: &LifecycleHandler, grace_sec
     exec(path, handler.exec.as_ref(), causes);
     http_get(path, handler.http_get.as_ref(), causes);
     tcp_socket(path, handler.tcp_socket.as_ref(), causes);
-    if let Some(sleep) = &handler.sleep {
-        if !(0..=grace_seconds).contains(&sleep.seconds) {
-            let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})");
-            causes.invalid(format!("{path}.sleep"), sleep.seconds, &detail);
-        }
+    if let Some(sleep) = handler.sleep.as_ref().filter(|sleep| !(0..=grace_seconds).contains(&sleep.seconds)) {
+        let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})");
+        causes.invalid(format!("{path}.sleep"), sleep.seconds, &detail);
     }
 }
 
