@@ -5,6 +5,7 @@
 pub mod facts;
 mod strategic;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::decode::described;
@@ -13,6 +14,9 @@ use crate::{Names, Reason, StatusError};
 
 /// As many operations as a JSON patch may have.
 const OPERATIONS_MAX: usize = 10_000;
+
+/// As Kubernetes has it: so much a patch may copy, or a few operations that copy what they have copied fill any memory.
+const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Applies a JSON patch (RFC 6902) to `document`.
 pub fn json(mut document: Value, patch: &Value) -> Result<Value, StatusError> {
@@ -28,8 +32,35 @@ pub fn json(mut document: Value, patch: &Value) -> Result<Value, StatusError> {
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|why| StatusError::bad_request(format!("error decoding patch: {why}")))?;
-    json_patch::patch(&mut document, &operations).map_err(|_| rejected())?;
+    let mut copied = 0;
+    for operation in &operations.0 {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += document.pointer(copy.from.as_str()).map_or(0, size);
+            if copied > COPIED_BYTES_MAX {
+                return Err(rejected());
+            }
+        }
+        json_patch::patch(&mut document, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+    }
     Ok(document)
+}
+
+/// How long a value is when it is written.
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting does not fail, and a tree is always JSON.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// Applies a merge patch (RFC 7396) to `document`.

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::{ClientConfig, RootCertStore};
@@ -39,7 +40,7 @@ pub(crate) struct Served {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     directory: tempfile::TempDir,
 }
 
@@ -217,6 +218,25 @@ impl Served {
         line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).expect("a number") * 1024
     }
 
+    /// Processor time that it has used so far, in seconds.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
+        // Linux has told user space a hundred ticks a second on every architecture for decades.
+        ticks / 100.0
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the certificates of its users are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -224,43 +244,44 @@ impl Served {
 
     /// A TLS connection as this user.
     pub(crate) async fn dial(&self, user: &str, protocol: &str) -> TlsStream<TcpStream> {
-        let read = |name: &str| std::fs::read(self.directory.path().join(name)).expect("written by the server");
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(read("ca"))).expect("a certificate");
-        let key: PrivateKeyDer<'static> = PrivatePkcs8KeyDer::from(read(&format!("{user}.key"))).into();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("known versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![CertificateDer::from(read(user))], key)
-            .expect("a pair");
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.address).await.expect("connected");
-        stream.set_nodelay(true).expect("a socket");
-        let name = ServerName::try_from("localhost").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("shaken")
+        dial(self.address, self.directory(), user, protocol).await
     }
 
     /// A connection of HTTP/2 as this user.
     pub(crate) async fn connect(&self, user: &str) -> Sender {
-        let stream = self.dial(user, "h2").await;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(1 << 20);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.expect("h2");
-        tokio::spawn(connection);
-        sender
+        connect_to(self.address, self.directory(), user).await
     }
+}
 
-    /// A connection of HTTP/1.1 as this user.
-    pub(crate) async fn connect_plain(&self, user: &str) -> http1::SendRequest<Full<Bytes>> {
-        let stream = self.dial(user, "http/1.1").await;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("http/1.1");
-        tokio::spawn(connection);
-        sender
-    }
+async fn dial(address: SocketAddr, directory: &Path, user: &str, protocol: &str) -> TlsStream<TcpStream> {
+    let read = |name: &str| std::fs::read(directory.join(name)).expect("written by the server");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(read("ca"))).expect("a certificate");
+    let key: PrivateKeyDer<'static> = PrivatePkcs8KeyDer::from(read(&format!("{user}.key"))).into();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("known versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![CertificateDer::from(read(user))], key)
+        .expect("a pair");
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await.expect("connected");
+    stream.set_nodelay(true).expect("a socket");
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("shaken")
+}
+
+/// A connection of HTTP/2 as this user, to a server whose certificates are there.
+pub(crate) async fn connect_to(address: SocketAddr, directory: &Path, user: &str) -> Sender {
+    let stream = dial(address, directory, user, "h2").await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(1 << 20);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.expect("h2");
+    tokio::spawn(connection);
+    sender
 }
 
 impl Drop for Served {

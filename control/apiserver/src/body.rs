@@ -1,5 +1,7 @@
 //! Reading request bodies: never more than the limit, in any of the encodings, into one tree.
 
+use std::time::Duration;
+
 use api::json::Parsed;
 use api::{Reason, StatusError};
 use axum::body::Body;
@@ -11,11 +13,26 @@ use crate::negotiate::Encoding;
 /// As Kubernetes has it: a body larger than that is no object.
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// As Kubernetes has it: a request takes no longer.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// As Kubernetes has it: so much of a body that is no object is shown.
 const SUMMARY_BYTES: usize = 30;
 
-/// The whole body, if it is within the limit.
+/// The whole body, if it is within the limit and comes in time.
 pub(crate) async fn read(body: Body) -> Result<Bytes, StatusError> {
+    within(BODY_TIME_MAX, body).await
+}
+
+async fn within(time: Duration, body: Body) -> Result<Bytes, StatusError> {
+    let too_late = |_| {
+        let words = "Timeout: request did not complete within the allotted timeout";
+        StatusError::new(Reason::Timeout, words)
+    };
+    tokio::time::timeout(time, whole(body)).await.map_err(too_late)?
+}
+
+async fn whole(body: Body) -> Result<Bytes, StatusError> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(StatusError::new(
@@ -115,5 +132,37 @@ mod tests {
     async fn a_body_over_the_limit_is_refused() {
         let refused = read(Body::from(vec![b' '; BODY_BYTES_MAX + 1])).await.expect_err("too large");
         assert_eq!((refused.code(), refused.message.as_str()), (413, "Request entity too large: limit is 3145728"));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let drops = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(7)).await;
+            Some((Ok::<_, std::convert::Infallible>("{"), ()))
+        });
+        let refused = within(Duration::from_millis(30), Body::from_stream(drops)).await.expect_err("it takes for ever");
+        assert_eq!(refused.to_string(), "Timeout: request did not complete within the allotted timeout");
+    }
+
+    /// A body that is small and would become large, or deep, is refused before it is.
+    #[test]
+    fn a_bomb_does_not_go_off() {
+        let refused = |encoding, body: &str| {
+            let began = std::time::Instant::now();
+            let error = decode(encoding, body.as_bytes(), "ConfigMap").expect_err("no object");
+            assert!(began.elapsed() < Duration::from_secs(5), "it takes long");
+            error.code()
+        };
+        let mut laughs = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+        for level in 1..12 {
+            let before = level - 1;
+            let nine = vec![format!("*a{before}"); 9].join(", ");
+            laughs = format!("{laughs}a{level}: &a{level} [{nine}]\n");
+        }
+        assert_eq!(refused(Encoding::Yaml, &laughs), 400);
+        assert_eq!(refused(Encoding::Yaml, &"[".repeat(100_000)), 400);
+        assert_eq!(refused(Encoding::Yaml, &"{a: ".repeat(100_000)), 400);
+        assert_eq!(refused(Encoding::Json, &"[".repeat(1_000_000)), 400);
+        assert_eq!(refused(Encoding::Json, &"{\"a\":".repeat(100_000)), 400);
     }
 }

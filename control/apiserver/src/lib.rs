@@ -21,6 +21,7 @@ mod discovery;
 mod encryption;
 mod envelope;
 mod eviction;
+mod fairness;
 mod identity;
 mod impersonation;
 mod join;
@@ -53,6 +54,7 @@ mod websocket;
 
 use std::future::Future;
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +78,7 @@ pub use tokens::{Issuer, KeyError};
 
 use audit::Diary;
 use authorization::Authorizer;
+use fairness::Fairness;
 use link::Links;
 use metrics::Metrics;
 use registry::Images;
@@ -151,6 +154,7 @@ pub(crate) struct Door {
     pub(crate) encoded: Arc<Encoded>,
     pub(crate) surfaces: Surfaces,
     pub(crate) metrics: Metrics,
+    pub(crate) fairness: Fairness,
     /// The address clients are told in legacy discovery.
     pub(crate) address: String,
     pub(crate) seeded: AtomicBool,
@@ -194,6 +198,7 @@ pub async fn run(
         encoded: Arc::new(Encoded::new()),
         surfaces: Surfaces::new(closing.clone()),
         metrics,
+        fairness: Fairness::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
         seeded: AtomicBool::new(false),
         closing,

@@ -20,8 +20,8 @@ use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
-    Door, VERSION, audit, authentication, authorization, body, discovery, encryption, envelope, impersonation, metrics,
-    openapi, registry, rest, review, target, tokens,
+    Door, VERSION, audit, authentication, authorization, body, discovery, encryption, envelope, fairness,
+    impersonation, metrics, openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -65,6 +65,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/v2/{*path}", any(images))
         .fallback(nothing)
         .layer(from_fn_with_state(door.clone(), authorization::demand))
+        .layer(from_fn_with_state(door.clone(), fairness::in_turn))
         .layer(from_fn_with_state(door.clone(), impersonation::impersonate))
         .layer(from_fn_with_state(door.clone(), audit::follow))
         .layer(from_fn_with_state(door.clone(), authentication::identify))

@@ -1,5 +1,7 @@
 //! The listener: TLS, who is on the other end, HTTP/1.1 or HTTP/2, and a graceful end.
 
+mod patient;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tracing::{debug, warn};
 
 use crate::identity::Identity;
 use crate::{ServeError, routes};
+use patient::Patient;
 
 /// What the server shows, and whom it trusts.
 #[derive(Debug)]
@@ -68,14 +71,16 @@ struct Shown {
 const HANDSHAKE_SECONDS_MAX: u64 = 10;
 /// Clients multiplex all their watches over one connection; upstream allows between 250 and 1000.
 const STREAMS_MAX: u32 = 1000;
-/// Enough for one full frame of a list; a slow reader of a stream holds no more than this.
-const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Enough to keep a network busy while the next piece of a list is written; a slow reader of a stream holds no more than this.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Certificates and cookies of proxies fit; a header bomb does not.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// As many as a chatty proxy adds.
 const HEADERS_MAX: usize = 100;
 /// A peer that is gone is noticed within half a minute and a bit.
 const KEEP_ALIVE_SECONDS: u64 = 30;
+/// What a client takes nothing of for so long is no longer kept for it: longer than a network is away and comes back.
+const STALL_SECONDS_MAX: u64 = 30;
 /// Open requests get so long to finish once the end has come.
 const GRACE_SECONDS: u64 = 5;
 /// After an accept that failed (out of file descriptors, say) the next one waits.
@@ -202,7 +207,10 @@ async fn connection(
         router.clone().call(request)
     });
     let builder = http();
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(
+        TokioIo::new(Patient::new(stream, Duration::from_secs(STALL_SECONDS_MAX))),
+        service
+    ));
     let mut leaving = false;
     loop {
         tokio::select! {

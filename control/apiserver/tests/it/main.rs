@@ -4,6 +4,7 @@ mod access;
 mod connect;
 mod harness;
 mod images;
+mod limits;
 mod link;
 mod lists;
 mod objects;
