@@ -221,6 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_is_signed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let authority = Authority::open(dir.path(), Timestamp::UNIX_EPOCH).expect("made");
+        let (begins, ends) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(600).expect("a time"));
+        let order = |request: &[u8]| CertificateOrder {
+            request: request.into(),
+            usages: vec!["digital signature".into(), "server auth".into()],
+            begins,
+            ends,
+        };
+        let request = include_bytes!("../../api/src/certificate_request/node.csr");
+        let signed = authority.sign_order(&order(request)).expect("signed");
+        assert!(signed.starts_with("-----BEGIN CERTIFICATE-----"), "{signed}");
+        let mut forged = String::from_utf8(request.to_vec()).expect("PEM");
+        forged = forged.replace("hAJm1xMa", "hAJm1xMb");
+        assert!(authority.sign_order(&order(forged.as_bytes())).is_err(), "its signature does not hold");
+    }
+
+    #[test]
     fn an_authority_is_made_once_and_kept() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let now = Timestamp::UNIX_EPOCH;

@@ -11,7 +11,7 @@
 //!
 //! What holds:
 //! - A pod's address is in its status before anybody answers there; the store lets nobody else have it.
-//! - An idle server holds no instance and no timer: its handler waits in the fabric.
+//! - An idle server holds no instance: its handler waits in the fabric. Its worker waits for the hour in which its token is due.
 //! - A pod has one place on the network, made when its first container starts, and all its containers share it.
 //! - Nothing is written to the cluster that it does not say already, and what it says wrongly is put right.
 //! - When the agent is restarted its pods begin again, counted as a restart, with the address they had.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use apiserver::{Config, Join, Tls};
+use apiserver::{Audit, AuditPolicy, Config, Join, Tls};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -121,17 +121,24 @@ impl Door {
         Self::open_on("127.0.0.1:0").await
     }
 
+    /// The same, which keeps an audit log of everything.
+    pub(crate) async fn open_audited(log: &Path) -> Self {
+        let policy = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "RequestResponse"}]}"#;
+        let policy = AuditPolicy::parse(policy).expect("a policy");
+        Self::open_with("127.0.0.1:0", |_| (), Some(Audit { policy, log: log.into() })).await
+    }
+
     /// A server over an empty store.
     pub(crate) async fn open_on(address: &str) -> Self {
-        Self::open_with(address, |_| ()).await
+        Self::open_with(address, |_| (), None).await
     }
 
     /// A server over an empty store that remembers no more than these last events.
     pub(crate) async fn forgetful(events_max: usize) -> Self {
-        Self::open_with("127.0.0.1:0", |config| config.history.events_max = events_max).await
+        Self::open_with("127.0.0.1:0", |config| config.history.events_max = events_max, None).await
     }
 
-    async fn open_with(address: &str, set_up: impl FnOnce(&mut store::Config)) -> Self {
+    async fn open_with(address: &str, set_up: impl FnOnce(&mut store::Config), audit: Option<Audit>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut config = store::Config::new(directory.path().join("store"));
         set_up(&mut config);
@@ -153,7 +160,7 @@ impl Door {
             accounts: Arc::new(
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
             ),
-            audit: None,
+            audit,
             protocols: Vec::new(),
         };
         let shutdown = CancellationToken::new();

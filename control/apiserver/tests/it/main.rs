@@ -1,6 +1,7 @@
 //! The door as clients see it: over TLS, on a real port.
 
 mod access;
+mod audit;
 mod connect;
 mod harness;
 mod images;
