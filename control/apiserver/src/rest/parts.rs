@@ -156,7 +156,7 @@ impl Ask {
 
     /// A pod's ephemeral containers, and nothing else of it.
     async fn look_inside(self) -> Result<Answer, StatusError> {
-        let options = self.query.write_options()?;
+        let options = self.write_options()?;
         let patch_type = match self.verb {
             Verb::Patch => Some(negotiate::patch_type(self.content_type(), &*self.target.kind)?),
             _ => None,
