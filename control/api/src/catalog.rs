@@ -73,7 +73,7 @@ pub use persistent_volume_claim::PersistentVolumeClaims;
 pub use pod::Pods;
 pub use pod_disruption_budget::PodDisruptionBudgets;
 pub use pod_template::PodTemplates;
-pub use priority_class::PriorityClasses;
+pub use priority_class::{PriorityClasses, SYSTEM as SYSTEM_PRIORITIES};
 pub use replica_set::ReplicaSets;
 pub use replication_controller::ReplicationControllers;
 pub use resource_quota::ResourceQuotas;

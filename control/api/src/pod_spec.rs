@@ -5,7 +5,9 @@ mod affinity;
 mod container;
 mod defaults;
 pub mod ephemeral;
+mod limits;
 mod names;
+mod priority;
 mod probe;
 mod security;
 pub mod template;
@@ -20,6 +22,8 @@ use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
 pub use defaults::default;
+pub use limits::{limit_claim, limit_pod};
+pub use priority::prioritize;
 pub use warnings::warnings;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];

@@ -1,7 +1,7 @@
-//! What an object gets from the rest of the world before it is stored: claims for a service, a class for an ingress, a token for
-//! a pod.
+//! What an object gets from the rest of the world before it is stored: claims for a service, classes for an ingress and for
+//! storage; for a pod its priority, the limits of its namespace, a token.
 
-use api::pod_spec::account;
+use api::pod_spec::{self, account};
 use api::{Object, StatusError, kinds};
 use state::Snapshot;
 
@@ -9,6 +9,10 @@ use crate::claims;
 
 /// Marks the class of ingresses that name none.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+/// Marks the class of claims that name none.
+const DEFAULT_STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
+/// How a claim named its class before there was a field for it.
+const OLD_STORAGE: &str = "volume.beta.kubernetes.io/storage-class";
 /// How an ingress named its class before there was a field for it.
 const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 
@@ -23,8 +27,16 @@ pub(crate) fn complete(
         (kinds::SERVICE, old) => claims::complete(object, old, world, seed),
         (kinds::INGRESS, None) => classified(object, world),
         (kinds::POD, None) => {
-            let known = kinds::SERVICE_ACCOUNT.key(object.key().namespace(), &account::name_of(&object));
-            account::equip(&object, world.get(&known), seed)
+            let pod = pod_spec::prioritize(object, world.list(kinds::PRIORITY_CLASS))?;
+            let namespace = pod.key().namespace().to_owned();
+            let pod = pod_spec::limit_pod(pod, world.list_in(kinds::LIMIT_RANGE, &namespace))?;
+            let known = kinds::SERVICE_ACCOUNT.key(&namespace, &account::name_of(&pod));
+            account::equip(&pod, world.get(&known), seed)
+        }
+        (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
+            let claim = if old.is_none() { stored_by_default(object, world)? } else { object };
+            pod_spec::limit_claim(&claim, world.list_in(kinds::LIMIT_RANGE, claim.key().namespace()))?;
+            Ok(claim)
         }
         _ => Ok(object),
     }
@@ -45,6 +57,20 @@ fn classified(object: Object, world: &Snapshot) -> Result<Object, StatusError> {
     }
     value["spec"]["ingressClassName"] = class.key().name().into();
     Object::from_value(kinds::INGRESS, &value).map_err(StatusError::internal)
+}
+
+/// A new claim that names no class of storage is of the default one; of several the newest, as Kubernetes has it.
+fn stored_by_default(claim: Object, world: &Snapshot) -> Result<Object, StatusError> {
+    let is_default = |class: &&Object| class.meta().annotations.get(DEFAULT_STORAGE).is_some_and(|is| is == "true");
+    let defaults = world.list(kinds::STORAGE_CLASS).filter(is_default);
+    let class = defaults.max_by_key(|class| (class.meta().creation_timestamp, std::cmp::Reverse(class.key().name())));
+    let Some(class) = class else { return Ok(claim) };
+    let mut value = claim.to_value().map_err(StatusError::internal)?;
+    if value["spec"]["storageClassName"].is_string() || claim.meta().annotations.contains_key(OLD_STORAGE) {
+        return Ok(claim);
+    }
+    value["spec"]["storageClassName"] = class.key().name().into();
+    Object::from_value(kinds::PERSISTENT_VOLUME_CLAIM, &value).map_err(StatusError::internal)
 }
 
 #[cfg(test)]

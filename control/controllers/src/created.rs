@@ -1,6 +1,6 @@
 //! New objects, admitted as if a client had sent them.
 
-use api::pod_spec::account;
+use api::pod_spec::{self, account};
 use api::{Admission, FieldValidation, GroupKind, Key, Object, Operation, catalog, kinds};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde::Serialize;
@@ -29,6 +29,10 @@ pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look) -> 
 /// The pod to store, with what its account gives it.
 pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
     let pod = created(kinds::POD, wanted, look)?;
+    let told = |refusal: api::StatusError| refusal.message;
+    let pod = pod_spec::prioritize(pod, view.list(kinds::PRIORITY_CLASS)).map_err(told)?;
+    let namespace = pod.key().namespace().to_owned();
+    let pod = pod_spec::limit_pod(pod, view.list_in(kinds::LIMIT_RANGE, &namespace)).map_err(told)?;
     let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
     account::equip(&pod, account, look.number(pod.key().name())).map_err(|refusal| refusal.to_string())
 }

@@ -15,7 +15,8 @@ pub struct PriorityClasses;
 /// As much as users may give; what is above is the cluster's own.
 const VALUE_MAX: i32 = 1_000_000_000;
 /// The classes of the cluster itself, and how much they matter.
-const SYSTEM: [(&str, i32); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+pub const SYSTEM: [(&str, i32); 2] =
+    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 const POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
 
 impl Resource for PriorityClasses {
