@@ -21,7 +21,7 @@ pub struct StatusError {
 }
 
 /// Kubernetes' machine-readable reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own and say it")]
 pub enum Reason {
     BadRequest,
@@ -43,6 +43,11 @@ pub enum Reason {
     Unknown,
     ServiceUnavailable,
     Timeout,
+    /// What a webhook says, with a code that is not its reason's own; the name is empty if it is nobody's.
+    Told {
+        code: u16,
+        name: &'static str,
+    },
 }
 
 /// Which object a status speaks of, and why.
@@ -75,7 +80,8 @@ pub struct Details {
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cause {
-    /// Such as `FieldValueRequired`.
+    /// Such as `FieldValueRequired`; empty where words are all there is.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'static str,
     /// What is wrong, without the field's path.
     pub message: String,
@@ -197,6 +203,57 @@ impl StatusError {
 // === impl Reason ===
 
 impl Reason {
+    const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::AlreadyExists,
+        Self::Conflict,
+        Self::Expired,
+        Self::RequestEntityTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::TooManyRequests,
+        Self::InternalError,
+        Self::ServiceUnavailable,
+        Self::Timeout,
+    ];
+
+    /// What somebody else says the reason is, with the code that goes with it.
+    pub fn told(name: &str, code: u16) -> Self {
+        let known = Self::ALL.into_iter().find(|reason| reason.name() == name);
+        match known {
+            Some(known) if known.code() == code => known,
+            known => Self::Told { code, name: known.map_or("", Self::name) },
+        }
+    }
+
+    /// The reason as clients read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BadRequest",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "NotFound",
+            Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::NotAcceptable => "NotAcceptable",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::Conflict => "Conflict",
+            Self::Expired => "Expired",
+            Self::RequestEntityTooLarge => "RequestEntityTooLarge",
+            Self::UnsupportedMediaType => "UnsupportedMediaType",
+            Self::Invalid => "Invalid",
+            Self::TooManyRequests => "TooManyRequests",
+            Self::InternalError => "InternalError",
+            Self::ServiceUnavailable => "ServiceUnavailable",
+            Self::Timeout => "Timeout",
+            Self::Told { name, .. } => name,
+        }
+    }
+
     /// The HTTP status code.
     pub const fn code(self) -> u16 {
         match self {
@@ -215,7 +272,14 @@ impl Reason {
             Self::InternalError | Self::Unknown => 500,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
+            Self::Told { code, .. } => code,
         }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

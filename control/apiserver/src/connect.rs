@@ -17,6 +17,8 @@ use std::sync::Arc;
 use api::{Object, StatusError, Subresource};
 use axum::extract::Request;
 use hyper::upgrade::OnUpgrade;
+use state::Snapshot;
+use tokio::io::DuplexStream;
 
 use crate::answer::Answer;
 use crate::metrics::Asked;
@@ -51,6 +53,19 @@ pub(crate) async fn answer(door: Arc<Door>, target: Target, mut request: Request
     };
     answer.extensions_mut().insert(Asked::connect(&target));
     Ok(answer)
+}
+
+/// A connection to a port of a service: to a pod behind it that is ready.
+pub(crate) async fn dial_service(
+    door: &Arc<Door>,
+    service: &Object,
+    port: u16,
+    world: &Snapshot,
+) -> Result<DuplexStream, String> {
+    let port = port.to_string();
+    let named = backend::Named { port: &port, ..backend::Named::plain(service.key().name()) };
+    let backend = backend::Backend::of_service(service, named, world, door.chance()).map_err(|error| error.message)?;
+    proxy::dial(door, backend).await
 }
 
 /// The object a request is about.

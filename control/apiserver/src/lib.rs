@@ -6,6 +6,7 @@
 //!
 //! Time and chance come in through [`Config`]; a long-lived part ends when the server's shutdown does.
 
+mod admission;
 mod answer;
 mod audit;
 mod authentication;
@@ -76,6 +77,7 @@ pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 pub use tokens::{Issuer, KeyError};
 
+use admission::Admission;
 use audit::Diary;
 use authorization::Authorizer;
 use fairness::Fairness;
@@ -150,6 +152,7 @@ pub(crate) struct Door {
     pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
     pub(crate) links: Arc<Links>,
+    pub(crate) admission: Admission,
     pub(crate) authorizer: Authorizer,
     pub(crate) encoded: Arc<Encoded>,
     pub(crate) surfaces: Surfaces,
@@ -194,6 +197,7 @@ pub async fn run(
         diary,
         images,
         links: Arc::default(),
+        admission: Admission::default(),
         authorizer: Authorizer::new(),
         encoded: Arc::new(Encoded::new()),
         surfaces: Surfaces::new(closing.clone()),

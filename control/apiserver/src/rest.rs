@@ -3,6 +3,7 @@
 //! One anatomy for all: the path becomes a target, the method a verb; then a read presents what a snapshot
 //! has, or a write decides on one snapshot and proposes, and looks again when somebody was faster.
 
+mod admitted;
 mod change;
 mod create;
 mod delete;
@@ -33,7 +34,7 @@ use crate::present::Presenter;
 use crate::query::{Include, Query, WriteOptions};
 use crate::target::{Place, Target};
 use crate::verb::Verb;
-use crate::{Door, body, connect};
+use crate::{Door, admission, body, connect};
 
 /// One request, understood.
 pub(crate) struct Ask {
@@ -57,6 +58,7 @@ pub(crate) async fn handle(
     let answered = async {
         let target = Target::find(&door.surface().kinds, request.uri().path())?;
         if connect::part(&target).is_some() {
+            admission::connect(&door, &identity, &target, request.uri().query()).await?;
             return connect::answer(door, target, request).await;
         }
         let (parts, body) = request.into_parts();

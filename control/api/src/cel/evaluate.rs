@@ -53,6 +53,11 @@ impl<'s, 'a> Machine<'s, 'a> {
         self.spend(bytes.div_ceil(BYTES_PER_STEP) as u64)
     }
 
+    /// Looks something up by a key: text is compared, and perhaps copied.
+    pub(super) fn spend_key(&mut self, key: &Value<'_>) -> Result<(), Fault> {
+        key.as_str().map_or(Ok(()), |text| self.spend_bytes(text.len()))
+    }
+
     pub(super) fn equal(&mut self, one: &Value<'a>, two: &Value<'a>) -> Result<bool, Fault> {
         one.equals(two, &mut |steps| self.spend(steps))
     }
@@ -132,6 +137,10 @@ impl<'s, 'a> Machine<'s, 'a> {
             Value::Access(access) => request_resource(access, &select.field),
             _ => return Err(Fault::no_overload()),
         };
+        // Bytes are read from their text each time.
+        if let Some(Value::Bytes(bytes)) = &found {
+            self.spend_bytes(bytes.len())?;
+        }
         match (select.asks, found) {
             (Asks::Presence, found) => Ok(Value::Bool(found.is_some())),
             (Asks::Value, Some(found)) if !was_optional => Ok(found),
@@ -145,6 +154,7 @@ impl<'s, 'a> Machine<'s, 'a> {
         let operand = self.run(&parts[0])?;
         let index = self.run(&parts[1])?;
         self.spend(1)?;
+        self.spend_key(&index)?;
         at(&operand, &index)
     }
 
@@ -152,6 +162,7 @@ impl<'s, 'a> Machine<'s, 'a> {
         let operand = self.run(&parts[0])?;
         let index = self.run(&parts[1])?;
         self.spend(1)?;
+        self.spend_key(&index)?;
         let operand = match operand {
             Value::Optional(None) => return Ok(Value::NONE),
             Value::Optional(Some(inner)) => Value::clone(&inner),
@@ -166,6 +177,7 @@ impl<'s, 'a> Machine<'s, 'a> {
 
     /// One term that decides is enough, even if others fail.
     fn terms(&mut self, terms: &[Node], decisive: bool) -> Answer<'a> {
+        self.spend(terms.len() as u64 / 10)?;
         let mut failed = None;
         for term in terms {
             match self.run(term) {
@@ -201,7 +213,7 @@ impl<'s, 'a> Machine<'s, 'a> {
     }
 
     fn list(&mut self, elements: &[(Node, bool)]) -> Answer<'a> {
-        self.spend(LIST_COST)?;
+        self.spend(LIST_COST + elements.len() as u64 / 10)?;
         let mut values = Vec::with_capacity(elements.len());
         for (element, is_optional) in elements {
             match (self.run(element)?, is_optional) {
@@ -214,10 +226,11 @@ impl<'s, 'a> Machine<'s, 'a> {
     }
 
     fn map(&mut self, entries: &[(Node, Node, bool)]) -> Answer<'a> {
-        self.spend(MAP_COST)?;
+        self.spend(MAP_COST + entries.len() as u64 / 10)?;
         let mut map = BTreeMap::new();
         for (key, value, is_optional) in entries {
             let key = self.run(key)?;
+            self.spend_key(&key)?;
             let value = match (self.run(value)?, is_optional) {
                 (Value::Optional(None), true) => continue,
                 (Value::Optional(Some(inner)), true) => Value::clone(&inner),
@@ -252,6 +265,8 @@ impl<'s, 'a> Machine<'s, 'a> {
 
     fn go_through(&mut self, each: &Each, over: &Value<'a>) -> Answer<'a> {
         let mut gathered = Gathered::new(each.becomes);
+        // The keys of a map are gathered before the first is looked at.
+        self.spend(over.size().unwrap_or(0) as u64 / 10)?;
         if let Some(keys) = over.keys() {
             for key in keys {
                 let value = if each.has_two { over.entry(&key).unwrap_or(Value::Null) } else { key.clone() };

@@ -359,6 +359,17 @@ fn nobody_gets_more_than_the_budget() {
         .fold("'xxxxxxxxxx'".to_owned(), |text, round| format!("[{text}].map(t{round}, t{round} + t{round})[0]"));
     check(&doubling, "!operation cancelled: actual cost limit exceeded");
     check("'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'.replace('', 'bbbbbbbbbb').size() > 100", "true");
+    // What is gone through unseen is charged as well.
+    let dear = |source: &str, at_least: u64| {
+        let mut budget = Budget::of(1_000_000);
+        given(source, &mut budget);
+        let spent = 1_000_000 - budget.left();
+        assert!(spent >= at_least, "{source} cost {spent}");
+    };
+    dear("'a'.matches('a' + 'b')", 1000);
+    dear(&format!("[{}].exists(x, true)", vec!["1"; 1000].join(", ")), 200);
+    dear(&format!("'{0}' in {{'{0}': 1}}", "k".repeat(1000)), 200);
+    dear(&format!("['{0}', '{0}'].isSorted()", "k".repeat(1000)), 100);
     let mut budget = Budget::of(3);
     assert_eq!(given("[1, 2, 3].all(x, x > 0)", &mut budget), format!("!{}", Fault::ObjectCost));
     assert_eq!(budget.left(), 0);

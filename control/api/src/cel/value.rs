@@ -217,6 +217,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    const fn is_map(&self) -> bool {
+        matches!(self, Self::Map(_) | Self::Members(..))
+    }
+
     /// What a map holds under a key.
     pub(super) fn entry(&self, key: &Self) -> Option<Self> {
         match self {
@@ -270,11 +274,11 @@ impl<'a> Value<'a> {
             }
             return Ok(true);
         }
-        if let (Some(keys), Some(size)) = (self.keys(), other.keys().map(|keys| keys.len())) {
-            if keys.len() != size {
+        if self.is_map() && other.is_map() {
+            if self.size() != other.size() {
                 return Ok(false);
             }
-            for key in keys {
+            for key in self.keys().into_iter().flatten() {
                 match (self.entry(&key), other.entry(&key)) {
                     (Some(one), Some(two)) if one.equal(&two, spend, depth + 1)? => {}
                     _ => return Ok(false),

@@ -11,9 +11,9 @@ use serde_json::Value as Json;
 use super::GROUP;
 use super::compile::{compile_conditions, environment};
 use super::request::Asked;
-use crate::catalog;
 use crate::cel::{Authorizer, Budget, Fault, Program, Question, Scope};
 use crate::selector::LabelSelector;
+use crate::{Names, catalog};
 
 /// As Kubernetes has it: what all conditions of one rule may cost together.
 const CONDITIONS_COST_MAX: u64 = 2_500_000;
@@ -252,8 +252,10 @@ impl Rule {
 
     /// Whether the rule names a version in which the same objects are served too.
     fn names_another_version(&self, asked: &Asked<'_>) -> bool {
-        let served = |version: &String| catalog::by_resource(asked.names.group, version, asked.names.plural).is_some();
-        self.versions.iter().any(served)
+        let Names { group, plural, .. } = asked.names;
+        let is_taught = !catalog::all().iter().any(|kind| kind.names().group == *group);
+        // Of what the cluster was taught all versions hold the same.
+        is_taught || self.versions.iter().any(|version| catalog::by_resource(group, version, plural).is_some())
     }
 }
 

@@ -214,7 +214,7 @@ async fn upgraded(
 }
 
 /// A connection to a pod, as a stream.
-async fn dial(door: &Arc<Door>, backend: Backend) -> Result<DuplexStream, String> {
+pub(super) async fn dial(door: &Arc<Door>, backend: Backend) -> Result<DuplexStream, String> {
     let Backend { node, namespace, pod, port, security } = backend;
     let pod = Pod { links: door.links.clone(), node, namespace, name: pod };
     let (near, far) = tokio::io::duplex(PIPE_BYTES);

@@ -1,7 +1,7 @@
 //! Changes of what is there: update and patch, and the one loop that carries a decision to the store.
 
 use api::managed::Managed;
-use api::{Admission, Admitted, Object, Operation, Reason, StatusError};
+use api::{Admission, Admitted, Object, Operation, Reason, StatusError, Subresource};
 use http::StatusCode;
 use serde_json::Value;
 use state::{Conflict, Guard, Snapshot, Txn};
@@ -12,6 +12,7 @@ use super::managed::Managers;
 use crate::answer::{self, Answer};
 use crate::negotiate::PatchType;
 use crate::query::WriteOptions;
+use crate::target::Place;
 use crate::{body, certificates, claims, complete, deletion, negotiate, patch};
 
 /// As Kubernetes has it: a patch that loses so many races is told so.
@@ -122,10 +123,16 @@ impl Ask {
         for _ in 0..ATTEMPTS_MAX {
             let world = self.door.store.snapshot();
             let old = world.get(&key).ok_or_else(|| self.not_found())?;
-            let Decided { admitted: Admitted { object: wanted, warnings }, managers } = decide(old)?;
+            let Decided { admitted, managers } = decide(old)?;
+            let admitted = match Part::at(&self.target.place) {
+                Some(part) => self.remade(&world, None, Ok(admitted), part.of(old), options).await?,
+                None => admitted,
+            };
+            let Admitted { object: wanted, mut warnings } = admitted;
             let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance())?;
             let object = self.managed(Some(old), &wanted, object, managers)?;
             self.permit(&world, Some(old), Some(&object))?;
+            warnings.extend(self.judged(&world, Some(old), Some(&object), options.dry_run).await?);
             if object.body() == old.body() {
                 return Ok(Changed { object: old.clone(), warnings });
             }
@@ -196,6 +203,15 @@ pub(super) fn guarded(txn: Txn, guards: Vec<Guard>) -> Txn {
 // === impl Part ===
 
 impl Part {
+    /// The part that is written at a place, if what is written there is the object itself.
+    fn at(place: &Place) -> Option<Self> {
+        match place {
+            Place::Object(_) => Some(Self::Main),
+            Place::Part(_, Subresource::Status) => Some(Self::Status),
+            _ => None,
+        }
+    }
+
     pub(super) fn of(self, old: &Object) -> Operation<'_> {
         match self {
             Self::Main => Operation::Update { old },

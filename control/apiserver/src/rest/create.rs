@@ -49,8 +49,11 @@ impl Ask {
             let world = self.door.store.snapshot();
             self.demand_namespace(&world, &incoming)?;
             self.demand_definition(&world)?;
-            let operation = Operation::Create { uid: &self.door.uid(), seed: self.door.chance() };
-            let Admitted { object: wanted, warnings } = self.admit(incoming.clone(), duplicates, options, operation)?;
+            let uid = self.door.uid();
+            let operation = Operation::Create { uid: &uid, seed: self.door.chance() };
+            let admitted = self.admit(incoming.clone(), duplicates, options, operation);
+            let admitted = self.remade(&world, Some(&incoming), admitted, operation, options).await?;
+            let Admitted { object: wanted, mut warnings } = admitted;
             if attempt < ATTEMPTS_MAX && awaits_account(&wanted, &world) {
                 tokio::time::sleep(ACCOUNT_PAUSE).await;
                 continue;
@@ -59,6 +62,7 @@ impl Ask {
             let object = self.managed(None, &wanted, object, managers.clone())?;
             self.permit(&world, None, Some(&object))?;
             certificates::restrict(&object)?;
+            warnings.extend(self.judged(&world, None, Some(&object), options.dry_run).await?);
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {
                 txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));

@@ -73,6 +73,7 @@ impl Ask {
             let world = self.door.store.snapshot();
             let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
             self.permit(&world, Some(old), None)?;
+            self.judged(&world, Some(old), None, options.is_dry_run()).await?;
             let Eviction { pod, budget } = judge(old, &world)?;
             let (txn, is_gone, object) = match deletion::decide(&*self.target.kind, &pod, options, (self.door.clock)())?
             {

@@ -164,7 +164,8 @@ fn within_list<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer
     Ok(Value::Bool(false))
 }
 
-fn within_map<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+fn within_map<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    machine.spend_key(&given[0])?;
     Ok(Value::Bool(Key::of(&given[0]).is_some() && given[1].entry(&given[0]).is_some()))
 }
 

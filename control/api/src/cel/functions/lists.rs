@@ -19,7 +19,8 @@ pub(crate) static TABLE: &[Overload] = &[
 ];
 
 /// How two elements stand to each other, if that is a question.
-fn order(one: &Value<'_>, two: &Value<'_>) -> Result<Option<Ordering>, Fault> {
+fn order(machine: &mut Machine<'_, '_>, one: &Value<'_>, two: &Value<'_>) -> Result<Option<Ordering>, Fault> {
+    machine.spend_key(one)?;
     match one.compared(two) {
         Some(order) => Ok(Some(order)),
         None if one.is_number() && two.is_number() => Ok(None),
@@ -39,7 +40,7 @@ fn is_sorted<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'
     let mut before: Option<Value<'a>> = None;
     for element in charged(machine, &given[0])? {
         if let Some(before) = &before
-            && order(before, &element)? == Some(Ordering::Greater)
+            && order(machine, before, &element)? == Some(Ordering::Greater)
         {
             return Ok(Value::Bool(false));
         }
@@ -62,7 +63,7 @@ fn extreme<'a>(machine: &mut Machine<'_, 'a>, list: &Value<'a>, name: &str, want
     for element in charged(machine, list)? {
         let is_more = match &found {
             None => true,
-            Some(found) => order(&element, found)? == Some(wanted),
+            Some(found) => order(machine, &element, found)? == Some(wanted),
         };
         if is_more {
             found = Some(element);

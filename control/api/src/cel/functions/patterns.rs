@@ -20,8 +20,8 @@ pub(crate) static TABLE: &[Overload] = &[
 const COMPILED_BYTES_MAX: usize = 256 * 1024;
 /// As deep as an expression may nest: reading it recurses.
 const NEST_MAX: u32 = 50;
-/// Reading a pattern costs much more than going through as much text.
-const STEPS_PER_PATTERN_BYTE: usize = 50;
+/// Reading a pattern takes about a millisecond if it is one of the largest, however short it is.
+const PATTERN_COST: u64 = 1000;
 
 /// Reads an expression.
 pub(crate) fn compiled(pattern: &str) -> Result<Regex, Fault> {
@@ -108,7 +108,7 @@ fn read<'v>(machine: &mut Machine<'_, '_>, given: &'v [Value<'_>]) -> Result<(&'
     let regex = match known {
         Some(known) => known,
         None => {
-            machine.spend_bytes(pattern.len().saturating_mul(STEPS_PER_PATTERN_BYTE))?;
+            machine.spend(PATTERN_COST + pattern.len() as u64)?;
             compiled(pattern)?
         }
     };

@@ -36,11 +36,22 @@ pub(crate) static TABLE: &[Overload] = &[
     member("getMilliseconds", &[Duration], Int, milliseconds),
 ];
 
+/// A zone is looked up in the machine's own database.
+const ZONE_COST: u64 = 100;
+
 /// Part of a time, or of an amount of time.
-fn part<'a>(given: &[Value<'a>], of_time: fn(&Zoned) -> i64, of_span: fn(SignedDuration) -> i64) -> Answer<'a> {
+fn part<'a>(
+    machine: &mut Machine<'_, 'a>,
+    given: &[Value<'a>],
+    of_time: fn(&Zoned) -> i64,
+    of_span: fn(SignedDuration) -> i64,
+) -> Answer<'a> {
     match given {
         [Value::Timestamp(time)] => Ok(Value::Int(of_time(&time.to_zoned(TimeZone::UTC)))),
-        [Value::Timestamp(time), Value::String(zone)] => Ok(Value::Int(of_time(&in_zone(*time, zone)?))),
+        [Value::Timestamp(time), Value::String(zone)] => {
+            machine.spend(ZONE_COST)?;
+            Ok(Value::Int(of_time(&in_zone(*time, zone)?)))
+        }
         [Value::Duration(span)] => Ok(Value::Int(of_span(*span))),
         _ => Err(Fault::no_overload()),
     }
@@ -65,42 +76,47 @@ fn in_zone(time: Time, zone: &str) -> Result<Zoned, Fault> {
     Ok(time.to_zoned(zone))
 }
 
-fn year<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.year()), |_| 0)
+fn year<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.year()), |_| 0)
 }
 
-fn month<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.month()) - 1, |_| 0)
+fn month<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.month()) - 1, |_| 0)
 }
 
-fn date<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.day()), |_| 0)
+fn date<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.day()), |_| 0)
 }
 
-fn day_of_month<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.day()) - 1, |_| 0)
+fn day_of_month<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.day()) - 1, |_| 0)
 }
 
-fn day_of_week<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.weekday().to_sunday_zero_offset()), |_| 0)
+fn day_of_week<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.weekday().to_sunday_zero_offset()), |_| 0)
 }
 
-fn day_of_year<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.day_of_year()) - 1, |_| 0)
+fn day_of_year<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.day_of_year()) - 1, |_| 0)
 }
 
-fn hours<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.hour()), |span| span.as_secs() / 3600)
+fn hours<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.hour()), |span| span.as_secs() / 3600)
 }
 
-fn minutes<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.minute()), |span| span.as_secs() / 60)
+fn minutes<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.minute()), |span| span.as_secs() / 60)
 }
 
-fn seconds<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.second()), |span| span.as_secs())
+fn seconds<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(machine, given, |time| i64::from(time.second()), |span| span.as_secs())
 }
 
-fn milliseconds<'a>(_: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
-    part(given, |time| i64::from(time.millisecond()), |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+fn milliseconds<'a>(machine: &mut Machine<'_, 'a>, given: &[Value<'a>]) -> Answer<'a> {
+    part(
+        machine,
+        given,
+        |time| i64::from(time.millisecond()),
+        |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+    )
 }

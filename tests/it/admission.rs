@@ -1,0 +1,311 @@
+//! Admission, as somebody with `kubectl` meets it: policies in CEL with their parameters, and webhooks over HTTPS that change, refuse
+//! and fail.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use api::rules::webhooks::TIMEOUT_SECONDS;
+use bytes::Bytes;
+use harness::{Cluster, eventually, kubectl_is_there};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::with;
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+}
+
+fn apply(cluster: &Cluster, manifest: &str) -> harness::Output {
+    cluster.kubectl_in(&["apply", "-f", "-"], manifest)
+}
+
+/// A deployment that nobody runs: its namespace has nothing to run it with, and nothing here waits for it.
+fn deployment(name: &str, replicas: u32) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  paused: true
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: main, image: 'none:v1'}}]}}}}
+"
+    )
+}
+
+/// The policy of the Kubernetes documentation, with a ConfigMap for its parameters.
+const POLICY: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {environment: test}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: replica-limit, namespace: default}
+data: {maxReplicas: '3'}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: replicalimit-policy.example.com}
+spec:
+  failurePolicy: Fail
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}
+  variables: [{name: most, expression: int(params.data.maxReplicas)}]
+  validations:
+  - expression: object.spec.replicas <= variables.most
+    messageExpression: \"'object.spec.replicas must be no greater than ' + string(variables.most)\"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: replicalimit-binding-test.example.com}
+spec:
+  policyName: replicalimit-policy.example.com
+  validationActions: [Deny]
+  paramRef: {name: replica-limit, namespace: default, parameterNotFoundAction: Deny}
+  matchResources: {namespaceSelector: {matchLabels: {environment: test}}}
+";
+
+const REFUSED: &str = "ValidatingAdmissionPolicy 'replicalimit-policy.example.com' with binding 'replicalimit-binding-test.example.com' denied request: ";
+
+#[test]
+fn a_policy_limits_replicas_with_parameters() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words);
+    apply(&cluster, POLICY).ok();
+    contains(
+        &k(&["get", "validatingadmissionpolicies"]).ok(),
+        &["VALIDATIONS   PARAMKIND", "1             v1/ConfigMap"],
+    );
+    contains(
+        &k(&["get", "validatingadmissionpolicybindings"]).ok(),
+        &["POLICYNAME", "replicalimit-policy.example.com   default/replica-limit"],
+    );
+
+    apply(&cluster, &deployment("web", 3)).ok();
+    let said = format!("{REFUSED}object.spec.replicas must be no greater than 3");
+    contains(&apply(&cluster, &deployment("big", 4)).refused(), &["The deployments \"big\" is invalid: ", &said]);
+    let patch = ["-n", "shop", "patch", "deployment", "web", "--type=merge", "-p", r#"{"spec":{"replicas":5}}"#];
+    contains(&k(&patch).refused(), &[&said]);
+    let dry = k(&[&patch[..], &["--dry-run=server"]].concat());
+    contains(&dry.refused(), &[&said]);
+    assert_eq!(k(&["-n", "shop", "get", "deployments", "-o", "jsonpath={.items[*].spec.replicas}"]).ok(), "3");
+    // The rule names deployments, and not their scale.
+    k(&["-n", "shop", "scale", "deployment", "web", "--replicas=4"]).ok();
+    // A namespace that is not chosen is free.
+    apply(&cluster, &deployment("free", 9).replace("namespace: shop", "namespace: default")).ok();
+
+    // New parameters count at once.
+    k(&["patch", "configmap", "replica-limit", "--type=merge", "-p", r#"{"data":{"maxReplicas":"6"}}"#]).ok();
+    apply(&cluster, &deployment("big", 6)).ok();
+    k(&["delete", "configmap", "replica-limit"]).ok();
+    let missing = "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
+    contains(&apply(&cluster, &deployment("more", 1)).refused(), &[REFUSED, missing]);
+
+    // Without parameters, and with a warning instead of a refusal.
+    let plain = POLICY
+        .replace("  paramKind: {apiVersion: v1, kind: ConfigMap}\n", "")
+        .replace("  variables: [{name: most, expression: int(params.data.maxReplicas)}]\n", "")
+        .replace("variables.most\n    messageExpression: \"'object.spec.replicas must be no greater than ' + string(variables.most)\"", "5")
+        .replace("  paramRef: {name: replica-limit, namespace: default, parameterNotFoundAction: Deny}\n", "")
+        .replace("validationActions: [Deny]", "validationActions: [Warn, Audit]");
+    apply(&cluster, &plain).ok();
+    let applied = apply(&cluster, &deployment("loud", 6));
+    contains(
+        &applied.stderr,
+        &[
+            "Warning: Validation failed for ValidatingAdmissionPolicy 'replicalimit-policy.example.com' with binding 'replicalimit-binding-test.example.com': failed expression: object.spec.replicas <= 5",
+        ],
+    );
+    assert!(applied.ok().contains("deployment.apps/loud created"));
+
+    // What does not compile is not stored.
+    let wrong = plain.replace("object.spec.replicas <= 5", "object.spec.replicas <= limit");
+    contains(
+        &apply(&cluster, &wrong).refused(),
+        &[
+            "spec.validations[0].expression: Invalid value: \"object.spec.replicas <= limit\": compilation failed: ERROR: <input>:1:25: undeclared reference to 'limit' (in container '')",
+        ],
+    );
+}
+
+/// A webhook, served from this process; gone with the value.
+struct Hook {
+    address: SocketAddr,
+    /// Its certificate, as a configuration names it.
+    bundle: String,
+    /// What it was asked.
+    asked: Arc<Mutex<Vec<Value>>>,
+    _runtime: Runtime,
+}
+
+impl Hook {
+    /// Answers each request with what `answer` says of it.
+    fn new(answer: fn(&Value) -> Value) -> Self {
+        let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let bundle = base64(key.cert.pem().as_bytes());
+        let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], private)
+            .expect("a certificate and its key");
+        let runtime = Runtime::new().expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let heard = asked.clone();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, heard) = (acceptor.clone(), heard.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(|request| review(request, answer, heard.clone()));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self { address, bundle, asked, _runtime: runtime }
+    }
+
+    /// A configuration that asks it about config maps of `shop`.
+    fn configuration(&self, kind: &str, policy: &str) -> String {
+        format!(
+            "apiVersion: admissionregistration.k8s.io/v1
+kind: {kind}
+metadata: {{name: hook.example.com}}
+webhooks:
+- name: maps.hook.example.com
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  failurePolicy: {policy}
+  clientConfig: {{url: 'https://{}/review', caBundle: {}}}
+  namespaceSelector: {{matchLabels: {{environment: test}}}}
+  matchConditions: [{{name: not-free, expression: \"object == null || !('free' in object.metadata.?labels.orValue({{}}))\"}}]
+  rules:
+  - {{apiGroups: [''], apiVersions: [v1], operations: [CREATE, UPDATE, DELETE], resources: [configmaps]}}
+",
+            self.address, self.bundle
+        )
+    }
+}
+
+async fn review(
+    request: Request<Incoming>,
+    answer: fn(&Value) -> Value,
+    heard: Arc<Mutex<Vec<Value>>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let timeout = format!("timeout={TIMEOUT_SECONDS}s");
+    assert_eq!((request.uri().path(), request.uri().query()), ("/review", Some(&*timeout)));
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut response = answer(&review["request"]);
+    response["uid"] = review["request"]["uid"].clone();
+    heard.lock().expect("not poisoned").push(review["request"].clone());
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    Ok(Response::new(Full::from(review.to_string())))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+const SHOP: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {environment: test}}}";
+
+#[test]
+fn webhooks_change_refuse_and_fail() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words);
+    let create = |name: &str, word: &str| {
+        k(&["-n", "shop", "create", "configmap", name, &format!("--from-literal=word={word}")])
+    };
+    apply(&cluster, SHOP).ok();
+    let mutating = Hook::new(|request| {
+        assert_eq!(request["resource"]["resource"], "configmaps");
+        if request["operation"] == "DELETE" {
+            return json!({"allowed": true});
+        }
+        let patch = json!([{"op": "add", "path": "/data/added", "value": request["userInfo"]["username"]}]);
+        json!({"allowed": true, "patchType": "JSONPatch", "patch": base64(patch.to_string().as_bytes()), "warnings": ["I was here"]})
+    });
+    let validating = Hook::new(|request| {
+        let word = request["object"]["data"]["word"].as_str().unwrap_or_default();
+        let is_kept = request["oldObject"]["data"]["word"] == "kept" && request["operation"] == "DELETE";
+        let is_whole = request["operation"] == "DELETE" || request["object"]["data"]["added"].is_string();
+        assert!(is_whole, "it is asked about what others have made of an object");
+        let status = json!({"message": "bad words are not stored", "code": 403, "reason": "Forbidden"});
+        json!({"allowed": word != "bad" && !is_kept, "status": status})
+    });
+    apply(&cluster, &mutating.configuration("MutatingWebhookConfiguration", "Fail")).ok();
+    apply(&cluster, &validating.configuration("ValidatingWebhookConfiguration", "Fail")).ok();
+    contains(&k(&["get", "validatingwebhookconfigurations"]).ok(), &["WEBHOOKS", "hook.example.com   1"]);
+
+    let created = create("good", "fine");
+    contains(&created.stderr, &["Warning: I was here"]);
+    created.ok();
+    let added = k(&["-n", "shop", "get", "configmap", "good", "-o", "jsonpath={.data.added}"]).ok();
+    assert!(!added.is_empty(), "who asked is told, and what was changed is stored");
+    let denied = "admission webhook \"maps.hook.example.com\" denied the request: bad words are not stored";
+    contains(&create("bad", "bad").refused(), &[denied]);
+    let patch = ["-n", "shop", "patch", "configmap", "good", "--type=merge", "-p", r#"{"data":{"word":"bad"}}"#];
+    contains(&k(&patch).refused(), &[denied]);
+    create("kept", "kept").ok();
+    contains(&k(&["-n", "shop", "delete", "configmap", "kept"]).refused(), &[denied]);
+    // What conditions or selectors leave out is not asked about.
+    apply(&cluster, "{apiVersion: v1, kind: ConfigMap, metadata: {name: free, namespace: shop, labels: {free: 'yes'}}, data: {word: bad}}").ok();
+    k(&["create", "configmap", "elsewhere", "--from-literal=word=bad"]).ok();
+    // Nothing comes of a dry run, and webhooks are told.
+    k(&["-n", "shop", "create", "configmap", "dry", "--from-literal=word=fine", "--dry-run=server"]).ok();
+    let asked = validating.asked.lock().expect("not poisoned").last().cloned().expect("asked");
+    assert_eq!(
+        (&asked["dryRun"], &asked["name"], &asked["operation"]),
+        (&json!(true), &json!("dry"), &json!("CREATE"))
+    );
+    assert_eq!((&asked["kind"]["kind"], &asked["namespace"]), (&json!("ConfigMap"), &json!("shop")));
+
+    // A webhook that is gone refuses, or is as if it were not there.
+    let ignoring = validating.configuration("ValidatingWebhookConfiguration", "Ignore");
+    let address = validating.address;
+    drop(validating);
+    let failed = create("late", "fine").refused();
+    let calling = format!(
+        "Internal error occurred: failed calling webhook \"maps.hook.example.com\": failed to call webhook: Post \"https://{address}/review?timeout=10s\": "
+    );
+    contains(&failed, &[&calling]);
+    // The configuration itself is never asked about, so it can be mended.
+    apply(&cluster, &ignoring).ok();
+    create("late", "fine").ok();
+    k(&["delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "hook.example.com"]).ok();
+    eventually(10, || {
+        let free = create("bad", "bad");
+        if free.stderr.is_empty() { Ok(()) } else { Err(free.stderr) }
+    });
+}
