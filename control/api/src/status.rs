@@ -39,7 +39,6 @@ pub enum Reason {
     TooManyRequests,
     InternalError,
     /// A fault that Kubernetes gives no reason for.
-    #[serde(rename = "")]
     Unknown,
     ServiceUnavailable,
     Timeout,
@@ -185,7 +184,7 @@ impl StatusError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code(),
         });
-        if self.reason == Reason::Unknown
+        if self.reason.name().is_empty()
             && let Some(members) = status.as_object_mut()
         {
             members.remove("reason");
@@ -250,6 +249,7 @@ impl Reason {
             Self::InternalError => "InternalError",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::Timeout => "Timeout",
+            Self::Unknown => "",
             Self::Told { name, .. } => name,
         }
     }
