@@ -27,6 +27,7 @@ mod versions;
 pub use definition::{
     CONDITION_ESTABLISHED, CONDITION_NAMES_ACCEPTED, CONDITION_TERMINATING, Condition, Conversion,
     CustomResourceDefinition, DefinitionNames, DefinitionSpec, DefinitionStatus, DefinitionVersion, ScalePaths,
+    Written,
 };
 pub use json_path::JsonPath;
 pub use kind::CustomKind;

@@ -207,7 +207,7 @@ pub trait Kind: Send + Sync + 'static {
     }
 
     /// Its schema in OpenAPI as somebody wrote it, where it does not follow from a type.
-    fn published(&self) -> Option<&Value> {
+    fn published(&self) -> Option<Value> {
         None
     }
 

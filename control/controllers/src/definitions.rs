@@ -69,9 +69,11 @@ fn group_of(definition: &Object) -> &str {
     definition.key().name().split_once('.').map_or("", |(_, group)| group)
 }
 
+/// The kind that is the definition's own; one that the program knows by itself never is.
 fn teaches(object: &Object) -> Option<GroupKind> {
     let definition = object.decode::<CustomResourceDefinition>().ok()?;
-    GroupKind::learned(&definition.spec.group, &definition.spec.names.kind)
+    let kind = GroupKind::learned(&definition.spec.group, &definition.spec.names.kind);
+    kind.filter(|kind| catalog::by_kind(*kind).is_none())
 }
 
 fn begin(object: &Object, view: &Snapshot, look: Look) -> Txn {

@@ -41,7 +41,7 @@ fn compile_at(written: &Value, is_root: bool) -> Schema {
         is_embedded: flag("x-kubernetes-embedded-resource"),
         is_int_or_string: flag("x-kubernetes-int-or-string"),
         merging: merging(written),
-        limits: limits(written),
+        limits: limits(written).map(Box::new),
         rules: Vec::new(),
     };
     schema.rules = rules::compile(rules_of(written), &schema, is_root);
@@ -71,7 +71,32 @@ fn merging(written: &Value) -> Merging {
     }
 }
 
-fn limits(written: &Value) -> Limits {
+/// The words that limit a value.
+const LIMITS: [&str; 18] = [
+    "allOf",
+    "anyOf",
+    "enum",
+    "format",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "required",
+    "uniqueItems",
+];
+
+fn limits(written: &Value) -> Option<Limits> {
+    if !LIMITS.iter().any(|word| written.get(*word).is_some()) {
+        return None;
+    }
     let count = |name: &str| written.get(name).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     let bound = |name: &str, exclusive: &str| {
         let at = written.get(name)?.as_f64()?;
@@ -82,7 +107,7 @@ fn limits(written: &Value) -> Limits {
     };
     let text = |name: &str| written.get(name).and_then(Value::as_str);
     let required = written.get("required").and_then(Value::as_array).into_iter().flatten();
-    Limits {
+    Some(Limits {
         format: text("format").map(Into::into),
         pattern: text("pattern").and_then(|text| pattern(text).ok()),
         one_of_values: written.get("enum").and_then(Value::as_array).cloned(),
@@ -101,5 +126,5 @@ fn limits(written: &Value) -> Limits {
         any_of: schemas("anyOf"),
         one_of: schemas("oneOf"),
         not: written.get("not").map(|not| Box::new(compile_part(not))),
-    }
+    })
 }

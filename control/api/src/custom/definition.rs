@@ -1,10 +1,12 @@
-//! A `CustomResourceDefinition` as everything here reads it. Schemas stay trees: they are kept word for word.
+//! A `CustomResourceDefinition` as everything here reads it. Schemas stay text, word for word: a tree of one is many times larger,
+//! and nobody needs it for longer than a moment.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as upstream;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, Metadata, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What a kind is that the cluster is taught.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -88,8 +90,13 @@ pub struct DefinitionVersion {
 #[allow(missing_docs, reason = "the names are Kubernetes' own and say it")]
 pub struct Validation {
     #[serde(rename = "openAPIV3Schema", default, skip_serializing_if = "Option::is_none")]
-    pub open_api_v3_schema: Option<Value>,
+    pub open_api_v3_schema: Option<Written>,
 }
+
+/// A schema as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Written(Box<RawValue>);
 
 /// A field that a field selector may name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -193,6 +200,21 @@ impl schemars::JsonSchema for CustomResourceDefinition {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         upstream::CustomResourceDefinition::json_schema(generator)
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    /// As a tree.
+    pub fn tree(&self) -> Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Written {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
     }
 }
 

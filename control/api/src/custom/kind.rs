@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::columns::{self, PrinterColumn};
-use super::definition::{CustomResourceDefinition, DefinitionVersion};
+use super::definition::{CustomResourceDefinition, DefinitionVersion, Written};
 use super::scale::Places;
 use super::{JsonPath, Schema, admit, compile, complete, names, open_api, prune};
 use crate::managed::Shape;
@@ -30,7 +30,7 @@ pub struct CustomKind {
     columns: Vec<PrinterColumn>,
     fields: Vec<(String, JsonPath)>,
     scale: Option<Places>,
-    published: Value,
+    written: Option<Written>,
     deprecation: Option<String>,
     definition: Key,
 }
@@ -41,15 +41,14 @@ impl CustomKind {
     /// The kind as the definition, which was written at `since`, has it in a version; nothing if there have been too many kinds.
     pub fn new(definition: &CustomResourceDefinition, version: &DefinitionVersion, since: Revision) -> Option<Self> {
         let names = names::of(definition, version)?;
-        let empty = Value::Object(serde_json::Map::new());
-        let written = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()).unwrap_or(&empty);
+        let written = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.clone());
         let subresources = version.subresources.as_ref();
         let has_status = subresources.is_some_and(|parts| parts.status.is_some());
         let scale = subresources.and_then(|parts| parts.scale.as_ref());
         let storage = definition.spec.storage().map_or(names.version, |storage| storage.name.as_str());
         let field = |path: &str| Some((path.trim_start_matches('.').to_owned(), JsonPath::parse(path).ok()?));
         let warning = || format!("{}/{} {} is deprecated", names.group, names.version, names.kind);
-        let schema = compile(written);
+        let schema = compile(&written.as_ref().map(Written::tree).unwrap_or_default());
         Some(Self {
             names,
             stored_version: format!("{}/{storage}", names.group),
@@ -66,7 +65,7 @@ impl CustomKind {
             columns: columns::compile(&version.additional_printer_columns),
             fields: version.selectable_fields.iter().filter_map(|one| field(&one.json_path)).collect(),
             scale: scale.map(Places::new),
-            published: open_api::published(names, written),
+            written,
             deprecation: version.deprecated.then(|| version.deprecation_warning.clone().unwrap_or_else(warning)),
             definition: kinds::CUSTOM_RESOURCE_DEFINITION.cluster_key(&names.resource()),
         })
@@ -143,8 +142,8 @@ impl Kind for CustomKind {
         generator.subschema_for::<ObjectMeta>()
     }
 
-    fn published(&self) -> Option<&Value> {
-        Some(&self.published)
+    fn published(&self) -> Option<Value> {
+        Some(open_api::published(self.names, self.written.as_ref().map(Written::tree).unwrap_or_default()))
     }
 
     fn group_kind(&self) -> GroupKind {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::by_preference;
 use super::definition::{CONDITION_ESTABLISHED, CONDITION_NAMES_ACCEPTED, CustomResourceDefinition, DefinitionSpec};
 use super::kind::CustomKind;
-use crate::{GroupKind, Object, Revision, SharedKind, catalog};
+use crate::{GroupKind, Kind, Object, Revision, SharedKind, catalog};
 
 /// Every kind that is served.
 #[derive(Clone)]
@@ -87,6 +87,8 @@ impl Taught {
     fn new(object: &Object, known: Option<&Self>) -> Option<Self> {
         let definition = object.decode::<CustomResourceDefinition>().ok()?;
         let is_served = definition.is(CONDITION_ESTABLISHED) && definition.is(CONDITION_NAMES_ACCEPTED);
+        // Objects of a kind that the program knows by itself are not another's to teach, whatever its definition says.
+        let own = |kind: &CustomKind| catalog::by_kind(kind.group_kind()).is_none();
         let same = known.filter(|known| known.spec == definition.spec);
         let since = same.map_or(object.revision(), |same| same.since);
         let kinds = match same {
@@ -95,6 +97,7 @@ impl Taught {
                 let mut versions: Vec<_> = definition.spec.versions.iter().filter(|version| version.served).collect();
                 versions.sort_by(|one, other| by_preference(&one.name, &other.name));
                 let kinds = versions.into_iter().filter_map(|version| CustomKind::new(&definition, version, since));
+                let kinds = kinds.filter(own);
                 kinds.map(Arc::new).collect()
             }
             _ => Vec::new(),

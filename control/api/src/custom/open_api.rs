@@ -16,9 +16,11 @@ pub(super) fn name(names: &Names) -> String {
 }
 
 /// The definition: the schema as it was written, with what every object has.
-pub(super) fn published(names: &Names, written: &Value) -> Value {
-    let mut published = written.clone();
-    let Some(members) = published.as_object_mut() else { return json!({"type": "object"}) };
+pub(super) fn published(names: &Names, mut published: Value) -> Value {
+    if !published.is_object() {
+        published = json!({});
+    }
+    let Some(members) = published.as_object_mut() else { return published };
     members.insert("type".into(), "object".into());
     let properties = members.entry("properties").or_insert_with(|| json!({}));
     properties["apiVersion"] = json!({"description": API_VERSION, "type": "string"});

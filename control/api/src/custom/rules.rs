@@ -285,7 +285,7 @@ fn type_of(schema: &Schema, is_root: bool) -> Type {
             Type::object("object", declared.filter(|(name, _)| !(is_root && name == "metadata")).chain(of_objects))
         }
         Of::Array => Type::list(schema.items.as_ref().map_or(Type::Dyn, |of| type_of(of, false))),
-        Of::String => match schema.limits.format.as_deref() {
+        Of::String => match schema.limits().format.as_deref() {
             Some("byte") => Type::Bytes,
             Some("date" | "date-time") => Type::Timestamp,
             Some("duration") => Type::Duration,

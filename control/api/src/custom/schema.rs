@@ -1,6 +1,7 @@
 //! A structural schema, compiled: what objects of a custom kind look like.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::Value;
@@ -30,8 +31,8 @@ pub struct Schema {
     pub is_int_or_string: bool,
     /// How it is divided among those who manage its parts.
     pub merging: Merging,
-    /// What else holds of it.
-    pub limits: Limits,
+    /// What else holds of it, if anything does; most values have no limits.
+    pub(super) limits: Option<Box<Limits>>,
     /// What holds of it in words of CEL.
     pub rules: Vec<Rule>,
 }
@@ -112,6 +113,12 @@ impl Schema {
     /// Whether objects of it have any members rather than certain ones.
     pub fn is_map(&self) -> bool {
         self.additional.is_some() && self.properties.is_empty()
+    }
+
+    /// What else holds of it.
+    pub fn limits(&self) -> &Limits {
+        static NONE: LazyLock<Limits> = LazyLock::new(Limits::default);
+        self.limits.as_deref().unwrap_or(&NONE)
     }
 
     /// What the value is to be, in the words of refusals; nothing where it may be anything.

@@ -83,7 +83,7 @@ impl Found {
     }
 
     fn combined(&mut self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>) {
-        let limits = &schema.limits;
+        let limits = schema.limits();
         let best_of = |schemas: &[Schema]| {
             let mut best: Option<Self> = None;
             let mut fitting = 0;
@@ -132,7 +132,7 @@ impl Found {
     }
 
     fn text(&mut self, schema: &Schema, path: &str, text: &str) {
-        let limits = &schema.limits;
+        let limits = schema.limits();
         if limits.length_max.is_some() || limits.length_min.is_some() {
             let length = text.chars().count();
             if let Some(max) = limits.length_max {
@@ -156,7 +156,7 @@ impl Found {
     }
 
     fn number(&mut self, schema: &Schema, path: &str, value: &Value) {
-        let limits = &schema.limits;
+        let limits = schema.limits();
         let Some(number) = value.as_f64() else { return };
         if let Some(factor) = limits.multiple_of.filter(|factor| *factor != 0.0) {
             let is_multiple = (number / factor).fract() == 0.0;
@@ -183,7 +183,7 @@ impl Found {
     }
 
     fn list(&mut self, schema: &Schema, path: &str, items: &[Value], old: Option<&Value>) {
-        let limits = &schema.limits;
+        let limits = schema.limits();
         if let Some(of) = &schema.items {
             let was = Before::of(&schema.merging, old);
             for (index, item) in items.iter().enumerate() {
@@ -207,7 +207,7 @@ impl Found {
     }
 
     fn one_of_values(&mut self, schema: &Schema, path: &str, value: &Value) {
-        let Some(values) = &schema.limits.one_of_values else { return };
+        let Some(values) = &schema.limits().one_of_values else { return };
         self.demand(values.contains(value), || {
             let told: Vec<String> =
                 values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), Into::into)).collect();
@@ -218,7 +218,7 @@ impl Found {
 
     fn object(&mut self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>) {
         let Value::Object(members) = value else { return };
-        let limits = &schema.limits;
+        let limits = schema.limits();
         if let Some(min) = limits.properties_min {
             let told = || invalid(path, members.len(), &format!("should have at least {min} properties"));
             self.demand(members.len() >= min, told);

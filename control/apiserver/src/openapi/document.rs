@@ -134,7 +134,7 @@ fn schemas(mut generator: SchemaGenerator, kinds: &[SharedKind], reviews: &[&'st
     }
     for kind in kinds {
         if let Some(published) = kind.published() {
-            schemas.insert(kind.definition(), published.clone());
+            schemas.insert(kind.definition(), published);
         }
     }
     schemas

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use api::Object;
 use api::custom::{CustomResourceDefinition, DefinitionNames};
+use api::{Object, catalog};
 use state::Snapshot;
 
 use super::{DEFINITION, group_of};
@@ -27,6 +27,12 @@ pub(super) struct Refused {
 /// What the others of the group have, or will have because they are older.
 pub(super) fn taken(own: &Object, view: &Snapshot) -> Taken {
     let mut taken = Taken::default();
+    // Nobody teaches what the program knows by itself.
+    for names in catalog::all().iter().map(|kind| kind.names()).filter(|names| names.group == group_of(own)) {
+        taken.resources.extend([names.plural, names.singular].map(String::from));
+        taken.resources.extend(names.short.iter().copied().map(String::from));
+        taken.kinds.extend([names.kind.to_owned(), format!("{}List", names.kind)]);
+    }
     let age = |object: &Object| (object.meta().creation_timestamp, object.key().name().to_owned());
     let others = view.list(DEFINITION).filter(|other| other.key() != own.key() && group_of(other) == group_of(own));
     for other in others {

@@ -48,6 +48,16 @@ fn the_elder_one_gets_a_name_and_the_accepted_one_keeps_it() {
 }
 
 #[test]
+fn nobody_teaches_what_the_program_knows() {
+    let mut own = definition("ingresses", "Ingress", json!({})).to_value().expect("a tree");
+    own["spec"]["group"] = "networking.k8s.io".into();
+    own["status"] = json!({"conditions": [{"type": "Established", "status": "True"}]});
+    let own = object(DEFINITION, "ingresses.networking.k8s.io", own);
+    conditions(std::slice::from_ref(&own), &[r#"~CustomResourceDefinition ingresses.networking.k8s.io "False" """#]);
+    assert_eq!(teaches(&own), None);
+}
+
+#[test]
 fn a_definition_goes_after_the_last_object_of_its_kind() {
     let established = json!([{"type": "Established", "status": "True"}]);
     let leaving = json!({"deletionTimestamp": "2026-11-21T11:59:00Z", "finalizers": [CLEANUP]});

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::structural;
-use crate::custom::{DefinitionVersion, JsonPath, ScalePaths};
+use crate::custom::{DefinitionVersion, JsonPath, ScalePaths, Written};
 use crate::rules::Causes;
 
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -17,7 +17,8 @@ pub(super) fn validate(version: &DefinitionVersion, path: &str, causes: &mut Cau
         warning(version, &format!("{path}.deprecationWarning"), causes);
     }
     let schema_path = format!("{path}.schema.openAPIV3Schema");
-    let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+    let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()).map(Written::tree);
+    let schema = schema.as_ref();
     match schema {
         None => causes.required(&schema_path, "schemas are required"),
         Some(schema) => structural::validate(schema, &schema_path, causes),
