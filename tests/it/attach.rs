@@ -188,7 +188,7 @@ fn a_pod_is_looked_at_from_inside() {
     assert_eq!(k(&["logs", "box", "-c", "look"]).ok(), "seen\n");
     contains(&k(&["get", "pod", "box"]).ok(), &["1/1", "Running"]);
     contains(&k(&["describe", "pod", "box"]).ok(), &["Ephemeral Containers:\n  look:", "Exit Code:    4"]);
-    let talk = ["debug", "-i", "-q", "box", "--image=box:v1", "-c", "talk", "--", "cat"];
+    let talk = ["debug", "-i", "-q", "box", "--image=box:v1", "-c", "talk", "--", "head", "-n", "1"];
     contains(&cluster.kubectl_in(&talk, "tide\n").ok(), &["tide"]);
     contains(&k(&["exec", "box", "-c", "box", "--", "echo", "still"]).ok(), &["still"]);
     let again = ["debug", "box", "--image=box:v1", "-c", "look", "--", "true"];
