@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{PROGRAM, with};
 
 /// The CronTab of the documentation, with every part that it may have.
-const CRON_TAB: &str = r##"
+const CRON_TAB: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
@@ -67,7 +67,7 @@ spec:
     subresources:
       status: {}
       scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.labelSelector}
-"##;
+"#;
 
 const MINE: &str = "apiVersion: stable.example.com/v1
 kind: CronTab

@@ -120,6 +120,8 @@ proptest! {
     #[test]
     fn applying_again_changes_nothing(history in histories(), config in configs()) {
         let once = applied(&play(&history), "m", &config, true, 2).expect("by force");
+        // Where nobody manages anything any more, the next apply is the first again, as Kubernetes has it.
+        prop_assume!(!once.managed.is_empty());
         let twice = applied(&once, "m", &config, false, 3).expect("nothing is in its way any more");
         prop_assert_eq!(once, twice);
     }

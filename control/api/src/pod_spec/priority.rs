@@ -94,13 +94,17 @@ mod tests {
     #[test]
     fn a_class_says_how_much_its_pods_matter() {
         let high = class("high", 1000, json!({"preemptionPolicy": "Never"}));
-        check(json!({"priorityClassName": "high"}), &[high.clone()], Ok(json!(["high", 1000, "Never"])));
-        check(json!({}), &[high.clone()], Ok(json!([null, null, null])));
+        check(json!({"priorityClassName": "high"}), std::slice::from_ref(&high), Ok(json!(["high", 1000, "Never"])));
+        check(json!({}), std::slice::from_ref(&high), Ok(json!([null, null, null])));
         let usual = class("usual", 5, json!({"globalDefault": true}));
         check(json!({}), &[high.clone(), usual], Ok(json!(["usual", 5, "PreemptLowerPriority"])));
         let system = json!(["system-node-critical", 2_000_001_000, "PreemptLowerPriority"]);
         check(json!({"priorityClassName": "system-node-critical"}), &[], Ok(system));
-        check(json!({"priorityClassName": "low"}), &[high.clone()], Err("no PriorityClass with name low was found"));
+        check(
+            json!({"priorityClassName": "low"}),
+            std::slice::from_ref(&high),
+            Err("no PriorityClass with name low was found"),
+        );
         check(
             json!({"priorityClassName": "high", "priority": 7}),
             &[high],

@@ -164,7 +164,7 @@ impl Ask {
         let said = match patch_type {
             // Nobody owns a list that only grows.
             Some(PatchType::Apply) => return Err(negotiate::unsupported_patch(&*self.target.kind)),
-            Some(_) => api::json::parse(&self.body).map_err(|error| StatusError::bad_request(error.to_string()))?.value,
+            Some(_) => api::json::parse(&self.body).map_err(StatusError::bad_request)?.value,
             None => {
                 body::decode(negotiate::encoding(self.content_type())?, &self.body, self.target.names().kind)?.value
             }
