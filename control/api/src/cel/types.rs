@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::parser::RESERVED;
+
 /// The type of a value, as far as it is declared; what is not is [`Type::Dyn`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the language's own and say it")]
@@ -48,35 +50,13 @@ pub struct Field {
     pub holds: Type,
 }
 
-/// Words that no field can be called in an expression.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Words that mean something in an expression; beside those that the parser keeps, no field can be called by them.
+const MEANING: [&str; 4] = ["true", "false", "null", "in"];
 
 /// The name by which expressions know the field `name`: Kubernetes escapes what the language would not read as a name. Nothing
 /// if there is no such name.
 pub fn escaped(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if MEANING.contains(&name) || RESERVED.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';

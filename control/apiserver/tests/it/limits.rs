@@ -83,9 +83,12 @@ async fn who_asks_too_much_at_once_is_told_to_come_back_and_others_do_not_notice
             assert_eq!(storm.get("/readyz").await.code, 200);
             drop(held);
             // They are gone, and what they held is free.
-            while storm.get("/api/v1/services").await.code != 200 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let freed = async {
+                while storm.get("/api/v1/services").await.code != 200 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), freed).await.expect("the seats are free again");
             return door.close().await;
         }
     }
