@@ -25,7 +25,7 @@ use crate::{PROGRAM, example, with};
 /// The slowest machine that is to pass does each step within this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn config_map(name: &str, data: Value) -> ConfigMap {
+pub(crate) fn config_map(name: &str, data: Value) -> ConfigMap {
     let labels = json!({"story": "clients"});
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "data": data})).expect("a ConfigMap")
 }
@@ -37,7 +37,7 @@ pub(crate) async fn client_of(kubeconfig: &Path) -> Client {
     config.map(Client::try_from).expect("a configuration").expect("a client")
 }
 
-fn story<F: Future<Output = ()>>(cluster: &Cluster, told: impl FnOnce(Client) -> F) {
+pub(crate) fn story<F: Future<Output = ()>>(cluster: &Cluster, told: impl FnOnce(Client) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = client_of(&cluster.kubeconfig()).await;

@@ -80,7 +80,7 @@ fn python() {
     let Some(clients) = clients() else { return };
     let mut command = Command::new(clients.join("python/bin/python"));
     command.arg(programs().join("python/checks.py"));
-    check(&with(&[]), command);
+    check(&with(&["box", "hello", "ticker"]), command);
 }
 
 /// An operator with a kind of its own.

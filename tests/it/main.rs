@@ -21,6 +21,7 @@ mod forward;
 mod fuzz;
 mod invalid;
 mod kinds;
+mod kube_rs;
 mod kubectl;
 mod languages;
 mod lifecycle;

@@ -5,7 +5,7 @@ import json
 import threading
 import traceback
 
-from kubernetes import client, config, dynamic, utils, watch
+from kubernetes import client, config, dynamic, stream, utils, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
@@ -21,6 +21,8 @@ rbac = client.RbacAuthorizationV1Api()
 network = client.NetworkingV1Api()
 scaling = client.AutoscalingV2Api()
 policy = client.PolicyV1Api()
+# Streams are asked for by a client of their own: while they are, every request of it would be one.
+streams = client.CoreV1Api(client.ApiClient())
 coordination = client.CoordinationV1Api()
 
 
@@ -493,6 +495,85 @@ def a_lease_is_renewed_with_its_version():
     refused(409, "Conflict", lambda: coordination.replace_namespaced_lease("mine", SPACE, made))
     made.metadata.resource_version = None
     refused(422, "Invalid", lambda: coordination.replace_namespaced_lease("mine", SPACE, made))
+
+
+# === Streams ===
+
+
+def execute(*command, **how):
+    wanted = {"stdout": True, "stderr": True, "stdin": False, "tty": False, **how}
+    return stream.stream(streams.connect_get_namespaced_pod_exec, "box", "default", command=list(command), **wanted)
+
+
+@check
+def a_command_runs_in_a_pod():
+    assert execute("sh", "-c", "echo $GREETING tide") == "Ahoy tide\n"
+    assert "ls: /nowhere" in execute("ls", "/nowhere")
+    assert execute("echo", "\u00e4", binary=True) == b"\xc3\xa4\n"
+
+
+@check
+def a_commands_end_is_told():
+    running = execute("sh", "-c", "echo out; ls /nowhere; exit 3", _preload_content=False)
+    running.run_forever(timeout=30)
+    assert running.returncode == 3, running.returncode
+    assert running.read_stdout() == "out\n" and "ls: /nowhere" in running.read_stderr()
+    done = execute("echo", _preload_content=False)
+    done.run_forever(timeout=30)
+    assert done.returncode == 0
+
+
+@check
+def a_command_is_written_to():
+    running = execute("head", "-n", "2", stdin=True, _preload_content=False)
+    running.write_stdin("one\n")
+    assert running.readline_stdout(timeout=30) == "one"
+    running.write_stdin("two\n")
+    assert running.readline_stdout(timeout=30) == "two"
+    running.run_forever(timeout=30)
+    assert running.returncode == 0
+
+
+@check
+def a_command_sits_at_a_terminal():
+    running = execute("sh", stdin=True, tty=True, stderr=False, _preload_content=False)
+    running.write_channel(stream.ws_client.RESIZE_CHANNEL, json.dumps({"Width": 100, "Height": 40}))
+    running.write_stdin("tty\rexit 4\r")
+    running.run_forever(timeout=30)
+    assert "stdin: tty, stdout: tty" in running.read_stdout()
+    assert running.returncode == 4
+
+
+@check
+def what_cannot_run_is_refused():
+    missing = lambda: stream.stream(
+        streams.connect_get_namespaced_pod_exec, "nobody", "default", command=["ls"], stdout=True
+    )
+    try:
+        missing()
+    except ApiException as refusal:
+        assert "404" in str(refusal), refusal
+    else:
+        raise AssertionError("it was accepted")
+
+
+@check
+def a_port_is_forwarded():
+    name = core.list_namespaced_pod("default", label_selector="app=hello").items[0].metadata.name
+    forwarding = stream.portforward(streams.connect_get_namespaced_pod_portforward, name, "default", ports="80")
+    socket = forwarding.socket(80)
+    socket.setblocking(True)
+    socket.sendall(b"GET / HTTP/1.1\r\nhost: hello\r\nconnection: close\r\n\r\n")
+    answer = b""
+    while piece := socket.recv(4096):
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 OK") and f"I am {name}.".encode() in answer, answer
+
+
+@check
+def a_log_is_followed():
+    lines = watch.Watch().stream(core.read_namespaced_pod_log, "ticker-once", "default", timestamps=False)
+    assert len(list(lines)) == 6
 
 
 if __name__ == "__main__":
