@@ -51,9 +51,14 @@ pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> 
     if !matches!(admission.operation, Operation::UpdateStatus { .. }) {
         warnings.extend(R::warnings(&object));
     }
-    let value = if R::COUNTS_GENERATIONS { counted(tree(&object)?, admission.operation)? } else { tree(&object)? };
+    let value = tree(&object)?;
+    let value = if R::COUNTS_GENERATIONS { counted(value, admission.operation)? } else { value };
     let kind = GroupKind::new(names.group, names.kind);
-    let object = Object::from_value(kind, &value).map_err(StatusError::internal)?;
+    let admitted = Object::from_tree(kind, value).map_err(StatusError::internal)?;
+    if R::COUNTS_GENERATIONS {
+        object.metadata_mut().generation = Some(admitted.meta().generation);
+    }
+    let object = admitted.known_as(object);
     Ok(Admitted { object, warnings })
 }
 

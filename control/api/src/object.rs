@@ -2,9 +2,11 @@
 //!
 //! The bytes are canonical (`{"apiVersion":…,"kind":…,"metadata":{…},…}`) and hold no `resourceVersion`: that is the
 //! revision at which the object was written, known only then, and spliced in when the object is written out. Types are
-//! decoded on demand and remembered, because a parsed tree is many times larger than its bytes.
+//! decoded on demand and remembered, because a parsed tree is many times larger than its bytes. An object that was made of a
+//! tree keeps it until it is stored, and is written only then: most steps of a request want the tree again.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -28,11 +30,19 @@ pub struct Object(Arc<Parts>);
 struct Parts {
     key: Key,
     revision: Revision,
-    meta: Meta,
+    meta: Arc<Meta>,
+    /// There from the start, or made of the tree when it is first asked for.
+    written: OnceLock<Written>,
+    /// What the object was made of, without `resourceVersion`; an object at its place in the world has none.
+    tree: Option<Value>,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+#[derive(Clone)]
+struct Written {
     body: Bytes,
     /// Where the members of `metadata` begin in `body`.
     splice: usize,
-    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The metadata that selectors, the garbage collector and the controllers ask for.
@@ -144,32 +154,67 @@ impl Object {
                 if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
                     metadata.remove("resourceVersion");
                 }
-                Self::from_body(kind, canonical(&value)?.into(), revision)
+                Self::from_tree(kind, value).map(|object| object.at(revision))
             }
         }
     }
 
-    /// The object that `value` describes, at no revision yet.
+    /// The object that `value` describes; whatever `resourceVersion` it carries becomes the object's revision.
     pub fn from_value(kind: GroupKind, value: &Value) -> Result<Self, NotAnObject> {
-        Self::parse(kind, canonical(value)?)
+        Self::from_tree(kind, value.clone())
+    }
+
+    /// The same, of a tree that nobody else needs.
+    pub fn from_tree(kind: GroupKind, mut tree: Value) -> Result<Self, NotAnObject> {
+        let members = tree.as_object_mut().ok_or_else(|| NotAnObject::because("not a JSON object"))?;
+        for name in ["apiVersion", "kind"] {
+            if !members.contains_key(name) {
+                return Err(NotAnObject::because(format!("{name} is missing")));
+            }
+        }
+        let metadata = members.get_mut("metadata").ok_or_else(|| NotAnObject::because("metadata is missing"))?;
+        let version = metadata.as_object_mut().and_then(|members| members.remove("resourceVersion"));
+        let revision = match version {
+            None | Some(Value::Null) => Revision::ZERO,
+            Some(version) => {
+                let version = version.as_str().and_then(|version| version.parse().ok());
+                version.ok_or_else(|| NotAnObject::because("resourceVersion is not a number"))?
+            }
+        };
+        let meta = Meta::deserialize(&*metadata).map_err(NotAnObject::because)?;
+        Ok(Self(Arc::new(Parts {
+            key: Key::new(kind, &meta.namespace, &meta.name),
+            revision,
+            meta: Arc::new(meta),
+            written: OnceLock::new(),
+            tree: Some(tree),
+            decoded: OnceLock::new(),
+        })))
     }
 
     /// The object that a typed value describes, at no revision yet. Its bytes are those that the same words have from
     /// anywhere else: types write their fields in an order of their own, trees in that of the alphabet.
     pub fn from_typed<T: Serialize>(kind: GroupKind, typed: &T) -> Result<Self, NotAnObject> {
-        Self::from_value(kind, &serde_json::to_value(typed).map_err(NotAnObject::because)?)
+        Self::from_tree(kind, serde_json::to_value(typed).map_err(NotAnObject::because)?)
+    }
+
+    /// An object that was just made of a type, which need not be decoded again: `typed` says what the tree says.
+    #[must_use]
+    pub(crate) fn known_as<T: Send + Sync + 'static>(self, typed: T) -> Self {
+        // Nobody has asked for a type of an object that was just made.
+        let _ = self.0.decoded.set(Arc::new(typed));
+        self
     }
 
     /// The same bytes, written at `revision`. Only a snapshot's `apply` and a mirror of one give revisions.
     pub fn at(&self, revision: Revision) -> Self {
-        Self(Arc::new(Parts {
-            key: self.0.key.clone(),
-            revision,
-            meta: self.0.meta.clone(),
-            body: self.0.body.clone(),
-            splice: self.0.splice,
-            decoded: OnceLock::new(),
-        }))
+        self.with(revision, self.written().clone())
+    }
+
+    /// The same object as bytes alone. Whoever hands an object on to be stored gives back its tree first: another thread would
+    /// take it apart, on the path that all writes share.
+    pub fn settled(self) -> Self {
+        if self.0.tree.is_some() { self.at(self.0.revision) } else { self }
     }
 
     /// The same object, as another version of its kind says it that has the same fields; it stays at its revision.
@@ -179,30 +224,34 @@ impl Object {
         struct Versioned {
             api_version: String,
         }
-        const BEGINNING: &[u8] = b"{\"apiVersion\":\"";
-        let Versioned { api_version: own } = serde_json::from_slice(&self.0.body).map_err(NotAnObject::because)?;
+        let Written { body, splice } = self.written();
+        let Versioned { api_version: own } = serde_json::from_slice(body).map_err(NotAnObject::because)?;
         if own == api_version {
             return Ok(self.clone());
         }
         // Canonical bytes begin with the version, whose characters are never escaped.
-        let rest = self.0.body.strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(own.as_bytes()));
+        let rest = body.strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(own.as_bytes()));
         let rest = rest.ok_or_else(|| NotAnObject::because("the bytes are not canonical"))?;
         let body = [BEGINNING, api_version.as_bytes(), rest].concat();
-        Ok(Self(Arc::new(Parts {
-            key: self.0.key.clone(),
-            revision: self.0.revision,
-            meta: self.0.meta.clone(),
-            splice: self.0.splice + api_version.len() - own.len(),
-            body: body.into(),
-            decoded: OnceLock::new(),
-        })))
+        let splice = splice + api_version.len() - own.len();
+        Ok(self.with(self.0.revision, Written { body: body.into(), splice }))
     }
 
     /// Whether it is stored as this version of its kind says it.
     pub fn is_in_version(&self, api_version: &str) -> bool {
-        const BEGINNING: &[u8] = b"{\"apiVersion\":\"";
-        let rest = self.0.body.strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(api_version.as_bytes()));
+        let rest = self.body().strip_prefix(BEGINNING).and_then(|rest| rest.strip_prefix(api_version.as_bytes()));
         rest.is_some_and(|rest| rest.first() == Some(&b'"'))
+    }
+
+    fn with(&self, revision: Revision, written: Written) -> Self {
+        Self(Arc::new(Parts {
+            key: self.0.key.clone(),
+            revision,
+            meta: self.0.meta.clone(),
+            written: OnceLock::from(written),
+            tree: None,
+            decoded: OnceLock::new(),
+        }))
     }
 
     fn from_body(kind: GroupKind, body: Bytes, revision: Revision) -> Result<Self, NotAnObject> {
@@ -210,22 +259,24 @@ impl Object {
         struct Identified {
             metadata: Meta,
         }
-        const METADATA: &[u8] = b"\"metadata\":{";
         let Identified { metadata } = serde_json::from_slice(&body).map_err(NotAnObject::because)?;
         // Canonical bytes begin with apiVersion and kind, whose values hold no quotes, so the first match is the member itself.
         let Some(found) = body.windows(METADATA.len()).position(|window| window == METADATA) else {
             let value: Value = serde_json::from_slice(&body).map_err(NotAnObject::because)?;
-            return Self::from_body(kind, canonical(&value)?.into(), revision);
+            return Self::from_tree(kind, value).map(|object| object.at(revision));
         };
-        let key = Key::new(kind, &metadata.namespace, &metadata.name);
         Ok(Self(Arc::new(Parts {
-            key,
+            key: Key::new(kind, &metadata.namespace, &metadata.name),
             revision,
-            meta: metadata,
-            body,
-            splice: found + METADATA.len(),
+            meta: Arc::new(metadata),
+            written: OnceLock::from(Written { body, splice: found + METADATA.len() }),
+            tree: None,
             decoded: OnceLock::new(),
         })))
+    }
+
+    fn written(&self) -> &Written {
+        self.0.written.get_or_init(|| Written::of(self.0.tree.as_ref().expect("an object without bytes has a tree")))
     }
 
     /// What the object is called.
@@ -245,12 +296,13 @@ impl Object {
 
     /// The canonical bytes, without a `resourceVersion`.
     pub fn body(&self) -> &Bytes {
-        &self.0.body
+        &self.written().body
     }
 
     /// Appends the object as clients see it, with its `resourceVersion`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let (head, tail) = self.0.body.split_at(self.0.splice);
+        let Written { body, splice } = self.written();
+        let (head, tail) = body.split_at(*splice);
         out.extend_from_slice(head);
         if self.0.revision != Revision::ZERO {
             out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", self.0.revision).as_bytes());
@@ -263,14 +315,44 @@ impl Object {
 
     /// The object as clients see it, with its `resourceVersion`.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.0.body.len() + 40);
+        let mut out = Vec::with_capacity(self.body().len() + 40);
         self.write_json(&mut out);
         out
     }
 
     /// The object as a tree, with its `resourceVersion`.
+    pub fn tree(&self) -> Result<Cow<'_, Value>, DecodeError> {
+        match &self.0.tree {
+            Some(tree) if self.0.revision == Revision::ZERO => Ok(Cow::Borrowed(tree)),
+            _ => self.to_value().map(Cow::Owned),
+        }
+    }
+
+    /// The same, to be changed.
     pub fn to_value(&self) -> Result<Value, DecodeError> {
-        serde_json::from_slice(&self.to_json()).map_err(|source| DecodeError { key: self.0.key.clone(), source })
+        match &self.0.tree {
+            Some(tree) => Ok(versioned(tree.clone(), self.0.revision)),
+            None => serde_json::from_slice(&self.to_json()).map_err(|source| self.unreadable(source)),
+        }
+    }
+
+    /// The same, of an object that nobody else needs.
+    pub fn into_value(self) -> Result<Value, DecodeError> {
+        let shared = match Arc::try_unwrap(self.0) {
+            Ok(Parts { tree: Some(tree), revision, .. }) => return Ok(versioned(tree, revision)),
+            Ok(parts) => Arc::new(parts),
+            Err(shared) => shared,
+        };
+        Self(shared).to_value()
+    }
+
+    /// What a type knows of the object, without its `resourceVersion`; it is not remembered.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let read = match &self.0.tree {
+            Some(tree) => T::deserialize(tree),
+            None => serde_json::from_slice(self.body()),
+        };
+        read.map_err(|source| self.unreadable(source))
     }
 
     /// The object as a type, with its `resourceVersion`. The first type asked for is remembered.
@@ -278,41 +360,69 @@ impl Object {
         if let Some(known) = self.0.decoded.get().and_then(|known| known.clone().downcast::<T>().ok()) {
             return Ok(known);
         }
-        let typed: T = serde_json::from_slice(&self.to_json())
-            .map_err(|source| DecodeError { key: self.0.key.clone(), source })?;
+        let typed: T = match self.0.revision {
+            Revision::ZERO => self.read()?,
+            _ => serde_json::from_slice(&self.to_json()).map_err(|source| self.unreadable(source))?,
+        };
         let typed = Arc::new(typed);
         // Another reader may have been first, or asked for another type: theirs stays, ours is as good.
         let _ = self.0.decoded.set(typed.clone());
         Ok(typed)
     }
+
+    fn unreadable(&self, source: serde_json::Error) -> DecodeError {
+        DecodeError { key: self.0.key.clone(), source }
+    }
 }
 
-fn canonical(value: &Value) -> Result<Vec<u8>, NotAnObject> {
-    #[derive(Serialize)]
-    struct Ordered<'a> {
-        #[serde(rename = "apiVersion")]
-        api_version: &'a Value,
-        kind: &'a Value,
-        metadata: &'a Value,
-        #[serde(flatten)]
-        rest: BTreeMap<&'a String, &'a Value>,
+/// How canonical bytes begin.
+const BEGINNING: &[u8] = b"{\"apiVersion\":\"";
+/// How the metadata begin in them.
+const METADATA: &[u8] = b"\"metadata\":{";
+
+fn versioned(mut tree: Value, revision: Revision) -> Value {
+    if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut)
+        && revision != Revision::ZERO
+    {
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
     }
-    let members = value.as_object().ok_or_else(|| NotAnObject::because("not a JSON object"))?;
-    let member = |name: &str| members.get(name).ok_or_else(|| NotAnObject::because(format!("{name} is missing")));
-    let ordered = Ordered {
-        api_version: member("apiVersion")?,
-        kind: member("kind")?,
-        metadata: member("metadata")?,
-        rest: members.iter().filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata")).collect(),
-    };
-    serde_json::to_vec(&ordered).map_err(NotAnObject::because)
+    tree
+}
+
+// === impl Written ===
+
+impl Written {
+    /// The canonical bytes of a tree: what it is and its metadata come first.
+    fn of(tree: &Value) -> Self {
+        const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
+        let mut body = Vec::with_capacity(1024);
+        let mut splice = 0;
+        let members = tree.as_object().expect("objects are made of trees with members");
+        let first = FIRST.iter().filter_map(|name| Some((*name, members.get(*name)?)));
+        let rest = members.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| !FIRST.contains(name));
+        for (name, value) in first.chain(rest) {
+            body.push(if body.is_empty() { b'{' } else { b',' });
+            write(&mut body, name);
+            body.push(b':');
+            if name == "metadata" {
+                splice = body.len() + 1;
+            }
+            write(&mut body, value);
+        }
+        body.push(b'}');
+        Self { body: body.into(), splice }
+    }
+}
+
+fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("trees have text for names, and memory takes what is written");
 }
 
 /// Objects are equal when they say the same at the same revision.
 impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.key == other.0.key && self.0.revision == other.0.revision && self.0.body == other.0.body)
+            || (self.0.key == other.0.key && self.0.revision == other.0.revision && self.body() == other.body())
     }
 }
 
@@ -406,5 +516,18 @@ mod tests {
     fn what_is_not_an_object_is_refused() {
         assert!(Object::parse(CONFIG_MAP, "[]").is_err());
         assert!(Object::from_value(CONFIG_MAP, &json!({"metadata": {}})).is_err());
+    }
+
+    /// A tree and the bytes that are made of it tell the same.
+    #[test]
+    fn a_tree_says_what_its_bytes_say() {
+        let value = json!({"apiVersion": "v1", "data": {"k": "v"}, "kind": "ConfigMap", "metadata": {"name": "c", "resourceVersion": "7"}});
+        let tree = Object::from_tree(CONFIG_MAP, value.clone()).expect("an object");
+        let read = Object::parse(CONFIG_MAP, tree.to_json()).expect("an object");
+        assert_eq!((&tree, tree.meta(), tree.revision()), (&read, read.meta(), Revision(7)));
+        assert_eq!(tree.decode::<ConfigMap>().expect("a map"), read.decode::<ConfigMap>().expect("a map"));
+        let shared = tree.clone();
+        assert_eq!((tree.to_value().ok(), shared.into_value().ok()), (Some(value.clone()), Some(value.clone())));
+        assert_eq!((tree.into_value().ok(), read.into_value().ok()), (Some(value.clone()), Some(value)));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn complete(
     if *spec == before {
         return Ok(object);
     }
-    Object::from_value(kinds::SERVICE, &value).map_err(broken)
+    Object::from_tree(kinds::SERVICE, value).map_err(broken)
 }
 
 /// What must be free for `object` to be written: everything it claims that it did not hold before.

@@ -31,7 +31,7 @@ pub(crate) fn complete(
             let namespace = pod.key().namespace().to_owned();
             let pod = pod_spec::limit_pod(pod, world.list_in(kinds::LIMIT_RANGE, &namespace))?;
             let known = kinds::SERVICE_ACCOUNT.key(&namespace, &account::name_of(&pod));
-            account::equip(&pod, world.get(&known), seed)
+            account::equip(pod, world.get(&known), seed)
         }
         (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
             let claim = if old.is_none() { stored_by_default(object, world)? } else { object };
@@ -56,7 +56,7 @@ fn classified(object: Object, world: &Snapshot) -> Result<Object, StatusError> {
         return Ok(object);
     }
     value["spec"]["ingressClassName"] = class.key().name().into();
-    Object::from_value(kinds::INGRESS, &value).map_err(StatusError::internal)
+    Object::from_tree(kinds::INGRESS, value).map_err(StatusError::internal)
 }
 
 /// A new claim that names no class of storage is of the default one; of several the newest, as Kubernetes has it.
@@ -70,7 +70,7 @@ fn stored_by_default(claim: Object, world: &Snapshot) -> Result<Object, StatusEr
         return Ok(claim);
     }
     value["spec"]["storageClassName"] = class.key().name().into();
-    Object::from_value(kinds::PERSISTENT_VOLUME_CLAIM, &value).map_err(StatusError::internal)
+    Object::from_tree(kinds::PERSISTENT_VOLUME_CLAIM, value).map_err(StatusError::internal)
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<O
     let namespace = pod.key().namespace().to_owned();
     let pod = pod_spec::limit_pod(pod, view.list_in(kinds::LIMIT_RANGE, &namespace)).map_err(told)?;
     let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
-    account::equip(&pod, account, look.number(pod.key().name())).map_err(|refusal| refusal.to_string())
+    let seed = look.number(pod.key().name());
+    account::equip(pod, account, seed).map_err(|refusal| refusal.to_string())
 }
 
 /// Whether pods of this spec wait for the account that every namespace is about to have. What `beside` is tells the namespace.

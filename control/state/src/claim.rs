@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::{Object, kinds};
 use serde::Deserialize;
@@ -36,10 +37,17 @@ impl Claim {
     pub fn of(object: &Object) -> Vec<Self> {
         match object.key().kind() {
             kinds::SERVICE => of_service(object),
-            kinds::POD => of_pod(object),
+            kinds::POD => Standing::of(object).claims,
             _ => Vec::new(),
         }
     }
+}
+
+/// Where an object stands beside its name: what it claims, and for a pod the node that it is bound to.
+#[derive(Default)]
+pub(crate) struct Standing {
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) claims: Vec<Claim>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,7 +75,7 @@ struct ServicePort {
 }
 
 fn of_service(object: &Object) -> Vec<Claim> {
-    let Ok(Service { spec }) = serde_json::from_slice(object.body()) else { return Vec::new() };
+    let Ok(Service { spec }) = object.read() else { return Vec::new() };
     let mut addresses: Vec<IpAddr> =
         spec.cluster_ips.iter().chain([&spec.cluster_ip]).filter_map(|address| address.parse().ok()).collect();
     addresses.sort_unstable();
@@ -90,6 +98,7 @@ struct Pod {
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
     host_network: bool,
+    node_name: Option<Arc<str>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,15 +107,6 @@ struct PodStatus {
     phase: String,
     #[serde(rename = "podIP")]
     pod_ip: String,
-}
-
-fn of_pod(object: &Object) -> Vec<Claim> {
-    let Ok(Pod { spec, status }) = serde_json::from_slice(object.body()) else { return Vec::new() };
-    let over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
-    match status.pod_ip.parse() {
-        Ok(address) if !over && !spec.host_network => vec![Claim::PodIp(address)],
-        _ => Vec::new(),
-    }
 }
 
 impl fmt::Display for Claim {
@@ -139,5 +139,22 @@ impl fmt::Display for Protocol {
             Self::Udp => "UDP",
             Self::Sctp => "SCTP",
         })
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    pub(crate) fn of(object: &Object) -> Self {
+        if object.key().kind() != kinds::POD {
+            return Self { node: None, claims: Claim::of(object) };
+        }
+        let Ok(Pod { spec, status }) = object.read() else { return Self::default() };
+        let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
+        let claims = match status.pod_ip.parse() {
+            Ok(address) if !is_over && !spec.host_network => vec![Claim::PodIp(address)],
+            _ => Vec::new(),
+        };
+        Self { node: spec.node_name.filter(|node| !node.is_empty()), claims }
     }
 }

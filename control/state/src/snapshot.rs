@@ -7,10 +7,10 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use api::{GroupKind, Key, Object, Revision, kinds};
+use api::{GroupKind, Key, Object, Revision};
 use imbl::{OrdMap, OrdSet};
-use serde::Deserialize;
 
+use crate::claim::Standing;
 use crate::{Change, Claim, Conflict, Event, Guard, Txn, Write};
 
 /// Every object of the cluster at one revision.
@@ -237,10 +237,11 @@ impl Index {
         for owner in &object.meta().owner_references {
             insert(&mut self.by_owner, owner.uid.clone(), key);
         }
-        if let Some(node) = node_of(object) {
+        let Standing { node, claims } = Standing::of(object);
+        if let Some(node) = node {
             insert(&mut self.pods_by_node, node, key);
         }
-        for claim in Claim::of(object) {
+        for claim in claims {
             insert(&mut self.claims, claim, key);
         }
     }
@@ -253,10 +254,11 @@ impl Index {
         for owner in &object.meta().owner_references {
             remove(&mut self.by_owner, &owner.uid, key);
         }
-        if let Some(node) = node_of(object) {
+        let Standing { node, claims } = Standing::of(object);
+        if let Some(node) = node {
             remove(&mut self.pods_by_node, &node, key);
         }
-        for claim in Claim::of(object) {
+        for claim in claims {
             remove(&mut self.claims, &claim, key);
         }
     }
@@ -273,23 +275,6 @@ fn remove<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<Key>>, at: &K, key: &Key)
             index.remove(at);
         }
     }
-}
-
-fn node_of(object: &Object) -> Option<Arc<str>> {
-    #[derive(Deserialize)]
-    struct Pod {
-        spec: Spec,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec {
-        node_name: Option<Arc<str>>,
-    }
-    if object.key().kind() != kinds::POD {
-        return None;
-    }
-    let pod: Pod = serde_json::from_slice(object.body()).ok()?;
-    pod.spec.node_name.filter(|node| !node.is_empty())
 }
 
 #[cfg(test)]

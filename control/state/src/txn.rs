@@ -94,7 +94,7 @@ impl Txn {
 
     /// Also puts `object`.
     pub fn put(mut self, object: Object) -> Self {
-        self.writes.push(Write::Put(object));
+        self.writes.push(Write::Put(object.settled()));
         self
     }
 

@@ -2,6 +2,7 @@
 //!
 //! As Kubernetes' `ServiceAccount` admission does it, whoever makes the pod. A pod whose account is not there is refused.
 
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
 
 use crate::{Names, Object, StatusError, catalog, kinds, metadata};
@@ -21,29 +22,29 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The account that a pod runs as.
 pub fn name_of(pod: &Object) -> String {
-    let pod = pod.to_value().unwrap_or_default();
-    let name = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty());
-    name.unwrap_or(DEFAULT).to_owned()
+    let pod = pod.decode::<Pod>().ok();
+    let name = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.service_account_name.as_deref());
+    name.filter(|name| !name.is_empty()).unwrap_or(DEFAULT).to_owned()
 }
 
 /// The new pod, with what its account gives it; `account` is what is found under [`name_of`].
-pub fn equip(pod: &Object, account: Option<&Object>, seed: u64) -> Result<Object, StatusError> {
+pub fn equip(pod: Object, account: Option<&Object>, seed: u64) -> Result<Object, StatusError> {
     if pod.meta().annotations.contains_key(MIRROR) {
-        return Ok(pod.clone());
+        return Ok(pod);
     }
     let key = pod.key();
-    let Some(account) = account else { return Err(missing(key.namespace(), &name_of(pod), key.name())) };
-    let mut value = pod.to_value().map_err(StatusError::internal)?;
-    let account = account.to_value().map_err(StatusError::internal)?;
+    let Some(account) = account else { return Err(missing(key.namespace(), &name_of(&pod), key.name())) };
+    let account = account.decode::<ServiceAccount>().map_err(StatusError::internal)?;
+    let mut value = pod.into_value().map_err(StatusError::internal)?;
     let spec = &mut value["spec"];
     if wants_token(spec, &account) {
         mount(spec, seed);
     }
     let has_secrets = spec["imagePullSecrets"].as_array().is_some_and(|secrets| !secrets.is_empty());
-    if let (false, Some(secrets)) = (has_secrets, account.get("imagePullSecrets")) {
-        spec["imagePullSecrets"] = secrets.clone();
+    if let (false, Some(secrets)) = (has_secrets, &account.image_pull_secrets) {
+        spec["imagePullSecrets"] = serde_json::to_value(secrets).map_err(StatusError::internal)?;
     }
-    Object::from_value(kinds::POD, &value).map_err(StatusError::internal)
+    Object::from_tree(kinds::POD, value).map_err(StatusError::internal)
 }
 
 /// The refusal of a pod whose account is not there.
@@ -54,9 +55,9 @@ fn missing(namespace: &str, account: &str, pod: &str) -> StatusError {
 }
 
 /// The pod's own word counts before its account's; without any, it does.
-fn wants_token(spec: &Value, account: &Value) -> bool {
-    let says = |of: &Value| of.get("automountServiceAccountToken").and_then(Value::as_bool);
-    says(spec).or_else(|| says(account)).unwrap_or(true)
+fn wants_token(spec: &Value, account: &ServiceAccount) -> bool {
+    let says = spec.get("automountServiceAccountToken").and_then(Value::as_bool);
+    says.or(account.automount_service_account_token).unwrap_or(true)
 }
 
 /// Shows every container the token, but for those that mount something else there.
@@ -110,7 +111,7 @@ mod tests {
 
     fn equipped(spec: Value, account: Value) -> Value {
         let account = object(kinds::SERVICE_ACCOUNT, account);
-        let pod = equip(&object(kinds::POD, json!({"spec": spec})), Some(&account), 7).expect("equipped");
+        let pod = equip(object(kinds::POD, json!({"spec": spec})), Some(&account), 7).expect("equipped");
         pod.to_value().expect("JSON")["spec"].clone()
     }
 
@@ -166,7 +167,7 @@ mod tests {
     fn without_its_account_a_pod_is_refused() {
         let pod = object(kinds::POD, json!({"spec": {"serviceAccountName": "web"}}));
         assert_eq!(
-            equip(&pod, None, 7).expect_err("refused").message,
+            equip(pod, None, 7).expect_err("refused").message,
             r#"pods "web" is forbidden: error looking up service account shop/web: serviceaccount "web" not found"#
         );
     }

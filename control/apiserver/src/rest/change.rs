@@ -4,7 +4,7 @@ use api::managed::Managed;
 use api::{Admission, Admitted, Object, Operation, Reason, StatusError, Subresource};
 use http::StatusCode;
 use serde_json::Value;
-use state::{Conflict, Guard, Snapshot, Txn};
+use state::{Claim, Conflict, Guard, Snapshot, Txn};
 use store::ProposeError;
 
 use super::Ask;
@@ -133,6 +133,9 @@ impl Ask {
             let object = self.managed(Some(old), &wanted, object, managers)?;
             self.permit(&world, Some(old), Some(&object))?;
             warnings.extend(self.judged(&world, Some(old), Some(&object), options.dry_run).await?);
+            let object = object.settled();
+            let asked = Claim::of(&wanted);
+            drop(wanted);
             if object.body() == old.body() {
                 return Ok(Changed { object: old.clone(), warnings });
             }
@@ -141,8 +144,8 @@ impl Ask {
             match self.propose(&world, txn, options.dry_run, &object.at(old.revision())).await {
                 Ok(object) => return Ok(Changed { object, warnings }),
                 Err(Missed::Refused(error)) => return Err(error),
-                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if state::Claim::of(&wanted).contains(&claim) => {
-                    return Err(claims::taken(&wanted, &claim));
+                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if asked.contains(&claim) => {
+                    return Err(claims::taken(&object, &claim));
                 }
                 Err(Missed::Conflict(_)) => {}
             }

@@ -63,6 +63,9 @@ impl Ask {
             self.permit(&world, None, Some(&object))?;
             certificates::restrict(&object)?;
             warnings.extend(self.judged(&world, None, Some(&object), options.dry_run).await?);
+            let object = object.settled();
+            let asked = Claim::of(&wanted);
+            drop(wanted);
             let mut txn = guarded(Txn::create(object.clone()), claims::guards(&object, None));
             if self.target.names().scope == Scope::Namespaced {
                 txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(&self.target.namespace)));
@@ -75,8 +78,8 @@ impl Ask {
                 Err(Missed::Refused(error)) => return Err(error),
                 Err(Missed::Conflict(Conflict::Exists(_))) if is_generated && attempt < ATTEMPTS_MAX => {}
                 Err(Missed::Conflict(Conflict::Exists(_))) => return Err(self.exists(&object, is_generated)),
-                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if Claim::of(&wanted).contains(&claim) => {
-                    return Err(claims::taken(&wanted, &claim));
+                Err(Missed::Conflict(Conflict::Taken { claim, .. })) if asked.contains(&claim) => {
+                    return Err(claims::taken(&object, &claim));
                 }
                 // The namespace went, or another took the address that was free: look again, and say so if it stays.
                 Err(Missed::Conflict(_)) => {}

@@ -168,7 +168,8 @@ impl Ask {
             Managers::Written(Said::Nothing) if old.is_some_and(|old| !has_managers(old)) => Ok(object),
             Managers::Written(said) => {
                 let before = old.map_or_else(|| Ok(Value::Object(Map::new())), |old| self.shown(old))?;
-                let after = self.shown(wanted)?;
+                let wanted = self.target.kind.shown(wanted);
+                let after = wanted.tree().map_err(StatusError::internal)?;
                 let managed = match said {
                     Said::These(managed) => managed,
                     Said::Nothing | Said::Reset => Managed::of(&before),
@@ -177,20 +178,18 @@ impl Ask {
                 let shape = self.target.kind.shape();
                 let now = (self.door.clock)();
                 let managed = managed::update(shape, &before, &after, managed, self.who(&version), now);
-                let tree = object.to_value().map_err(StatusError::internal)?;
-                with_managers(&object, tree, &managed)
+                with_managers(object, &managed)
             }
             Managers::Settled(managed) => {
                 let before = Managed::of(&tree_of(old)?);
-                let tree = object.to_value().map_err(StatusError::internal)?;
                 // Nothing but the time would differ: it is what it was.
                 if managed.is_same(&before) {
-                    let same = with_managers(&object, tree.clone(), &before)?;
+                    let same = with_managers(object.clone(), &before)?;
                     if old.is_some_and(|old| old.body() == same.body()) {
                         return Ok(same);
                     }
                 }
-                with_managers(&object, tree, &managed)
+                with_managers(object, &managed)
             }
         }
     }
@@ -228,9 +227,11 @@ fn tree_of(object: Option<&Object>) -> Result<Value, StatusError> {
     object.map_or_else(|| Ok(Value::Object(Map::new())), |object| object.to_value().map_err(StatusError::internal))
 }
 
-fn with_managers(object: &Object, mut tree: Value, managed: &Managed) -> Result<Object, StatusError> {
+fn with_managers(object: Object, managed: &Managed) -> Result<Object, StatusError> {
+    let kind = object.key().kind();
+    let mut tree = object.into_value().map_err(StatusError::internal)?;
     managed.put(&mut tree);
-    Object::from_value(object.key().kind(), &tree).map_err(StatusError::internal)
+    Object::from_tree(kind, tree).map_err(StatusError::internal)
 }
 
 #[cfg(test)]
