@@ -20,6 +20,7 @@ mod foreign;
 mod forward;
 mod fuzz;
 mod invalid;
+mod jobs;
 mod kinds;
 mod kube_rs;
 mod kubectl;

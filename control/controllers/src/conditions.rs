@@ -1,6 +1,7 @@
 //! Conditions that keep the time of their last change.
 
 use k8s_openapi::api::apps::v1::{DeploymentCondition, ReplicaSetCondition};
+use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::api::core::v1::{NamespaceCondition, NodeCondition, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub(crate) struct Says<'a> {
     pub(crate) kind: &'static str,
     pub(crate) status: &'static str,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: &'a str,
     pub(crate) message: &'a str,
 }
 
@@ -41,3 +42,4 @@ conditions!(deployment_says, DeploymentCondition);
 conditions!(replica_set_says, ReplicaSetCondition);
 conditions!(node_says, NodeCondition);
 conditions!(namespace_says, NamespaceCondition);
+conditions!(job_says, JobCondition);

@@ -73,8 +73,18 @@ pub(crate) fn without_finalizer(object: &Object, finalizer: &str) -> Txn {
     if finalizers.is_empty() && object.meta().is_terminating() && !awaits_its_node(object) {
         return Txn::delete(object);
     }
-    let after = edited_tree(object, |value| value["metadata"]["finalizers"] = json!(finalizers));
+    let after = edited_tree(object, |value| take_finalizer(value, finalizer));
     after.map_or_else(Txn::default, |after| Txn::replace(object, after))
+}
+
+/// Takes a finalizer off a tree, and the list with the last.
+pub(crate) fn take_finalizer(value: &mut Value, finalizer: &str) {
+    let Some(metadata) = value["metadata"].as_object_mut() else { return };
+    let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) else { return };
+    finalizers.retain(|one| one != finalizer);
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    }
 }
 
 fn awaits_its_node(object: &Object) -> bool {

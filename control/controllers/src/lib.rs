@@ -22,6 +22,7 @@ mod edit;
 mod endpoints;
 mod event_expiry;
 mod garbage_collection;
+mod job;
 mod load_balancer;
 mod look;
 mod namespace;
@@ -91,6 +92,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(garbage_collection::GarbageCollection),
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
+        Box::new(job::Jobs),
         Box::new(scheduling::Scheduling),
         Box::new(endpoints::Endpoints),
         Box::new(load_balancer::LoadBalancers),

@@ -2,12 +2,22 @@
 
 use api::{Key, Object, kinds};
 use k8s_openapi::api::core::v1::Pod;
-use state::{Event, Guard, Snapshot};
+use state::{Event, Guard, Snapshot, Txn};
 
+use crate::conditions::{Says, pod_says};
+use crate::edit::edited;
 use crate::{Controller, Look, Plan, deletion, pods};
 
 /// How many ended pods are kept for people to read; Kubernetes' own figure.
 const ENDED_PODS_MAX: usize = 12_500;
+
+/// What becomes of a pod with its node.
+const NODE_GONE: Says<'static> = Says {
+    kind: "DisruptionTarget",
+    status: "True",
+    reason: "DeletionByPodGC",
+    message: "PodGC: node no longer exists",
+};
 
 /// The controller that removes lost pods.
 pub(crate) struct PodGarbage;
@@ -33,14 +43,33 @@ impl Controller for PodGarbage {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(pod) = object.decode::<Pod>() else { return Plan::nothing() };
         let node = pods::node(&pod).map(|node| kinds::NODE.cluster_key(node));
-        let removed = deletion::remove(object, look.now);
         match node {
-            None if object.meta().is_terminating() => Plan::of(removed),
-            Some(node) if view.get(&node).is_none() => Plan::of(removed.guard(Guard::Absent(node))),
-            _ if pods::has_ended(&pod) && is_beyond_limit(object, view) => Plan::of(removed),
+            None if object.meta().is_terminating() => Plan::of(remove(object, None, look)),
+            Some(node) if view.get(&node).is_none() => {
+                Plan::of(remove(object, Some(NODE_GONE), look).guard(Guard::Absent(node)))
+            }
+            _ if pods::has_ended(&pod) && is_beyond_limit(object, view) => Plan::of(deletion::remove(object, look.now)),
             _ => Plan::nothing(),
         }
     }
+}
+
+/// Removes a pod that nobody will say the end of. If somebody holds it, it says itself that it has failed.
+fn remove(object: &Object, why: Option<Says<'_>>, look: Look) -> Txn {
+    if object.meta().finalizers.is_empty() {
+        return deletion::remove(object, look.now);
+    }
+    let failed = edited::<Pod>(object, |pod| {
+        if !pods::has_ended(pod) {
+            let status = pod.status.get_or_insert_default();
+            status.phase = Some("Failed".into());
+            if let Some(why) = why {
+                pod_says(&mut status.conditions, why, &look.time());
+            }
+        }
+    });
+    let failed = failed.map_or_else(|| object.clone(), |failed| failed.at(object.revision()));
+    deletion::remove(&failed, look.now)
 }
 
 /// Whether the pod is among the oldest of too many that have ended.

@@ -21,7 +21,7 @@ pub(crate) struct Tale<'a> {
     /// Whether someone should worry.
     pub(crate) tone: Tone,
     /// One CamelCase word.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: &'a str,
     /// A sentence.
     pub(crate) message: &'a str,
 }

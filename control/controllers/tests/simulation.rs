@@ -13,7 +13,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use actors::{Step, step};
+use actors::{Step, job_step, step};
 use world::World;
 
 /// Plays a history, lets the world come to rest, and checks every law.
@@ -25,6 +25,18 @@ fn play(seed: u64, steps: &[Step]) {
     }
     world.rest();
     laws::at_rest(&world);
+}
+
+/// Plays a history of jobs.
+fn work(seed: u64, steps: &[Step]) {
+    let mut world = World::new(seed, vec![laws::always, laws::of_jobs]);
+    for one in steps {
+        world.act(one);
+        world.look(4);
+    }
+    world.rest();
+    laws::at_rest(&world);
+    laws::jobs_at_rest(&world);
 }
 
 /// Plays a rolling update: only the image changes, pods only come up, and the bounds hold at every revision.
@@ -50,6 +62,11 @@ proptest! {
     #[test]
     fn the_world_comes_to_rest_and_keeps_the_laws(seed: u64, steps in proptest::collection::vec(step(), 1..60)) {
         play(seed, &steps);
+    }
+
+    #[test]
+    fn jobs_come_to_an_end_and_count_every_pod_once(seed: u64, steps in proptest::collection::vec(job_step(), 1..60)) {
+        work(seed, &steps);
     }
 
     #[test]
@@ -81,5 +98,27 @@ fn an_owner_in_the_foreground_hears_of_dependents_set_free() {
         let delete = Step::Delete { name: 0, how: actors::How::Foreground };
         let settled = [apply.clone(), Step::Pass { seconds: 40 }, Step::Agents { lazy: false }, delete];
         play(seed, &[settled.as_slice(), &[Step::RelabelPod { pod: 0 }, apply.clone()]].concat());
+    }
+}
+
+/// A pod that waits for a node has nobody who could say its end: its job waited for ever for it.
+#[test]
+fn a_pod_that_was_never_placed_is_replaced_once_it_is_deleted() {
+    let shape = actors::Shape {
+        completions: Some(1),
+        parallelism: 1,
+        indexed: false,
+        limit: 2,
+        limit_per_index: None,
+        replaces_ended_only: true,
+        ignores: false,
+        deadline: None,
+        ttl: None,
+    };
+    let nodes = [1, 2].map(|node| Step::DeleteNode { node });
+    let cordon = Step::Cordon { node: 0, cordoned: true };
+    let steps = [cordon, Step::ApplyJob { job: 0, shape }, Step::Pass { seconds: 30 }, Step::DeletePod { pod: 0 }];
+    for seed in 0..8 {
+        work(seed, &[nodes.as_slice(), steps.as_slice()].concat());
     }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Step {
     DeleteNode { node: u8 },
     Cordon { node: u8, cordoned: bool },
     Revive,
+    ApplyJob { job: u8, shape: Shape },
+    ScaleJob { job: u8, parallelism: u8, suspend: bool },
+    EndJobPod { pod: u8, code: u8 },
+    DeleteJob { job: u8, how: How },
     WriteRole { role: u8, parts_of: u8, rules: u8, made_of: u8 },
     DeleteRole { role: u8 },
     Pass { seconds: i64 },
@@ -38,6 +42,65 @@ pub(crate) enum How {
     Background,
     Foreground,
     Orphan,
+}
+
+/// What a job is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// None is a queue of work.
+    pub(crate) completions: Option<u8>,
+    pub(crate) parallelism: u8,
+    pub(crate) indexed: bool,
+    pub(crate) limit: u8,
+    pub(crate) limit_per_index: Option<u8>,
+    pub(crate) replaces_ended_only: bool,
+    pub(crate) ignores: bool,
+    pub(crate) deadline: Option<u8>,
+    pub(crate) ttl: Option<u8>,
+}
+
+/// A step of a world of jobs.
+pub(crate) fn job_step() -> impl Strategy<Value = Step> {
+    let (job, which, parallelism) = (0_u8..2, 0_u8..16, 0_u8..4);
+    let how = prop_oneof![Just(How::Background), Just(How::Foreground), Just(How::Orphan)];
+    prop_oneof![
+        3 => (job.clone(), shape()).prop_map(|(job, shape)| Step::ApplyJob { job, shape }),
+        2 => (job.clone(), parallelism, any::<bool>())
+            .prop_map(|(job, parallelism, suspend)| Step::ScaleJob { job, parallelism, suspend }),
+        8 => (which.clone(), prop_oneof![Just(0_u8), Just(0), Just(1), Just(42)])
+            .prop_map(|(pod, code)| Step::EndJobPod { pod, code }),
+        1 => (job, how).prop_map(|(job, how)| Step::DeleteJob { job, how }),
+        2 => which.prop_map(|pod| Step::DeletePod { pod }),
+        6 => any::<bool>().prop_map(|lazy| Step::Agents { lazy }),
+        1 => (1_u8..3).prop_map(|node| Step::KillNode { node }),
+        1 => (1_u8..3).prop_map(|node| Step::DeleteNode { node }),
+        1 => Just(Step::DeleteNamespace),
+        1 => Just(Step::Revive),
+        5 => (1_i64..60).prop_map(|seconds| Step::Pass { seconds }),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let some = |range: std::ops::Range<u8>| proptest::option::weighted(0.3, range);
+    let counts = (proptest::option::weighted(0.8, 0_u8..5), 0_u8..4, 0_u8..3);
+    (counts, any::<(bool, bool, bool)>(), some(0..3), some(20..120), some(0..100)).prop_map(
+        |((completions, parallelism, limit), (indexed, replaces_ended_only, ignores), per_index, deadline, ttl)| {
+            let indexed = indexed && completions.is_some();
+            let limit_per_index = per_index.filter(|_| indexed);
+            let limit = if limit_per_index.is_some() { 100 } else { limit };
+            Shape {
+                completions,
+                parallelism,
+                indexed,
+                limit,
+                limit_per_index,
+                replaces_ended_only,
+                ignores,
+                deadline,
+                ttl,
+            }
+        },
+    )
 }
 
 /// Any step, the common ones more often.
@@ -102,6 +165,17 @@ pub(crate) fn act(world: &mut World, step: &Step) {
         Step::Apply { name, replicas, image, surge, unavailable } => {
             apply(world, &deployment_key(*name), *replicas, *image, *surge, *unavailable);
         }
+        Step::ApplyJob { job, shape } => apply_job(world, &job_key(*job), *shape),
+        Step::ScaleJob { job, parallelism, suspend } => world.edit(&job_key(*job), |it| {
+            it["spec"]["parallelism"] = json!(parallelism);
+            it["spec"]["suspend"] = json!(suspend);
+        }),
+        Step::EndJobPod { pod, code } => {
+            if let Some(key) = nth(world, kinds::POD, *pod) {
+                end_pod(world, &key, *code);
+            }
+        }
+        Step::DeleteJob { job, how } => delete(world, &job_key(*job), *how),
         Step::WriteRole { role, parts_of, rules, made_of } => write_role(world, *role, *parts_of, *rules, *made_of),
         Step::DeleteRole { role } => world.remove(&role_key(*role)),
         Step::SetImage { name, image } => world.edit(&deployment_key(*name), |it| {
@@ -221,6 +295,55 @@ fn apply(world: &mut World, key: &Key, replicas: u8, image: u8, surge: u8, unava
     }
 }
 
+/// One job beside the deployments, one in the namespace that may end.
+fn job_key(job: u8) -> Key {
+    kinds::JOB.key(["default", "shop"][usize::from(job)], "work")
+}
+
+fn apply_job(world: &mut World, key: &Key, shape: Shape) {
+    let home = world.view.get(&kinds::NAMESPACE.cluster_key(key.namespace()));
+    if world.view.get(key).is_some() || home.is_none_or(|home| home.meta().is_terminating()) {
+        return;
+    }
+    let uid = format!("j-{:x}", world.draw());
+    let labels = json!({"batch.kubernetes.io/controller-uid": uid});
+    let rules = json!([{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [42]}}]);
+    let spec = json!({
+        "completions": shape.completions, "parallelism": shape.parallelism, "backoffLimit": shape.limit,
+        "backoffLimitPerIndex": shape.limit_per_index, "suspend": false,
+        "completionMode": if shape.indexed { "Indexed" } else { "NonIndexed" },
+        "podReplacementPolicy": if shape.replaces_ended_only { "Failed" } else { "TerminatingOrFailed" },
+        "podFailurePolicy": if shape.ignores { json!({"rules": rules}) } else { Value::Null },
+        "activeDeadlineSeconds": shape.deadline, "ttlSecondsAfterFinished": shape.ttl,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "work:1"}]}},
+    });
+    let now = seconds(world.now);
+    world.put(object(
+        key,
+        &json!({"apiVersion": "batch/v1", "metadata": {"uid": uid, "generation": 1, "creationTimestamp": now}, "spec": spec}),
+    ));
+}
+
+/// The containers of a pod of a job end.
+fn end_pod(world: &mut World, key: &Key, code: u8) {
+    let now = seconds(world.now);
+    let runs = world.view.get(key).is_some_and(|pod| is_of_job(pod) && node_of(pod).is_some());
+    world.edit(key, |it| {
+        if runs && it["status"]["phase"] != "Succeeded" && it["status"]["phase"] != "Failed" {
+            it["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
+            let ended = json!({"exitCode": code, "finishedAt": now});
+            it["status"]["containerStatuses"] = json!([{"name": "c", "ready": false, "restartCount": 0,
+                "image": "", "imageID": "", "state": {"terminated": ended}}]);
+        }
+    });
+}
+
+pub(crate) fn is_of_job(pod: &Object) -> bool {
+    pod.meta().controller().is_some_and(|owner| owner.kind == "Job")
+}
+
 fn delete(world: &mut World, key: &Key, how: How) {
     let now = seconds(world.now);
     let finalizer = match how {
@@ -258,7 +381,10 @@ fn agents(world: &mut World, lazy: bool) {
             continue;
         }
         if pod.meta().is_terminating() {
+            end_pod(world, pod.key(), 137);
             world.remove(pod.key());
+        } else if is_of_job(&pod) && is_active(&pod) && ready(world, pod.key()) && !lazy {
+            end_pod(world, pod.key(), 0);
         } else if is_active(&pod) && !ready(world, pod.key()) {
             say_ready(world, pod.key(), true);
         }

@@ -39,6 +39,105 @@ fn content_of_an_ending_namespace_only_shrinks(world: &World, event: &Event) {
     assert!(!(ends && event.before().is_none()), "{} came into an ending namespace\n{}", event.key(), world.story());
 }
 
+/// In a world of jobs: no pod is counted twice or lost, and there are never more than may be.
+pub(crate) fn of_jobs(world: &World, event: &Event) {
+    match event.key().kind() {
+        kinds::JOB if event.after().is_some() => counts_are_exact(world, event.latest()),
+        kinds::POD if event.before().is_none() => parallelism_is_kept(world, event.latest()),
+        _ => {}
+    }
+}
+
+fn counts_are_exact(world: &World, job: &Object) {
+    let value = tree(job);
+    let of_it = world.counted.iter().filter(|pod| pod.meta().controller().is_some_and(|it| it.uid == job.meta().uid));
+    let of_it: Vec<&Object> = of_it.collect();
+    let uids: HashSet<&str> = of_it.iter().map(|pod| &*pod.meta().uid).collect();
+    assert_eq!(uids.len(), of_it.len(), "a pod of {} was counted twice\n{}", job.key(), world.story());
+    let has = |kind: &str| {
+        value["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|it| it["type"] == kind && it["status"] == "True")
+    };
+    let phase = |pod: &Object| tree(pod)["status"]["phase"].as_str().unwrap_or("Pending").to_owned();
+    let succeeded: Vec<&&Object> = of_it.iter().filter(|pod| phase(pod) == "Succeeded").collect();
+    let leaving_fails = value["spec"]["podReplacementPolicy"] != "Failed" || has("FailureTarget");
+    let fails = |pod: &Object| {
+        let code = &tree(pod)["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+        let ignored = !value["spec"]["podFailurePolicy"].is_null() && *code == 42;
+        !ignored && (phase(pod) == "Failed" || (phase(pod) != "Succeeded" && leaving_fails))
+    };
+    let failed = of_it.iter().filter(|pod| fails(pod)).count() as u64;
+    let said = |field: &str| value["status"][field].as_u64().unwrap_or(0);
+    let indexes: HashSet<String> = succeeded
+        .iter()
+        .map(|pod| pod.meta().annotations.get("batch.kubernetes.io/job-completion-index").cloned().unwrap_or_default())
+        .collect();
+    let expected = if value["spec"]["completionMode"] == "Indexed" { indexes.len() } else { succeeded.len() } as u64;
+    let told = || format!("{} {}\n{}", job.key(), value["status"], world.story());
+    assert_eq!(said("succeeded"), expected, "succeeded pods of {}", told());
+    // A job that is deleted lets its pods go without anybody's interest in what they come to.
+    if !job.meta().is_terminating() {
+        assert_eq!(said("failed"), failed, "failed pods of {}", told());
+    }
+}
+
+fn parallelism_is_kept(world: &World, pod: &Object) {
+    let Some(job) = pod.meta().controller().filter(|it| it.kind == "Job").and_then(|it| world.view.by_uid(&it.uid))
+    else {
+        return;
+    };
+    let value = tree(job);
+    let of_it = || world.view.owned_by(&job.meta().uid).filter(|it| it.key().kind() == kinds::POD);
+    let active = of_it().filter(|pod| crate::actors::is_active(pod)).count() as u64;
+    let parallelism = value["spec"]["parallelism"].as_u64().unwrap_or(1);
+    assert!(active <= parallelism, "{active} of {parallelism} pods of {}\n{}", job.key(), world.story());
+    assert_ne!(value["spec"]["suspend"], true, "a pod of a suspended job\n{}", world.story());
+    if value["spec"]["completionMode"] == "Indexed" {
+        let mine = &pod.meta().annotations["batch.kubernetes.io/job-completion-index"];
+        let same = of_it().filter(|it| {
+            crate::actors::is_active(it)
+                && it
+                    .meta()
+                    .annotations
+                    .values()
+                    .any(|_| it.meta().annotations.get("batch.kubernetes.io/job-completion-index") == Some(mine))
+        });
+        assert_eq!(same.count(), 1, "two pods at index {mine}\n{}", world.story());
+    }
+}
+
+/// Once nothing is left to do in a world of jobs: each has come to something, or waits for somebody.
+pub(crate) fn jobs_at_rest(world: &World) {
+    for job in world.view.list(kinds::JOB) {
+        let value = tree(job);
+        let told = || format!("{} at rest: {}\n{}", job.key(), value["status"], world.story());
+        let has = |kind: &str| {
+            value["status"]["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|it| it["type"] == kind && it["status"] == "True")
+        };
+        let waits = value["spec"]["suspend"] == true || value["spec"]["parallelism"] == 0;
+        assert!(has("Complete") || has("Failed") || waits, "{}", told());
+        assert!(!(has("Complete") && has("Failed")), "{}", told());
+        let said = |field: &str| value["status"][field].as_u64().unwrap_or(0);
+        assert_eq!((said("active"), said("terminating")), (0, 0), "{}", told());
+        if let Some(completions) = value["spec"]["completions"].as_u64().filter(|_| has("Complete")) {
+            assert!(said("succeeded") >= completions, "{}", told());
+        }
+    }
+    let held = |pod: &&Object| pod.meta().finalizers.iter().any(|it| it == crate::world::TRACKING);
+    for pod in world.view.list(kinds::POD).filter(held) {
+        let job = pod.meta().controller().and_then(|it| world.view.by_uid(&it.uid));
+        let per_index = job.is_some_and(|job| !tree(job)["spec"]["backoffLimitPerIndex"].is_null());
+        assert!(per_index, "{} waits for nobody\n{}", pod.key(), world.story());
+    }
+}
+
 /// During a rolling update in which no pod fails.
 pub(crate) fn within_bounds(world: &World, event: &Event) {
     if event.key().kind() != kinds::POD {

@@ -15,6 +15,9 @@ pub(crate) type Law = fn(&World, &Event);
 
 type Task = (usize, Key);
 
+/// What holds a job's pod until it is counted.
+pub(crate) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
 /// A cluster whose time is a number.
 pub(crate) struct World {
     pub(crate) view: Snapshot,
@@ -27,6 +30,8 @@ pub(crate) struct World {
     /// Looks that were made and not yet carried out, on a world that may be gone by then.
     open: Vec<(Task, Plan)>,
     chance: u64,
+    /// The pods that were let go in the same transaction that wrote their job: those that it counted.
+    pub(crate) counted: Vec<Object>,
     /// The last things done, for whoever reads a failure.
     diary: Vec<String>,
 }
@@ -44,6 +49,7 @@ impl World {
             queue: Queue::new(),
             open: Vec::new(),
             chance: seed,
+            counted: Vec::new(),
             diary: Vec::new(),
         };
         for name in ["default", "kube-node-lease", "shop"] {
@@ -73,7 +79,19 @@ impl World {
         self.apply("client", &Txn::default().put(object));
     }
 
+    /// Deletes an object as a client does who gives it no time: a finalizer of a job's still holds a pod.
     pub(crate) fn remove(&mut self, key: &Key) {
+        let held = self.view.get(key).is_some_and(|it| it.meta().finalizers.iter().any(|one| one == TRACKING));
+        if held {
+            let now = self.now;
+            return self.edit(key, |it| {
+                if it["metadata"]["deletionTimestamp"].is_null() {
+                    it["metadata"]["deletionTimestamp"] =
+                        json!(Timestamp::from_second(now.as_second()).expect("a time").to_string());
+                }
+                it["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+            });
+        }
         self.apply("client", &Txn::default().remove(key.clone()));
     }
 
@@ -129,6 +147,11 @@ impl World {
     fn apply(&mut self, by: &str, txn: &Txn) -> bool {
         let Ok((view, events)) = self.view.apply(txn) else { return false };
         self.view = view;
+        if events.iter().any(|event| event.key().kind() == kinds::JOB) {
+            let held = |pod: &&Object| pod.meta().finalizers.iter().any(|one| one == TRACKING);
+            let released = events.iter().filter(|event| event.after().is_none_or(|after| !held(&after)));
+            self.counted.extend(released.filter_map(Event::before).filter(held).cloned());
+        }
         for event in &events {
             if event.key().kind() != kinds::LEASE {
                 self.diary.push(format!("  {by}: {}", told(event)));
@@ -224,6 +247,8 @@ fn told(event: &Event) -> String {
     let note = match event.key().kind() {
         kinds::REPLICA_SET => format!("replicas {} status {}", value["spec"]["replicas"], value["status"]),
         kinds::EVENT => value["message"].to_string(),
+        kinds::JOB => format!("spec {} status {}", value["spec"]["parallelism"], value["status"]),
+        kinds::POD if value["metadata"]["finalizers"].is_array() => format!("{} tracked", value["status"]["phase"]),
         kinds::POD => format!("{} on {}", value["status"]["conditions"], value["spec"]["nodeName"]),
         _ => String::new(),
     };
