@@ -32,6 +32,7 @@ fn main() {
     let wants = |name: &str| words.is_empty() || words.contains(&name);
     match words.as_slice() {
         ["serve", directory] => return runtime.block_on(common::serve(directory.as_ref())),
+        ["burn"] => burn(),
         ["storm-of", address, directory] => return runtime.block_on(storm(address, directory.as_ref())),
         _ => {}
     }
@@ -285,29 +286,48 @@ async fn storms() {
     let mut quiet = load(&served, quiet_user, 1, ROW, get, 200).await;
     let quiet_p99 = quantile(&mut quiet.took, 0.99);
     quiet.tell("gets of a user, nothing else going on");
+    // The floor: a client of the storm uses processors of this machine, and whoever does makes others wait for theirs.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let burners: Vec<_> = (0..processors).map(|_| humble(&["burn"])).collect();
+    let mut busy = load(&served, quiet_user, 1, ROW, get, 200).await;
+    burners.into_iter().for_each(stop);
+    let busy_p99 = quantile(&mut busy.took, 0.99);
+    busy.tell(&format!("the same beside {processors} processes that only compute"));
     let before = served.memory();
-    // It is somebody else's machine: its client must not take the server's processors.
-    let storm = std::process::Command::new("nice")
-        .args(["-n", "19"])
-        .arg(std::env::current_exe().expect("this program"))
-        .args(["storm-of", &served.address().to_string()])
-        .arg(served.directory())
-        .spawn();
-    let mut storm = storm.expect("started");
+    let storm = humble(&["storm-of", &served.address().to_string(), &served.directory().to_string_lossy()]);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut beside = load(&served, quiet_user, 1, ROW, get, 200).await;
     let during = served.memory();
-    storm.kill().expect("stopped");
-    storm.wait().expect("stopped");
+    stop(storm);
     let beside_p99 = quantile(&mut beside.took, 0.99);
     beside.tell(&format!("the same beside {STORM_CONNECTIONS} connections listing"));
     println!(
-        "p99 beside the storm / p99 in quiet: {:.2}; the storm costs {:.1} MB of memory",
+        "p99 beside the storm / p99 in quiet: {:.2}, / p99 beside computing: {:.2}; the storm costs {:.1} MB of memory",
         beside_p99 / quiet_p99,
+        beside_p99 / busy_p99,
         during.saturating_sub(before) as f64 / 1e6
     );
     slow_readers(&served).await;
     slow_senders(&served).await;
+}
+
+/// This program as a process that lets others go first: it stands for another machine, which takes nobody's processor.
+fn humble(arguments: &[&str]) -> std::process::Child {
+    let program = std::env::current_exe().expect("this program");
+    let started = std::process::Command::new("nice").args(["-n", "19"]).arg(program).args(arguments).spawn();
+    started.expect("started")
+}
+
+fn stop(mut process: std::process::Child) {
+    process.kill().expect("stopped");
+    process.wait().expect("stopped");
+}
+
+/// Computes until it is stopped.
+fn burn() {
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 /// Lists over and over, on many connections, until it is stopped.

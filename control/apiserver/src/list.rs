@@ -4,14 +4,16 @@
 //! snapshot of that revision, so that together they are one consistent list. Once that snapshot is no longer kept, the refusal
 //! carries a token that names no revision: with it a client that takes an inconsistent list goes on in the newest snapshot.
 
+mod gathering;
+
 use api::{Cause, Details, Object, Reason, Revision, StatusError};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
-use state::Snapshot;
 
 use crate::query::{ListOptions, Matching};
-use crate::selection::Selection;
+
+pub(crate) use gathering::Gathering;
 
 /// One page of a list.
 #[derive(Debug)]
@@ -77,23 +79,6 @@ pub(crate) fn source(options: &ListOptions, token: Option<&Continue>) -> Result<
         (None, Some(revision), None) if options.limit > 0 => Source::Exactly(revision),
         (None, Some(revision), _) => Source::NotOlderThan(revision),
     })
-}
-
-/// One page of what is selected.
-pub(crate) fn page(world: &Snapshot, selection: &Selection, options: &ListOptions, token: Option<&Continue>) -> Page {
-    // Reflectors list at revision 0 and want everything, whatever limit they send.
-    let limit = match options.limit {
-        0 => usize::MAX,
-        _ if options.revision() == Ok(Some(Revision::ZERO)) && token.is_none() => usize::MAX,
-        limit => limit,
-    };
-    let start = token.map_or(("", ""), Continue::place);
-    let mut rest = selection.after(world, start);
-    let objects: Vec<Object> = rest.by_ref().take(limit).cloned().collect();
-    let left = rest.count();
-    let continuation = objects.last().filter(|_| left > 0).map(|last| Continue::after(world.revision(), last).encode());
-    let remaining = continuation.as_ref().filter(|_| !selection.is_narrow()).map(|_| left);
-    Page { objects, revision: world.revision(), continuation, remaining }
 }
 
 /// The snapshot of that revision is no longer kept. Whoever was in the middle of a list is told how to go on all the same.
@@ -180,9 +165,11 @@ fn illegal(text: &str, why: &DecodeError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selection::Selection;
     use crate::target::Target;
     use api::kinds;
     use serde_json::{Value, json};
+    use state::Snapshot;
 
     fn world(names: &[&str]) -> Snapshot {
         let objects = names.iter().zip(1..).map(|(name, revision)| {
@@ -191,6 +178,12 @@ mod tests {
             Object::from_value(kinds::CONFIG_MAP, &value).expect("an object").at(Revision(revision))
         });
         Snapshot::load(Revision::ZERO, objects)
+    }
+
+    fn page(world: &Snapshot, selection: &Selection, options: &ListOptions, token: Option<&Continue>) -> Page {
+        let mut gathering = Gathering::new(world, selection, options, token);
+        while gathering.step() {}
+        gathering.page()
     }
 
     /// All pages of a list, as `a b | c`.
@@ -222,6 +215,23 @@ mod tests {
         check("/api/v1/namespaces/b/configmaps", "", 2, "b/x b/y | b/z");
         check("/api/v1/namespaces/b/configmaps", "first!=y", 1, "b/x | b/z");
         check("/api/v1/namespaces/none/configmaps", "", 2, "");
+    }
+
+    #[test]
+    fn what_takes_many_steps_is_one_page() {
+        let names: Vec<String> = (0..2_000).map(|n| format!("{}/{n:04}", ["a", "b"][n % 2])).collect();
+        let world = world(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let counted = |path: &str, limit: usize| {
+            let target = Target::parse(path).expect("a path");
+            let options = ListOptions { limit, ..ListOptions::default() };
+            let selection = Selection::new(&target, &options).expect("selectors");
+            let page = page(&world, &selection, &options, None);
+            (page.objects.len(), page.remaining)
+        };
+        assert_eq!(counted("/api/v1/configmaps", 0), (2_000, None));
+        assert_eq!(counted("/api/v1/configmaps", 1_500), (1_500, Some(500)));
+        assert_eq!(counted("/api/v1/namespaces/b/configmaps", 0), (1_000, None));
+        assert_eq!(counted("/api/v1/namespaces/a/configmaps", 900), (900, Some(100)));
     }
 
     #[test]

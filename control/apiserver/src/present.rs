@@ -72,8 +72,12 @@ impl Presenter {
 
     /// A page of a list: at once if it is short, else piece by piece as the client takes it.
     pub(crate) fn answer(self, page: Page) -> Result<Answer, StatusError> {
-        let read: usize = page.objects.iter().map(|object| object.body().len()).sum();
-        if read > WHOLE_BYTES_MAX {
+        let mut read = 0;
+        let is_long = page.objects.iter().any(|object| {
+            read += object.body().len();
+            read > WHOLE_BYTES_MAX
+        });
+        if is_long {
             let mut answer = answer::typed(StatusCode::OK, answer::JSON, Body::new(Listing::new(self, page)));
             answer.extensions_mut().insert(Long);
             return Ok(answer);

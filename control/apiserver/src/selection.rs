@@ -62,14 +62,22 @@ impl Selection {
     pub(crate) fn after<'a>(
         &'a self,
         world: &'a Snapshot,
-        (namespace, name): (&'a str, &'a str),
+        place: (&'a str, &'a str),
     ) -> impl Iterator<Item = &'a Object> {
+        self.stretch(world, place).filter(|object| self.matches(object))
+    }
+
+    /// The objects behind this place among which are all that are selected, in order.
+    pub(crate) fn stretch<'a>(
+        &'a self,
+        world: &'a Snapshot,
+        (namespace, name): (&str, &str),
+    ) -> impl Iterator<Item = &'a Object> + use<'a> {
         let kind = self.kind.group_kind();
         // Keys are ordered by namespace, so a namespace is one stretch of them.
         let start = if namespace < self.namespace.as_str() { (self.namespace.as_str(), "") } else { (namespace, name) };
         world
             .list_after(kind, start.0, start.1)
             .take_while(|object| self.namespace.is_empty() || *object.key().namespace() == *self.namespace)
-            .filter(|object| self.matches(object))
     }
 }

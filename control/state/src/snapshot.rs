@@ -56,7 +56,12 @@ impl Snapshot {
     }
 
     /// The objects of a kind whose (namespace, name) is greater than the one given, in order.
-    pub fn list_after(&self, kind: GroupKind, namespace: &str, name: &str) -> impl Iterator<Item = &Object> {
+    pub fn list_after<'a>(
+        &'a self,
+        kind: GroupKind,
+        namespace: &str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Object> + use<'a> {
         let start: Place = (namespace.into(), name.into());
         let of_kind = self.objects.get(&kind).into_iter();
         of_kind

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ask;
 use crate::answer::{Answer, JSON};
-use crate::list::{self, Continue, Source};
+use crate::list::{self, Continue, Gathering, Source};
 use crate::measuring;
 use crate::metrics::Asked;
 use crate::query::ListOptions;
@@ -47,8 +47,11 @@ impl Ask {
         } else {
             self.world(list::source(&options, token.as_ref())?, token.as_ref()).await?
         };
-        let page = list::page(&world, &selection, &options, token.as_ref());
-        presenter.answer(page)
+        let mut gathering = Gathering::new(&world, &selection, &options, token.as_ref());
+        while gathering.step() {
+            tokio::task::yield_now().await;
+        }
+        presenter.answer(gathering.page())
     }
 
     pub(super) async fn watch(self) -> Result<Answer, StatusError> {
