@@ -43,6 +43,7 @@ mod rotation;
 mod server_side_apply;
 mod services;
 mod sockets;
+mod stateful;
 mod streams;
 mod tidy;
 mod tls;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{PROGRAM, example, manifest, with};
 
 /// Asks for one record and gives the response code and the answers' addresses (A) or raw data.
-fn ask(server: SocketAddr, name: &str, kind: u16) -> (u8, Vec<Vec<u8>>) {
+pub(crate) fn ask(server: SocketAddr, name: &str, kind: u16) -> (u8, Vec<Vec<u8>>) {
     let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         query.push(u8::try_from(label.len()).expect("a label"));
@@ -48,7 +48,7 @@ fn after_name(answer: &[u8], mut place: usize) -> usize {
     }
 }
 
-const A: u16 = 1;
+pub(crate) const A: u16 = 1;
 const SRV: u16 = 33;
 const PTR: u16 = 12;
 

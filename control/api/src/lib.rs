@@ -9,6 +9,7 @@ mod cells;
 pub mod certificate_request;
 pub mod custom;
 pub mod decode;
+pub mod default_storage;
 pub mod duration;
 pub mod egress_names;
 pub mod image;

@@ -2,17 +2,13 @@
 //! storage; for a pod its priority, the limits of its namespace, a token.
 
 use api::pod_spec::{self, account};
-use api::{Object, StatusError, kinds};
+use api::{Object, StatusError, default_storage, kinds};
 use state::Snapshot;
 
 use crate::claims;
 
 /// Marks the class of ingresses that name none.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-/// Marks the class of claims that name none.
-const DEFAULT_STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
-/// How a claim named its class before there was a field for it.
-const OLD_STORAGE: &str = "volume.beta.kubernetes.io/storage-class";
 /// How an ingress named its class before there was a field for it.
 const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 
@@ -34,7 +30,8 @@ pub(crate) fn complete(
             account::equip(pod, world.get(&known), seed)
         }
         (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
-            let claim = if old.is_none() { stored_by_default(object, world)? } else { object };
+            let classes = world.list(kinds::STORAGE_CLASS);
+            let claim = if old.is_none() { default_storage::of_class(object, classes)? } else { object };
             pod_spec::limit_claim(&claim, world.list_in(kinds::LIMIT_RANGE, claim.key().namespace()))?;
             Ok(claim)
         }
@@ -57,20 +54,6 @@ fn classified(object: Object, world: &Snapshot) -> Result<Object, StatusError> {
     }
     value["spec"]["ingressClassName"] = class.key().name().into();
     Object::from_tree(kinds::INGRESS, value).map_err(StatusError::internal)
-}
-
-/// A new claim that names no class of storage is of the default one; of several the newest, as Kubernetes has it.
-fn stored_by_default(claim: Object, world: &Snapshot) -> Result<Object, StatusError> {
-    let is_default = |class: &&Object| class.meta().annotations.get(DEFAULT_STORAGE).is_some_and(|is| is == "true");
-    let defaults = world.list(kinds::STORAGE_CLASS).filter(is_default);
-    let class = defaults.max_by_key(|class| (class.meta().creation_timestamp, std::cmp::Reverse(class.key().name())));
-    let Some(class) = class else { return Ok(claim) };
-    let mut value = claim.to_value().map_err(StatusError::internal)?;
-    if value["spec"]["storageClassName"].is_string() || claim.meta().annotations.contains_key(OLD_STORAGE) {
-        return Ok(claim);
-    }
-    value["spec"]["storageClassName"] = class.key().name().into();
-    Object::from_tree(kinds::PERSISTENT_VOLUME_CLAIM, value).map_err(StatusError::internal)
 }
 
 #[cfg(test)]

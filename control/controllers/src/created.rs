@@ -2,7 +2,7 @@
 
 use api::pod_spec::{self, account};
 use api::{Admission, FieldValidation, GroupKind, Key, Object, Operation, catalog, kinds};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use serde::Serialize;
 use state::Snapshot;
 
@@ -36,6 +36,21 @@ pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<O
     let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
     let seed = look.number(pod.key().name());
     account::equip(pod, account, seed).map_err(|refusal| refusal.to_string())
+}
+
+/// The claim to store, of the class of storage that it names or that is the default.
+pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, view: &Snapshot, look: Look) -> Result<Object, String> {
+    let claim = created(kinds::PERSISTENT_VOLUME_CLAIM, wanted, look)?;
+    let told = |refusal: api::StatusError| refusal.message;
+    let claim = api::default_storage::of_class(claim, view.list(kinds::STORAGE_CLASS)).map_err(told)?;
+    pod_spec::limit_claim(&claim, view.list_in(kinds::LIMIT_RANGE, claim.key().namespace())).map_err(told)?;
+    Ok(claim)
+}
+
+/// Whether nothing new comes into the namespace of `key`, because it goes or is gone.
+pub(crate) fn home_ends(key: &Key, view: &Snapshot) -> bool {
+    let home = view.get(&kinds::NAMESPACE.cluster_key(key.namespace()));
+    home.is_none_or(|home| home.meta().is_terminating())
 }
 
 /// Whether pods of this spec wait for the account that every namespace is about to have. What `beside` is tells the namespace.

@@ -5,23 +5,22 @@
 //! status of its ReplicaSets, which may lag, this looks at the pods of the same snapshot, so that bounds hold at every revision.
 
 mod bounds;
-mod claim;
 mod history;
 mod progress;
 mod proportion;
 mod recreate;
 mod rolling;
 mod rollout;
-mod template;
 
 use std::sync::Arc;
 
+use api::selector::LabelSelector;
 use api::{Key, Object, kinds};
 use k8s_openapi::api::apps::v1::{self as apps, ReplicaSet};
 use state::{Event, Snapshot};
 
 use crate::replica_set::replicas;
-use crate::{Controller, Look, Plan, owners};
+use crate::{Controller, Look, Plan, claim, owners, selector};
 use rollout::Rollout;
 
 /// Who tells the events.
@@ -43,7 +42,7 @@ impl Controller for Deployments {
             kinds::REPLICA_SET => {
                 let mut keys = owners::managers(event, kinds::DEPLOYMENT);
                 if event.after().is_some_and(|set| set.meta().controller().is_none()) {
-                    keys.extend(claim::candidates(event.latest(), view));
+                    keys.extend(claim::candidates(event.latest(), kinds::DEPLOYMENT, view, selector_of));
                 }
                 keys
             }
@@ -60,7 +59,7 @@ impl Controller for Deployments {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(deployment) = object.decode::<apps::Deployment>() else { return Plan::nothing() };
         let Some(spec) = &deployment.spec else { return Plan::nothing() };
-        let claims = claim::claims(object, &spec.selector, view);
+        let claims = claim::claims(object, &selector::read(&spec.selector), kinds::REPLICA_SET, view, |_| true);
         if !claims.is_empty() {
             return claims.into_iter().collect();
         }
@@ -69,6 +68,11 @@ impl Controller for Deployments {
         progress::report(&mut rollout);
         rollout.plan()
     }
+}
+
+fn selector_of(deployment: &Object) -> Option<LabelSelector> {
+    let deployment = deployment.decode::<apps::Deployment>().ok()?;
+    Some(selector::read(&deployment.spec.as_ref()?.selector))
 }
 
 /// One step towards what the deployment asks for.

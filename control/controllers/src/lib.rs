@@ -12,6 +12,7 @@
 mod account_secrets;
 mod bootstrap_tokens;
 mod certificates;
+mod claim;
 mod conditions;
 mod created;
 mod definitions;
@@ -34,13 +35,18 @@ mod pod_garbage;
 mod pods;
 mod queue;
 mod record;
+mod refusal;
 mod replica_set;
+mod revisions;
 mod role_aggregation;
 mod root_certificate;
 mod scheduling;
 mod selector;
+mod share;
 mod signers;
+mod stateful_set;
 mod taint_eviction;
+mod template;
 
 #[cfg(test)]
 mod notation;
@@ -93,6 +99,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
         Box::new(job::Jobs),
+        Box::new(stateful_set::StatefulSets),
         Box::new(scheduling::Scheduling),
         Box::new(endpoints::Endpoints),
         Box::new(load_balancer::LoadBalancers),

@@ -1,13 +1,14 @@
 //! Who manages whom: owner references and the keys they lead to.
 
-use api::{GroupKind, Key, Meta, Object};
+use api::{GroupKind, Key, Meta, Object, catalog};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use state::Event;
 
 /// A reference that makes `owner` the manager of an object.
-pub(crate) fn controlled_by(api_version: &str, owner: &Object) -> OwnerReference {
+pub(crate) fn controlled_by(owner: &Object) -> OwnerReference {
+    let rules = catalog::by_kind(owner.key().kind());
     OwnerReference {
-        api_version: api_version.into(),
+        api_version: rules.map(|rules| rules.names().api_version()).unwrap_or_default(),
         kind: owner.key().kind().kind.into(),
         name: owner.key().name().into(),
         uid: owner.meta().uid.to_string(),

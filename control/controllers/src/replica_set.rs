@@ -4,8 +4,6 @@
 //! guarded by its own, because agents write pods all the time and one that moved should not hold up the others. Pods that
 //! match and have no manager are adopted; pods that are managed and no longer match are released.
 
-mod claim;
-mod pod;
 mod ranking;
 mod status;
 
@@ -13,16 +11,17 @@ pub(crate) use status::number;
 
 use std::sync::Arc;
 
+use api::selector::LabelSelector;
 use api::{Key, Object, kinds};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use state::{Event, Guard, Snapshot, Txn};
 
-use crate::created::awaits_account;
+use crate::created::{awaits_account, created_pod};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
-use crate::{Controller, Look, Plan, owners, pods};
+use crate::{Controller, Look, Plan, claim, owners, pods, selector, template};
 
 /// Enough for a rollout to be quick, few enough for one record of the log.
 const PODS_PER_LOOK_MAX: usize = 100;
@@ -52,7 +51,7 @@ impl Controller for ReplicaSets {
             kinds::POD => {
                 let mut keys = owners::managers(event, kinds::REPLICA_SET);
                 if event.after().is_some_and(|pod| pod.meta().controller().is_none()) {
-                    keys.extend(claim::candidates(event.latest(), view));
+                    keys.extend(claim::candidates(event.latest(), kinds::REPLICA_SET, view, selector_of));
                 }
                 keys
             }
@@ -68,7 +67,7 @@ impl Controller for ReplicaSets {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(set) = object.decode::<ReplicaSet>() else { return Plan::nothing() };
         let Some(spec) = &set.spec else { return Plan::nothing() };
-        let claims = claim::claims(object, &set, view);
+        let claims = claim::claims(object, &selector::read(&spec.selector), kinds::POD, view, has_not_ended);
         if !claims.is_empty() {
             return claims.into_iter().collect();
         }
@@ -84,6 +83,16 @@ impl Controller for ReplicaSets {
         let missing = if must_wait { 0 } else { wanted - active.len() };
         grow(object, &set, &active, missing, view, look).again_at(again)
     }
+}
+
+fn selector_of(set: &Object) -> Option<LabelSelector> {
+    let set = set.decode::<ReplicaSet>().ok()?;
+    Some(selector::read(&set.spec.as_ref()?.selector))
+}
+
+/// A pod that is done does not become a replica any more.
+fn has_not_ended(pod: &Object) -> bool {
+    pod.decode::<Pod>().is_ok_and(|pod| !pods::has_ended(&pod))
 }
 
 /// The pods that the set manages, whatever has become of them.
@@ -114,7 +123,9 @@ fn grow(
     let mut created = Vec::new();
     let mut refused = None;
     for n in 0..missing.min(PODS_PER_LOOK_MAX) {
-        match pod::create(object, set, n, view, look) {
+        let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+        let pod = template::pod(template, object, template::free_name(object, object.key().name(), n, view, look));
+        match created_pod(&pod, view, look) {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.key().name());
                 let tale = Tale { by: COMPONENT, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };

@@ -8,6 +8,8 @@
 mod actors;
 #[path = "simulation/laws.rs"]
 mod laws;
+#[path = "simulation/stateful.rs"]
+mod stateful;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -2,7 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+
+/// Whether a pod of this spec is meant for the node: its selector and its required node affinity speak of it.
+pub fn selects(spec: &PodSpec, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = required.map(|selector| selector.node_selector_terms.as_slice());
+    spec.node_selector.as_ref().is_none_or(|selector| has_all(labels, selector)) && is_required(required, name, labels)
+}
+
+/// Whether one of the terms describes the node; where there are none, nothing is required.
+pub(crate) fn is_required(terms: Option<&[NodeSelectorTerm]>, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    terms.is_none_or(|terms| terms.iter().any(|term| describes(term, name, labels)))
+}
 
 /// Whether every label is there with its value.
 pub(crate) fn has_all(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {

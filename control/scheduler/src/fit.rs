@@ -39,9 +39,8 @@ fn repelling<'a>(node: &'a Node, demand: &Demand) -> Option<&'a Taint> {
 }
 
 fn is_meant(node: &Node, demand: &Demand) -> bool {
-    let described =
-        |terms: &Vec<_>| terms.iter().any(|term| affinity::describes(term, node.name.as_str(), node.labels()));
-    affinity::has_all(node.labels(), &demand.node_selector) && demand.required.as_ref().is_none_or(described)
+    affinity::has_all(node.labels(), &demand.node_selector)
+        && affinity::is_required(demand.required.as_deref(), node.name.as_str(), node.labels())
 }
 
 fn shortages(node: &Node, demand: &Demand) -> Vec<Reason> {

@@ -17,6 +17,7 @@ mod score;
 mod taint;
 mod unplaceable;
 
+pub use affinity::selects;
 pub use cluster::{Cluster, NodeName};
 pub use demand::Demand;
 pub use resources::Resources;

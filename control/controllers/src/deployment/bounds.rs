@@ -3,6 +3,8 @@
 use k8s_openapi::api::apps::v1::DeploymentSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::share;
+
 /// The bounds of a rolling update, in pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -26,21 +28,11 @@ impl Bounds {
         let quarter = IntOrString::String("25%".into());
         let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref()).unwrap_or(&quarter);
         let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref()).unwrap_or(&quarter);
-        let surge = share(surge, replicas, |hundredths| (hundredths + 99) / 100);
-        let unavailable = share(unavailable, replicas, |hundredths| hundredths / 100).min(replicas);
+        let surge = share::up(surge, replicas);
+        let unavailable = share::down(unavailable, replicas).min(replicas);
         match (surge, unavailable) {
             (0, 0) => Self { surge: 0, unavailable: 1.min(replicas) },
             (surge, unavailable) => Self { surge, unavailable },
-        }
-    }
-}
-
-fn share(value: &IntOrString, of: i32, round: impl Fn(i64) -> i64) -> i32 {
-    match value {
-        IntOrString::Int(number) => (*number).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|percent| percent.parse().ok()).unwrap_or(0);
-            i32::try_from(round(percent.max(0).saturating_mul(of.into()))).unwrap_or(i32::MAX)
         }
     }
 }

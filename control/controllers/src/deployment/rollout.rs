@@ -11,13 +11,13 @@ use serde_json::Value;
 use state::{Guard, Snapshot, Txn};
 
 use super::bounds::Bounds;
-use super::{COMPONENT, sets_of, template};
+use super::{COMPONENT, sets_of};
 use crate::created::created;
 use crate::deletion::{Propagation, delete};
 use crate::edit::written;
 use crate::pods::{self, Availability};
 use crate::record::{Tale, Tone, told};
-use crate::{Look, Plan, owners};
+use crate::{Look, Plan, owners, template};
 
 /// How many replicas the deployment wanted when the set was last scaled.
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
@@ -185,7 +185,7 @@ impl<'a> Rollout<'a> {
                 name: Some(name.into()),
                 namespace: Some(self.object.key().namespace().into()),
                 labels: Some(labels),
-                owner_references: Some(vec![owners::controlled_by("apps/v1", self.object)]),
+                owner_references: Some(vec![owners::controlled_by(self.object)]),
                 ..ObjectMeta::default()
             },
             spec: Some(ReplicaSetSpec {

@@ -58,7 +58,7 @@ impl<'a> Keeping<'a> {
         Self {
             service: service.key(),
             about: service,
-            owner: owners::controlled_by("v1", service),
+            owner: owners::controlled_by(service),
             by: CONTROLLER,
             labels: labels(service, spec, &[(MANAGED_BY, CONTROLLER), (SERVICE_NAME, service.key().name())]),
             annotations: None,
@@ -75,7 +75,7 @@ impl<'a> Keeping<'a> {
         let mut labels = endpoints.meta().labels.clone();
         let own = [(MANAGED_BY, by), (SERVICE_NAME, service.name())];
         labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let owner = owners::controlled_by("v1", endpoints);
+        let owner = owners::controlled_by(endpoints);
         let annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
         Self { service, about: endpoints, owner, by, labels, annotations }
     }

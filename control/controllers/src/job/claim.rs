@@ -59,7 +59,7 @@ fn adopt(pod: &Object, job: &Object) -> Txn {
     let adopted = replaced::<Pod>(pod, |pod| {
         let references = pod.metadata.owner_references.get_or_insert_default();
         references.retain(|reference| reference.uid != *job.meta().uid);
-        references.push(owners::controlled_by("batch/v1", job));
+        references.push(owners::controlled_by(job));
         let finalizers = pod.metadata.finalizers.get_or_insert_default();
         if !finalizers.iter().any(|it| it == TRACKING) {
             finalizers.push(TRACKING.into());

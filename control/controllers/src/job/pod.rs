@@ -1,18 +1,15 @@
 //! A pod out of the job's template.
 
-use api::{Object, kinds};
+use api::Object;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::TRACKING;
 use super::member::{FAILURES, IGNORED, INDEX, Member};
 use super::tally::policy;
 use super::work::Work;
 use crate::created::created_pod;
-use crate::owners;
+use crate::template;
 
-/// The longest start of a name that leaves room for an ending.
-const NAME_START_MAX: usize = 57;
 /// The variable that tells a container the index of its pod.
 const VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
@@ -23,27 +20,14 @@ pub(super) fn create(
     index: Option<u32>,
     before: Option<&Member<'_>>,
 ) -> Result<Object, String> {
-    let template = &work.spec().template;
-    let metadata = template.metadata.clone().unwrap_or_default();
     let start = name_start(work, index);
-    let mut finalizers = metadata.finalizers.unwrap_or_default();
+    let name = template::free_name(work.object, &start, n, work.view, work.look);
+    let mut pod = template::pod(work.spec().template.clone(), work.object, name);
+    pod.metadata.generate_name = Some(format!("{start}-"));
+    let finalizers = pod.metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|it| it == TRACKING) {
         finalizers.push(TRACKING.into());
     }
-    let mut pod = Pod {
-        metadata: ObjectMeta {
-            name: Some(free_name(work, &start, n)),
-            generate_name: Some(format!("{start}-")),
-            namespace: Some(work.object.key().namespace().into()),
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            finalizers: Some(finalizers),
-            owner_references: Some(vec![owners::controlled_by("batch/v1", work.object)]),
-            ..ObjectMeta::default()
-        },
-        spec: template.spec.clone(),
-        status: None,
-    };
     if let Some(index) = index {
         tell_index(&mut pod, work, index);
         tell_failures(&mut pod, work, before);
@@ -55,16 +39,8 @@ pub(super) fn create(
 fn name_start(work: &Work<'_>, index: Option<u32>) -> String {
     let ending = index.map(|index| format!("-{index}")).unwrap_or_default();
     let name = work.object.key().name();
-    let name = name.get(..NAME_START_MAX - ending.len()).unwrap_or(name);
+    let name = name.get(..template::NAME_START_MAX - ending.len()).unwrap_or(name);
     format!("{name}{ending}")
-}
-
-fn free_name(work: &Work<'_>, start: &str, n: usize) -> String {
-    let key = work.object.key();
-    let ending = |turn: u32| work.look.ending(&format!("{key} {n} {turn}"));
-    let mut names = (0..u32::MAX).map(|turn| format!("{start}-{}", ending(turn)));
-    let free = names.find(|name| work.view.get(&key.sibling(kinds::POD, name)).is_none());
-    free.expect("more names than a snapshot holds objects")
 }
 
 /// By annotation and label, by the name that it has in its subdomain, and by a variable that each container reads.

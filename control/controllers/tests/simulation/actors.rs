@@ -344,7 +344,7 @@ pub(crate) fn is_of_job(pod: &Object) -> bool {
     pod.meta().controller().is_some_and(|owner| owner.kind == "Job")
 }
 
-fn delete(world: &mut World, key: &Key, how: How) {
+pub(crate) fn delete(world: &mut World, key: &Key, how: How) {
     let now = seconds(world.now);
     let finalizer = match how {
         How::Background => return world.remove(key),
@@ -359,7 +359,7 @@ fn delete(world: &mut World, key: &Key, how: How) {
     });
 }
 
-fn delete_pod(world: &mut World, key: &Key) {
+pub(crate) fn delete_pod(world: &mut World, key: &Key) {
     let bound = world.view.get(key).is_some_and(|pod| node_of(pod).is_some() && is_active(pod));
     if !bound {
         return world.remove(key);
@@ -401,7 +401,7 @@ fn agents(world: &mut World, lazy: bool) {
     }
 }
 
-fn say_ready(world: &mut World, key: &Key, ready: bool) {
+pub(crate) fn say_ready(world: &mut World, key: &Key, ready: bool) {
     let (now, address) = (seconds(world.now), world.draw() % 250);
     world.edit(key, |it| {
         let conditions: Vec<Value> = it["status"]["conditions"]
@@ -424,7 +424,7 @@ fn say_ready(world: &mut World, key: &Key, ready: bool) {
     });
 }
 
-fn nth(world: &World, kind: GroupKind, which: u8) -> Option<Key> {
+pub(crate) fn nth(world: &World, kind: GroupKind, which: u8) -> Option<Key> {
     let count = world.view.count(kind);
     (count > 0).then(|| world.view.list(kind).nth(usize::from(which) % count).map(|it| it.key().clone()))?
 }
@@ -480,11 +480,11 @@ fn lease(name: &str, now: Timestamp) -> Object {
     )
 }
 
-fn seconds(time: Timestamp) -> Value {
+pub(crate) fn seconds(time: Timestamp) -> Value {
     json!(Timestamp::from_second(time.as_second()).expect("a time of our days").to_string())
 }
 
-fn object(key: &Key, rest: &Value) -> Object {
+pub(crate) fn object(key: &Key, rest: &Value) -> Object {
     let mut value = rest.clone();
     value["kind"] = json!(key.kind().kind);
     value["metadata"]["name"] = json!(key.name());

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) laws: Vec<Law>,
     /// Nodes whose agents do not act.
     pub(crate) dead: Vec<String>,
+    /// Who wrote last.
+    pub(crate) by: &'static str,
     controllers: Vec<Box<dyn Controller>>,
     queue: Queue<Task>,
     /// Looks that were made and not yet carried out, on a world that may be gone by then.
@@ -33,32 +35,45 @@ pub(crate) struct World {
     /// The pods that were let go in the same transaction that wrote their job: those that it counted.
     pub(crate) counted: Vec<Object>,
     /// The last things done, for whoever reads a failure.
-    diary: Vec<String>,
+    diary: Vec<Line>,
+}
+
+/// A line of the diary. What happened is put into words only if somebody asks.
+enum Line {
+    Words(String),
+    Wrote(&'static str, Event),
 }
 
 impl World {
     pub(crate) fn new(seed: u64, laws: Vec<Law>) -> Self {
+        let mut world = Self::of(seed, laws, |_| true);
+        for name in ["default", "kube-node-lease", "shop"] {
+            world.put(actors::namespace(name));
+        }
+        for name in ["n0", "n1", "n2"] {
+            world.put(actors::node(name, world.now));
+        }
+        world
+    }
+
+    /// An empty world in which some of the controllers look.
+    pub(crate) fn of(seed: u64, laws: Vec<Law>, looks: impl Fn(&str) -> bool) -> Self {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().expect("a time");
-        let controllers = controllers::all(&controllers::Config::starting(now));
-        let mut world = Self {
+        let mut controllers = controllers::all(&controllers::Config::starting(now));
+        controllers.retain(|controller| looks(controller.name()));
+        Self {
             view: Snapshot::load(Revision(1), []),
             now,
             laws,
             dead: Vec::new(),
+            by: "nobody",
             controllers,
             queue: Queue::new(),
             open: Vec::new(),
             chance: seed,
             counted: Vec::new(),
             diary: Vec::new(),
-        };
-        for name in ["default", "kube-node-lease", "shop"] {
-            world.put(actors::namespace(name));
         }
-        for name in ["n0", "n1", "n2"] {
-            world.put(actors::node(name, now));
-        }
-        world
     }
 
     pub(crate) fn draw(&mut self) -> u64 {
@@ -70,8 +85,13 @@ impl World {
     }
 
     pub(crate) fn act(&mut self, step: &Step) {
-        self.diary.push(format!("{step:?}"));
+        self.note(format!("{step:?}"));
         actors::act(self, step);
+    }
+
+    /// Writes into the diary.
+    pub(crate) fn note(&mut self, words: String) {
+        self.diary.push(Line::Words(words));
     }
 
     /// Writes an object as a client does whose write goes through.
@@ -144,7 +164,7 @@ impl World {
         true
     }
 
-    fn apply(&mut self, by: &str, txn: &Txn) -> bool {
+    fn apply(&mut self, by: &'static str, txn: &Txn) -> bool {
         let Ok((view, events)) = self.view.apply(txn) else { return false };
         self.view = view;
         if events.iter().any(|event| event.key().kind() == kinds::JOB) {
@@ -152,9 +172,10 @@ impl World {
             let released = events.iter().filter(|event| event.after().is_none_or(|after| !held(&after)));
             self.counted.extend(released.filter_map(Event::before).filter(held).cloned());
         }
+        self.by = by;
         for event in &events {
             if event.key().kind() != kinds::LEASE {
-                self.diary.push(format!("  {by}: {}", told(event)));
+                self.diary.push(Line::Wrote(by, event.clone()));
             }
             let laws = self.laws.clone();
             for law in laws {
@@ -185,6 +206,11 @@ impl World {
             self.act(&Step::Pass { seconds: 12 });
         }
         self.drain();
+        self.check_quiet();
+    }
+
+    /// Looks at everything again, which changes nothing.
+    pub(crate) fn check_quiet(&mut self) {
         let before = self.view.clone();
         self.scan();
         self.drain();
@@ -205,7 +231,8 @@ impl World {
         }
     }
 
-    fn drain(&mut self) {
+    /// Lets everything happen that is due.
+    pub(crate) fn drain(&mut self) {
         let mut looks = 0;
         while self.begin() || self.end() {
             looks += 1;
@@ -219,7 +246,11 @@ impl World {
     /// The last of what happened.
     pub(crate) fn story(&self) -> String {
         let last = self.diary.len().saturating_sub(120);
-        self.diary[last..].join("\n")
+        let lines = self.diary[last..].iter().map(|line| match line {
+            Line::Words(words) => words.clone(),
+            Line::Wrote(by, event) => format!("  {by}: {}", told(event)),
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// The active pods by the deployment that they stand for.
