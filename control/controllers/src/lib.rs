@@ -15,6 +15,7 @@ mod certificates;
 mod claim;
 mod conditions;
 mod created;
+mod daemon_set;
 mod definitions;
 mod deletion;
 mod deployment;
@@ -100,6 +101,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(replica_set::ReplicaSets),
         Box::new(job::Jobs),
         Box::new(stateful_set::StatefulSets),
+        Box::new(daemon_set::DaemonSets),
         Box::new(scheduling::Scheduling),
         Box::new(endpoints::Endpoints),
         Box::new(load_balancer::LoadBalancers),

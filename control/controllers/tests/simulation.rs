@@ -6,6 +6,8 @@
 
 #[path = "simulation/actors.rs"]
 mod actors;
+#[path = "simulation/daemon.rs"]
+mod daemon;
 #[path = "simulation/laws.rs"]
 mod laws;
 #[path = "simulation/stateful.rs"]
