@@ -1,9 +1,10 @@
-//! ReplicaSets: as many pods as asked for.
+//! ReplicaSets, and the ReplicationControllers that they come from: as many pods as asked for.
 //!
 //! Pods come in one transaction with the status that counts them, guarded by the set's revision; they go one by one, each
 //! guarded by its own, because agents write pods all the time and one that moved should not hold up the others. Pods that
 //! match and have no manager are adopted; pods that are managed and no longer match are released.
 
+mod kind;
 mod ranking;
 mod status;
 
@@ -12,7 +13,7 @@ pub(crate) use status::number;
 use std::sync::Arc;
 
 use api::selector::LabelSelector;
-use api::{Key, Object, kinds};
+use api::{GroupKind, Key, Object, kinds};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -22,13 +23,14 @@ use crate::created::{awaits_account, created_pod};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
 use crate::{Controller, Look, Plan, claim, owners, pods, selector, template};
+use kind::Kind;
 
 /// Enough for a rollout to be quick, few enough for one record of the log.
 const PODS_PER_LOOK_MAX: usize = 100;
-/// Who tells the events.
-const COMPONENT: &str = "replicaset-controller";
+/// What asks for so many pods.
+const KINDS: [GroupKind; 2] = [kinds::REPLICA_SET, kinds::REPLICATION_CONTROLLER];
 
-/// The controller of ReplicaSets.
+/// The controller of ReplicaSets and ReplicationControllers.
 pub(crate) struct ReplicaSets;
 
 /// One of the set's pods.
@@ -47,17 +49,19 @@ impl Controller for ReplicaSets {
 
     fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key> {
         match event.key().kind() {
-            kinds::REPLICA_SET => vec![event.key().clone()],
+            kind if KINDS.contains(&kind) => vec![event.key().clone()],
             kinds::POD => {
-                let mut keys = owners::managers(event, kinds::REPLICA_SET);
+                let mut keys: Vec<Key> = KINDS.iter().flat_map(|kind| owners::managers(event, *kind)).collect();
                 if event.after().is_some_and(|pod| pod.meta().controller().is_none()) {
-                    keys.extend(claim::candidates(event.latest(), kinds::REPLICA_SET, view, selector_of));
+                    let takers = |kind: &GroupKind| claim::candidates(event.latest(), *kind, view, selector_of);
+                    keys.extend(KINDS.iter().flat_map(takers));
                 }
                 keys
             }
             // What could not be created for want of its account can be now.
             kinds::SERVICE_ACCOUNT if event.after().is_some() => {
-                view.list_in(kinds::REPLICA_SET, event.key().namespace()).map(|set| set.key().clone()).collect()
+                let sets = KINDS.iter().flat_map(|kind| view.list_in(*kind, event.key().namespace()));
+                sets.map(|set| set.key().clone()).collect()
             }
             _ => Vec::new(),
         }
@@ -65,7 +69,7 @@ impl Controller for ReplicaSets {
 
     fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
-        let Ok(set) = object.decode::<ReplicaSet>() else { return Plan::nothing() };
+        let Some(set) = kind::read(object) else { return Plan::nothing() };
         let Some(spec) = &set.spec else { return Plan::nothing() };
         let claims = claim::claims(object, &selector::read(&spec.selector), kinds::POD, view, has_not_ended);
         if !claims.is_empty() {
@@ -86,7 +90,7 @@ impl Controller for ReplicaSets {
 }
 
 fn selector_of(set: &Object) -> Option<LabelSelector> {
-    let set = set.decode::<ReplicaSet>().ok()?;
+    let set = kind::read(set)?;
     Some(selector::read(&set.spec.as_ref()?.selector))
 }
 
@@ -120,6 +124,7 @@ fn grow(
     look: Look,
 ) -> Plan {
     let mut txn = Txn::default().guard(Guard::Unchanged(object.key().clone(), object.revision()));
+    let by = Kind::of(object).component();
     let mut created = Vec::new();
     let mut refused = None;
     for n in 0..missing.min(PODS_PER_LOOK_MAX) {
@@ -128,13 +133,13 @@ fn grow(
         match created_pod(&pod, view, look) {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.key().name());
-                let tale = Tale { by: COMPONENT, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };
+                let tale = Tale { by, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };
                 txn = txn.and(told(view, look, object, &tale)).guard(Guard::Absent(pod.key().clone())).put(pod.clone());
                 created.push(pod);
             }
             Err(why) => {
                 let message = format!("Error creating: {why}");
-                let tale = Tale { by: COMPONENT, tone: Tone::Warning, reason: "FailedCreate", message: &message };
+                let tale = Tale { by, tone: Tone::Warning, reason: "FailedCreate", message: &message };
                 txn = if refused.is_none() && !status::says_refused(set, &why) {
                     txn.and(told(view, look, object, &tale))
                 } else {
@@ -155,9 +160,10 @@ fn grow(
 fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapshot, look: Look) -> Plan {
     let doomed = ranking::doomed(object, active, excess.min(PODS_PER_LOOK_MAX), view, look.now);
     let unchanged = Guard::Unchanged(object.key().clone(), object.revision());
+    let by = Kind::of(object).component();
     let txns = doomed.into_iter().map(|replica| {
         let message = format!("Deleted pod: {}", replica.object.key().name());
-        let tale = Tale { by: COMPONENT, tone: Tone::Normal, reason: "SuccessfulDelete", message: &message };
+        let tale = Tale { by, tone: Tone::Normal, reason: "SuccessfulDelete", message: &message };
         let gone = delete(replica.object, Propagation::Background, look.now);
         gone.guard(unchanged.clone()).and(told(view, look, object, &tale))
     });

@@ -4,10 +4,9 @@ use api::Object;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::Replica;
+use super::{Replica, kind};
 use crate::Look;
 use crate::conditions::{Says, replica_set_says};
-use crate::edit::edited;
 use crate::pods::{self, Availability};
 
 const REPLICA_FAILURE: &str = "ReplicaFailure";
@@ -20,9 +19,9 @@ pub(super) fn updated(
     refused: Option<&str>,
     look: Look,
 ) -> Option<Object> {
-    edited::<ReplicaSet>(object, |set| {
-        let generation = set.metadata.generation;
-        let spec = set.spec.clone().unwrap_or_default();
+    let set = kind::read(object)?;
+    let spec = set.spec.clone().unwrap_or_default();
+    kind::with_status(object, |status| {
         let labels = spec
             .template
             .and_then(|template| template.metadata)
@@ -35,15 +34,13 @@ pub(super) fn updated(
         };
         let available = |pod: &Pod| pods::availability(pod, seconds, look.now) == Availability::Available;
         let count = |which: &dyn Fn(&Pod) -> bool| active.iter().filter(|replica| which(&replica.pod)).count();
-        let mut status = set.status.take().unwrap_or_default();
         status.replicas = number(active.len() + created.len()).unwrap_or(0);
         // A new pod carries the template's labels, so it is fully labelled.
         status.fully_labeled_replicas = number(count(&labelled) + created.len());
         status.ready_replicas = number(count(&pods::is_ready));
         status.available_replicas = number(count(&available));
-        status.observed_generation = generation;
-        tell_refusal(&mut status, refused, look);
-        set.status = Some(status);
+        status.observed_generation = set.metadata.generation;
+        tell_refusal(status, refused, look);
     })
 }
 

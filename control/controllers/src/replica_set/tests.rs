@@ -39,6 +39,25 @@ fn with_home(objects: &[Object]) -> Snapshot {
 }
 
 #[test]
+fn a_replication_controller_is_a_set_of_another_name() {
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "hello:v1"}]}});
+    let spec = json!({"replicas": 1, "selector": {"app": "web"}, "template": template});
+    let old =
+        object(kinds::REPLICATION_CONTROLLER, "default/old", json!({"metadata": {"generation": 3}, "spec": spec}));
+    let account = object(kinds::SERVICE_ACCOUNT, "default/default", json!({}));
+    let show = ["/metadata/ownerReferences/0/kind", "/status/replicas", "/status/observedGeneration"];
+    let orphan = pod("a", true, json!([]));
+    let world = [old.clone(), account.clone(), orphan];
+    let view = check(&ReplicaSets, &world, old.key(), &show, &["~Pod a \"ReplicationController\""]);
+    let world: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
+    check(&ReplicaSets, &world, old.key(), &show, &["~ReplicationController old 1 3"]);
+    let spare = pod("b", false, owner("ReplicationController", "old"));
+    let world: Vec<Object> = world.into_iter().chain([spare]).collect();
+    check(&ReplicaSets, &world, old.key(), &[], &["-Pod b", "event SuccessfulDelete: Deleted pod: b"]);
+}
+
+#[test]
 fn the_pod_that_serves_nobody_goes_first() {
     let ours = || owner("ReplicaSet", "web");
     let pods = [set(1), pod("a", true, ours()), pod("b", false, ours())];
