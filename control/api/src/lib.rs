@@ -36,6 +36,7 @@ pub mod schema;
 pub mod selector;
 mod status;
 pub mod stdio;
+pub mod storage;
 pub mod version;
 
 pub use admit::{blame_patch, identity_complaint, read};

@@ -48,6 +48,8 @@ mod signers;
 mod stateful_set;
 mod taint_eviction;
 mod template;
+mod volume_binding;
+mod volume_reclaim;
 
 #[cfg(test)]
 mod notation;
@@ -110,6 +112,8 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(taint_eviction::TaintEviction),
         Box::new(disruption::Disruptions),
         Box::new(pod_garbage::PodGarbage),
+        Box::new(volume_binding::VolumeBinding),
+        Box::new(volume_reclaim::VolumeReclaim),
         Box::new(event_expiry::EventExpiry),
         Box::new(certificates::Certificates::new(config)),
         Box::new(account_secrets::AccountSecrets::new(config)),

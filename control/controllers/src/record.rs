@@ -50,6 +50,11 @@ pub(crate) fn told(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>)
     written(kinds::EVENT, &event).map_or_else(Txn::default, put)
 }
 
+/// Tells it of `about`, unless that is known. What was told is forgotten after a while and then told again.
+pub(crate) fn told_once(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>) -> Txn {
+    if view.get(&key(about, tale)).is_some() { Txn::default() } else { told(view, look, about, tale) }
+}
+
 /// Whether it has been told of `about` at `moment` or later.
 pub(crate) fn told_since(view: &Snapshot, about: &Object, tale: &Tale<'_>, moment: Timestamp) -> bool {
     let known = view.get(&key(about, tale)).and_then(|known| known.decode::<Event>().ok());

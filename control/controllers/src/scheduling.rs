@@ -7,14 +7,16 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use api::{GroupKind, Key, Object, kinds};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use api::{GroupKind, Key, Object, kinds, storage};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use scheduler::volumes::Choice;
 use scheduler::{Cluster, Demand, NodeName};
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
 use crate::edit::replaced;
 use crate::record::{Tale, Tone, told};
+use crate::volume_binding::reference;
 use crate::{Controller, Look, Plan, pods};
 
 /// The scheduler that pods name when they mean this one.
@@ -41,6 +43,7 @@ impl Controller for Scheduling {
         let matters = match event.key().kind() {
             kinds::POD => pod_matters(event),
             kinds::NODE => node_matters(event),
+            kinds::PERSISTENT_VOLUME_CLAIM | kinds::PERSISTENT_VOLUME | kinds::STORAGE_CLASS => true,
             _ => false,
         };
         if matters { vec![waiting_room()] } else { Vec::new() }
@@ -95,11 +98,16 @@ fn decide(cluster: &mut Cluster, object: &Object, pod: &Pod, view: &Snapshot, lo
         let message = "Scheduling is blocked due to non-empty scheduling gates";
         return says_waiting(object, "SchedulingGated", message, look);
     }
-    let demand = Demand::of(pod);
-    match cluster.place(&demand, look.number(&object.meta().uid)) {
-        Ok(node) => {
+    let placed = Demand::in_world(pod, view).and_then(|demand| {
+        let node = cluster.place(&demand, look.number(&object.meta().uid))?;
+        Ok((node, demand))
+    });
+    match placed {
+        Ok((node, demand)) => {
+            let choices = cluster.choices(&node, &demand);
             cluster.assume(&node, &demand);
-            bind(object, &node, view, look)
+            let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
+            chosen.fold(bind(object, &node, view, look), Txn::and)
         }
         Err(reasons) => {
             let message = reasons.to_string();
@@ -124,6 +132,30 @@ fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Scheduled", message: &message };
     bound.guard(Guard::Alive(kinds::NODE.cluster_key(node.as_str()))).and(told(view, look, object, &tale))
+}
+
+/// What becomes of a claim that waited for this pod: the node is told to whoever makes its volume, or the volume that was found
+/// is kept for it. All of it happens with the binding, or nothing does.
+fn chosen(claim: &Key, choice: &Choice, node: &NodeName, view: &Snapshot) -> Txn {
+    let Some(object) = view.get(claim) else { return Txn::default() };
+    match choice {
+        Choice::Made => replaced::<PersistentVolumeClaim>(object, |claim| {
+            let noted = claim.metadata.annotations.get_or_insert_default();
+            noted.insert(storage::SELECTED_NODE.into(), node.to_string());
+        }),
+        Choice::Found(volume) => {
+            let Some(volume) = view.get(volume) else { return Txn::default() };
+            let kept = replaced::<PersistentVolume>(volume, |volume| {
+                let spec = volume.spec.get_or_insert_default();
+                if spec.claim_ref.is_none() {
+                    let noted = volume.metadata.annotations.get_or_insert_default();
+                    noted.insert(storage::BOUND_BY_CONTROLLER.into(), "yes".into());
+                    spec.claim_ref = Some(reference(object));
+                }
+            });
+            kept.guard(Guard::Unchanged(object.key().clone(), object.revision()))
+        }
+    }
 }
 
 fn says_waiting(object: &Object, reason: &'static str, message: &str, look: Look) -> Txn {

@@ -12,6 +12,8 @@ mod daemon;
 mod laws;
 #[path = "simulation/stateful.rs"]
 mod stateful;
+#[path = "simulation/storage.rs"]
+mod storage;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -22,7 +24,7 @@ use world::World;
 
 /// Plays a history, lets the world come to rest, and checks every law.
 fn play(seed: u64, steps: &[Step]) {
-    let mut world = World::new(seed, vec![laws::always]);
+    let mut world = World::new(seed, vec![laws::always, storage::always]);
     for one in steps {
         world.act(one);
         world.look(3);
@@ -71,6 +73,13 @@ proptest! {
     #[test]
     fn jobs_come_to_an_end_and_count_every_pod_once(seed: u64, steps in proptest::collection::vec(job_step(), 1..60)) {
         work(seed, &steps);
+    }
+
+    #[test]
+    fn no_volume_is_two_claims_and_all_that_can_be_bound_is(
+        seed: u64, steps in proptest::collection::vec(prop_oneof![6 => storage::act().prop_map(Step::Store), 2 => step()], 1..60),
+    ) {
+        play(seed, &steps);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! All nodes with what is left of them: the scheduler's table, and the decision over it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use api::kinds;
+use api::{Key, kinds};
 use k8s_openapi::api::core::v1::{self, Pod};
 use state::Snapshot;
 
 use crate::demand::owner_of;
 use crate::node::Node;
 use crate::ports::HostPort;
+use crate::volumes::Choice;
 use crate::{Demand, Resources, Unplaceable, fit, score};
 
 /// The name of a node.
@@ -24,6 +25,8 @@ pub struct Cluster {
     index: HashMap<NodeName, usize>,
     /// How many pods of an owner each node has; nodes without one are left out.
     siblings: HashMap<Arc<str>, BTreeMap<usize, u32>>,
+    /// Claims for one pod that were given to one since.
+    claimed: BTreeSet<Key>,
 }
 
 // === impl Cluster ===
@@ -72,7 +75,7 @@ impl Cluster {
         let mut refused = Unplaceable { nodes: self.nodes.len(), ..Unplaceable::default() };
         for (place, node) in self.nodes.iter().enumerate() {
             let count = counted.next_if(|(counted, _)| **counted == place).map_or(0, |(_, count)| *count);
-            let obstacles = fit::obstacles(node, demand);
+            let obstacles = fit::obstacles(node, demand, &self.claimed);
             if obstacles.is_empty() {
                 let rank = (score::score(node, demand, count, siblings_most), lot(seed, place));
                 best = best.max(Some((rank, place)));
@@ -90,6 +93,13 @@ impl Cluster {
         if let Some(place) = self.index.get(node) {
             self.settle(*place, &demand.resources, &demand.ports, demand.owner.clone());
         }
+        self.claimed.extend(demand.volumes.exclusive.iter().cloned());
+    }
+
+    /// What becomes of the pod's claims that wait for it, on the node that it was given.
+    pub fn choices(&self, node: &NodeName, demand: &Demand) -> Vec<(Key, Choice)> {
+        let found = self.index.get(node).map(|place| &self.nodes[*place]);
+        found.and_then(|found| demand.volumes.choose(node.as_str(), found.labels())).unwrap_or_default()
     }
 
     fn settle(&mut self, place: usize, asked: &Resources, ports: &[HostPort], owner: Option<Arc<str>>) {

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::kinds;
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
 
-use crate::Resources;
+use state::Snapshot;
+
 use crate::ports::HostPort;
+use crate::volumes::VolumeDemand;
+use crate::{Resources, Unplaceable};
 
 /// What a pod asks of a node.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +26,21 @@ pub struct Demand {
     pub(crate) tolerations: Vec<Toleration>,
     /// The uid of the controlling owner, whose pods are kept apart.
     pub(crate) owner: Option<Arc<str>>,
+    pub(crate) volumes: VolumeDemand,
 }
 
 // === impl Demand ===
 
 impl Demand {
-    /// What `pod` asks.
+    /// What `pod` asks, its claims included; or why no node will do, whichever it is.
+    pub fn in_world(pod: &Pod, view: &Snapshot) -> Result<Self, Unplaceable> {
+        match VolumeDemand::of(pod, view) {
+            Ok(volumes) => Ok(Self { volumes, ..Self::of(pod) }),
+            Err(why) => Err(Unplaceable { nodes: view.count(kinds::NODE), pod: Some(why), ..Unplaceable::default() }),
+        }
+    }
+
+    /// What `pod` asks, but for its claims.
     pub fn of(pod: &Pod) -> Self {
         let resources = Resources::asked_by(pod);
         let owner = owner_of(pod);
@@ -44,6 +57,7 @@ impl Demand {
             preferred: preferred.cloned().unwrap_or_default(),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             owner,
+            volumes: VolumeDemand::default(),
         }
     }
 }

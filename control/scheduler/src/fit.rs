@@ -3,13 +3,16 @@
 //! The rules are asked in Kubernetes' order and the first that says no speaks for the node; only resources name everything
 //! that is short.
 
+use std::collections::BTreeSet;
+
+use api::Key;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::node::Node;
 use crate::{Demand, Reason, affinity, tolerates};
 
-/// Every reason why `node` cannot take the pod; none if it can.
-pub(crate) fn obstacles(node: &Node, demand: &Demand) -> Vec<Reason> {
+/// Every reason why `node` cannot take the pod; none if it can. `claimed` are claims for one pod that another was given just now.
+pub(crate) fn obstacles(node: &Node, demand: &Demand, claimed: &BTreeSet<Key>) -> Vec<Reason> {
     if node.is_cordoned() && !tolerates(&demand.tolerations, &cordon()) {
         return vec![Reason::Cordoned];
     }
@@ -26,7 +29,11 @@ pub(crate) fn obstacles(node: &Node, demand: &Demand) -> Vec<Reason> {
     if demand.ports.iter().any(|asked| node.ports.iter().any(|taken| asked.meets(*taken))) {
         return vec![Reason::PortsTaken];
     }
-    shortages(node, demand)
+    let short = shortages(node, demand);
+    if !short.is_empty() || demand.volumes.is_nothing() {
+        return short;
+    }
+    demand.volumes.obstacle(node.name.as_str(), node.labels(), claimed).into_iter().collect()
 }
 
 fn cordon() -> Taint {

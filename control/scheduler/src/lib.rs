@@ -16,6 +16,7 @@ mod resources;
 mod score;
 mod taint;
 mod unplaceable;
+pub mod volumes;
 
 pub use affinity::selects;
 pub use cluster::{Cluster, NodeName};
@@ -29,5 +30,5 @@ use state::Snapshot;
 
 /// The node for `pod` in the world of `view`; among equals, `seed` decides.
 pub fn place(view: &Snapshot, pod: &Pod, seed: u64) -> Result<NodeName, Unplaceable> {
-    Cluster::of(view).place(&Demand::of(pod), seed)
+    Cluster::of(view).place(&Demand::in_world(pod, view)?, seed)
 }

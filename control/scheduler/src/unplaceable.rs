@@ -10,6 +10,8 @@ pub struct Unplaceable {
     pub nodes: usize,
     /// How many of them gave each reason.
     pub reasons: BTreeMap<Reason, usize>,
+    /// What is in the way on every node alike: it is with the pod.
+    pub pod: Option<String>,
 }
 
 /// Why a node cannot take a pod.
@@ -34,6 +36,14 @@ pub enum Reason {
     TooManyPods,
     /// It has too little left of a resource.
     Insufficient(String),
+    /// Another pod uses a claim that one pod at a time may use.
+    ClaimTaken,
+    /// A claim has a volume that is not there any more.
+    VolumeMissing,
+    /// A claim has a volume that the node does not reach.
+    VolumeElsewhere,
+    /// There is no volume for a claim, and none can be made there.
+    NoVolume,
 }
 
 // === impl Unplaceable ===
@@ -42,6 +52,9 @@ impl fmt::Display for Unplaceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
+        }
+        if let Some(why) = &self.pod {
+            return write!(f, "0/{} nodes are available: {why}.", self.nodes);
         }
         let mut told: Vec<String> = self.reasons.iter().map(|(reason, nodes)| format!("{nodes} {reason}")).collect();
         told.sort();
@@ -61,6 +74,14 @@ impl fmt::Display for Reason {
             Self::PortsTaken => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::ClaimTaken => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            ),
+            Self::VolumeMissing => {
+                f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
+            }
+            Self::VolumeElsewhere => f.write_str("node(s) had volume node affinity conflict"),
+            Self::NoVolume => f.write_str("node(s) didn't find available persistent volumes to bind"),
         }
     }
 }

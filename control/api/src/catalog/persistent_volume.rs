@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{AGE, NAME, text, wide};
 use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
+use crate::storage::VOLUME_PROTECTION;
 use crate::{Column, Names, Resource, Scope, Subresource, cells, schema};
 
 /// The kind.
@@ -53,6 +54,13 @@ impl Resource for PersistentVolumes {
             host.type_.get_or_insert_default();
         }
         volume.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".into());
+    }
+
+    fn prepare_create(volume: &mut PersistentVolume) {
+        let finalizers = volume.metadata.finalizers.get_or_insert_default();
+        if !finalizers.iter().any(|finalizer| finalizer == VOLUME_PROTECTION) {
+            finalizers.push(VOLUME_PROTECTION.into());
+        }
     }
 
     fn validate(volume: &PersistentVolume, causes: &mut Causes) {

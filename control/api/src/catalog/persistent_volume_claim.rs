@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{AGE, NAME, text, wide};
 use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
+use crate::storage::CLAIM_PROTECTION;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
 
 /// The kind.
@@ -76,6 +77,13 @@ impl Resource for PersistentVolumeClaims {
 
     fn default(claim: &mut PersistentVolumeClaim) {
         default(claim);
+    }
+
+    fn prepare_create(claim: &mut PersistentVolumeClaim) {
+        let finalizers = claim.metadata.finalizers.get_or_insert_default();
+        if !finalizers.iter().any(|finalizer| finalizer == CLAIM_PROTECTION) {
+            finalizers.push(CLAIM_PROTECTION.into());
+        }
     }
 
     fn validate(claim: &PersistentVolumeClaim, causes: &mut Causes) {

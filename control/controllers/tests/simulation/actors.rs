@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::storage;
 use crate::world::World;
 
 /// Something that somebody does. Numbers choose among what there is.
@@ -33,6 +34,7 @@ pub(crate) enum Step {
     DeleteJob { job: u8, how: How },
     WriteRole { role: u8, parts_of: u8, rules: u8, made_of: u8 },
     DeleteRole { role: u8 },
+    Store(storage::Act),
     Pass { seconds: i64 },
 }
 
@@ -177,6 +179,7 @@ pub(crate) fn act(world: &mut World, step: &Step) {
         }
         Step::DeleteJob { job, how } => delete(world, &job_key(*job), *how),
         Step::WriteRole { role, parts_of, rules, made_of } => write_role(world, *role, *parts_of, *rules, *made_of),
+        Step::Store(act) => storage::carry_out(world, act),
         Step::DeleteRole { role } => world.remove(&role_key(*role)),
         Step::SetImage { name, image } => world.edit(&deployment_key(*name), |it| {
             it["spec"]["template"]["spec"]["containers"][0]["image"] = json!(format!("app:{image}"));
@@ -373,6 +376,9 @@ pub(crate) fn delete_pod(world: &mut World, key: &Key) {
 
 /// Agents start pods, bring them up and take them down. Lazy ones do some of it.
 fn agents(world: &mut World, lazy: bool) {
+    if !lazy || world.draw().is_multiple_of(2) {
+        storage::agents(world);
+    }
     let pods: Vec<Object> = world.view.list(kinds::POD).cloned().collect();
     for pod in pods {
         let Some(node) = node_of(&pod) else { continue };
@@ -462,7 +468,7 @@ pub(crate) fn node(name: &str, now: Timestamp) -> Object {
     let uid = format!("node-{name}-{}", now.as_second());
     object(
         &kinds::NODE.cluster_key(name),
-        &json!({"apiVersion": "v1", "metadata": {"uid": uid, "creationTimestamp": seconds(now)},
+        &json!({"apiVersion": "v1", "metadata": {"uid": uid, "creationTimestamp": seconds(now), "labels": {"kubernetes.io/hostname": name}},
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}, "conditions": node_conditions(now)}}),
     )
 }

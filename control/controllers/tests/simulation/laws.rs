@@ -6,6 +6,7 @@ use api::{Object, kinds};
 use state::Event;
 
 use crate::actors::{is_ready, node_of, tree};
+use crate::storage;
 use crate::world::World;
 
 /// At every revision.
@@ -184,6 +185,7 @@ pub(crate) fn at_rest(world: &World) {
         assert_eq!(value["status"]["observedGeneration"], value["metadata"]["generation"], "{}", told());
         assert_eq!(addresses(world, deployment), replicas, "addresses of {}", told());
     }
+    storage::at_rest(world);
     for role in world.view.list(kinds::CLUSTER_ROLE) {
         roles_are_made_of_their_parts(world, role);
     }
@@ -191,7 +193,12 @@ pub(crate) fn at_rest(world: &World) {
         let owners = &object.meta().owner_references;
         let orphaned = !owners.is_empty() && owners.iter().all(|owner| world.view.by_uid(&owner.uid).is_none());
         assert!(!orphaned, "{} outlives its owners\n{}", object.key(), world.story());
-        assert!(!object.meta().is_terminating(), "{} never ends\n{}", object.key(), world.story());
+        assert!(
+            !object.meta().is_terminating() || storage::is_held(world, object),
+            "{} never ends\n{}",
+            object.key(),
+            world.story()
+        );
     }
 }
 

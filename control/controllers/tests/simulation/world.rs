@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use state::{Change, Event, Snapshot, Txn};
 
 use crate::actors::{self, Step};
+use crate::storage;
 
 /// What must hold after every event.
 pub(crate) type Law = fn(&World, &Event);
@@ -52,6 +53,9 @@ impl World {
         }
         for name in ["n0", "n1", "n2"] {
             world.put(actors::node(name, world.now));
+        }
+        for class in storage::classes() {
+            world.put(class);
         }
         world
     }

@@ -1,0 +1,113 @@
+//! Making volumes that are directories of a node.
+//!
+//! The volume is written and bound to its claim in one transaction. Where the directory is only its node knows: the volume names
+//! a driver and a handle, and carries the node's label and a finalizer that the node takes off when the directory is seen to.
+
+use std::collections::BTreeMap;
+
+use api::{Object, kinds, storage};
+use k8s_openapi::api::core::v1::{
+    Affinity, CSIPersistentVolumeSource, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, PodSpec, VolumeNodeAffinity,
+};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scheduler::volumes::topology_of;
+use state::{Guard, Txn};
+
+use super::{Case, HOST_NAME, bind, host_name};
+use crate::created::created;
+use crate::edit::{edited, replaced};
+use crate::record::{Tale, Tone, told};
+
+impl Case<'_> {
+    /// A new volume on the node, or on the best there is, bound to the claim.
+    pub(super) fn provisioned(self, class: &StorageClass, node: Option<&Object>) -> Txn {
+        let node = node.map_or_else(|| self.any_node(class), |node| Ok(node.clone()));
+        let made = node.and_then(|node| {
+            let volume = created(kinds::PERSISTENT_VOLUME, &self.volume(class, &node), self.look)?;
+            Ok((node, volume))
+        });
+        match made {
+            Ok((node, volume)) => self.bound_new(&node, volume),
+            Err(why) => self.not_made(class, &why),
+        }
+    }
+
+    /// The node that the scheduler would give to a pod that asks for nothing.
+    fn any_node(self, class: &StorageClass) -> Result<Object, String> {
+        let terms = topology_of(class);
+        let required = (!terms.is_empty()).then_some(NodeSelector { node_selector_terms: terms });
+        let affinity =
+            NodeAffinity { required_during_scheduling_ignored_during_execution: required, ..NodeAffinity::default() };
+        let affinity = Some(Affinity { node_affinity: Some(affinity), ..Affinity::default() });
+        let anybody = Pod { spec: Some(PodSpec { affinity, ..PodSpec::default() }), ..Pod::default() };
+        let name = scheduler::place(self.view, &anybody, self.look.seed).map_err(|no| no.to_string())?;
+        let node = self.view.get(&kinds::NODE.cluster_key(name.as_str()));
+        node.cloned().ok_or_else(|| format!("node \"{name}\" not found"))
+    }
+
+    fn volume(self, class: &StorageClass, node: &Object) -> PersistentVolume {
+        let name = format!("pvc-{}", self.object.meta().uid);
+        let asked = self.claim.spec.clone().unwrap_or_default();
+        let requests = asked.resources.and_then(|resources| resources.requests).unwrap_or_default();
+        let here = NodeSelectorRequirement {
+            key: HOST_NAME.into(),
+            operator: "In".into(),
+            values: Some(vec![host_name(node)]),
+        };
+        let here = NodeSelectorTerm { match_expressions: Some(vec![here]), match_fields: None };
+        PersistentVolume {
+            metadata: ObjectMeta {
+                labels: Some(BTreeMap::from([(storage::NODE_LABEL.into(), node.key().name().into())])),
+                annotations: Some(BTreeMap::from([(storage::PROVISIONED_BY.into(), storage::LOCAL_PATH.into())])),
+                finalizers: Some(vec![storage::LOCAL_PATH.into()]),
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PersistentVolumeSpec {
+                access_modes: asked.access_modes,
+                capacity: Some(requests.into_iter().filter(|(resource, _)| resource == "storage").collect()),
+                claim_ref: Some(bind::reference(self.object)),
+                csi: Some(CSIPersistentVolumeSource {
+                    driver: storage::LOCAL_PATH.into(),
+                    volume_handle: name,
+                    ..CSIPersistentVolumeSource::default()
+                }),
+                node_affinity: Some(VolumeNodeAffinity {
+                    required: Some(NodeSelector { node_selector_terms: vec![here] }),
+                }),
+                persistent_volume_reclaim_policy: class.reclaim_policy.clone(),
+                storage_class_name: class.metadata.name.clone(),
+                volume_mode: asked.volume_mode,
+                ..PersistentVolumeSpec::default()
+            }),
+            status: None,
+        }
+    }
+
+    fn bound_new(self, node: &Object, volume: Object) -> Txn {
+        let bound = edited::<PersistentVolume>(&volume, |volume| {
+            let status = volume.status.get_or_insert_default();
+            status.phase = Some("Bound".into());
+            status.last_phase_transition_time = Some(self.look.time());
+        });
+        let volume = bound.unwrap_or(volume);
+        let Ok(typed) = volume.decode::<PersistentVolume>() else { return Txn::default() };
+        let name = volume.key().name().to_owned();
+        let claim = replaced::<PersistentVolumeClaim>(self.object, |claim| {
+            let noted = claim.metadata.annotations.get_or_insert_default();
+            noted.extend(storage::STORAGE_PROVISIONER.map(|name| (name.to_owned(), storage::LOCAL_PATH.to_owned())));
+            bind::settled(claim, &name, &typed);
+        });
+        let message = format!("Successfully provisioned volume {name}");
+        let tale =
+            Tale { by: storage::LOCAL_PATH, tone: Tone::Normal, reason: "ProvisioningSucceeded", message: &message };
+        Txn::create(volume).and(claim).guard(Guard::Alive(node.key().clone())).and(told(
+            self.view,
+            self.look,
+            self.object,
+            &tale,
+        ))
+    }
+}

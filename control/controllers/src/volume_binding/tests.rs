@@ -1,0 +1,223 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::notation::{check, object};
+
+const SHOW: [&str; 4] = ["/spec/volumeName", "/spec/claimRef/name", "/status/phase", "/status/capacity/storage"];
+
+/// The claim `default/data` for 1Gi of the class `c`, with `edit`.
+fn claim(edit: impl FnOnce(&mut Value)) -> Object {
+    let mut value = json!({"metadata": {"finalizers": [storage::CLAIM_PROTECTION]}, "status": {"phase": "Pending"}, "spec":
+        {"accessModes": ["ReadWriteOnce"], "storageClassName": "c", "resources": {"requests": {"storage": "1Gi"}}}});
+    edit(&mut value);
+    object(kinds::PERSISTENT_VOLUME_CLAIM, "default/data", value)
+}
+
+fn bound(claim: &mut Value) {
+    claim["spec"]["volumeName"] = "v".into();
+    claim["metadata"]["annotations"][storage::BIND_COMPLETED] = "yes".into();
+    claim["status"] = json!({"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+}
+
+fn volume(name: &str, size: &str, edit: impl FnOnce(&mut Value)) -> Object {
+    let mut value = json!({"status": {"phase": "Available"}, "spec": {"capacity": {"storage": size},
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "c", "hostPath": {"path": "/data"}}});
+    edit(&mut value);
+    object(kinds::PERSISTENT_VOLUME, name, value)
+}
+
+fn kept(uid: Value) -> impl Fn(&mut Value) {
+    move |volume| volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": uid})
+}
+
+fn class(mode: &str, provisioner: &str) -> Object {
+    let value = json!({"apiVersion": "storage.k8s.io/v1", "provisioner": provisioner, "volumeBindingMode": mode, "reclaimPolicy": "Delete", "allowVolumeExpansion": true});
+    object(kinds::STORAGE_CLASS, "c", value)
+}
+
+fn node() -> Object {
+    object(
+        kinds::NODE,
+        "n1",
+        json!({"metadata": {"labels": {HOST_NAME: "host-1"}}, "status": {"allocatable": {"pods": "9"}}}),
+    )
+}
+
+fn look(objects: &[Object], expected: &[&str]) -> Snapshot {
+    let key = kinds::PERSISTENT_VOLUME_CLAIM.key("default", "data");
+    check(&VolumeBinding, objects, &key, &SHOW, expected)
+}
+
+const BOUND: [&str; 2] = [r#"~PersistentVolume v "data" "Bound""#, r#"~PersistentVolumeClaim data "v" "Bound" "1Gi""#];
+
+#[test]
+fn a_claim_and_the_smallest_volume_that_fits_are_bound_at_once() {
+    let larger = volume("larger", "5Gi", |_| {});
+    look(&[claim(|_| {}), larger.clone(), volume("v", "1Gi", |_| {})], &BOUND);
+    let other_class = volume("v", "1Gi", |it| it["spec"]["storageClassName"] = "other".into());
+    let none = "event ProvisioningFailed: storageclass.storage.k8s.io \"c\" not found";
+    look(&[claim(|_| {}), other_class], &[none]);
+    let taken = volume("v", "1Gi", |it| it["spec"]["claimRef"] = json!({"namespace": "default", "name": "other"}));
+    look(&[claim(|_| {}), taken], &[none]);
+    let labelled = |it: &mut Value| it["metadata"] = json!({"labels": {"disk": "ssd"}});
+    let choosy = claim(|it| it["spec"]["selector"] = json!({"matchLabels": {"disk": "ssd"}}));
+    look(&[choosy.clone(), volume("v", "1Gi", |_| {})], &[none]);
+    look(&[choosy, volume("v", "1Gi", labelled)], &BOUND);
+}
+
+#[test]
+fn a_volume_that_was_kept_for_the_claim_comes_before_better_ones() {
+    look(&[claim(|_| {}), volume("better", "1Gi", |_| {}), volume("v", "1Gi", kept(Value::Null))], &BOUND);
+    let later = class("WaitForFirstConsumer", storage::LOCAL_PATH);
+    look(&[claim(|_| {}), later, volume("v", "1Gi", kept(json!("data")))], &BOUND);
+}
+
+#[test]
+fn a_claim_may_name_its_volume() {
+    let named = || claim(|it| it["spec"]["volumeName"] = "v".into());
+    look(&[named(), volume("v", "1Gi", |_| {})], &BOUND);
+    look(&[named()], &[]);
+    let small = "event VolumeMismatch: Cannot bind to requested volume \"v\": requested PV is too small";
+    look(&[named(), volume("v", "1Mi", |_| {})], &[small]);
+    let taken = volume("v", "1Gi", |it| it["spec"]["claimRef"] = json!({"namespace": "default", "name": "other"}));
+    look(&[named(), taken], &["event FailedBinding: volume \"v\" already bound to a different claim."]);
+}
+
+#[test]
+fn a_claim_without_a_class_gets_the_default_one_or_says_that_there_is_none() {
+    let bare = || claim(|it| it["spec"]["storageClassName"] = Value::Null);
+    let none = "event FailedBinding: no persistent volumes available for this claim and no storage class is set";
+    look(&[bare()], &[none]);
+    let default = object(
+        kinds::STORAGE_CLASS,
+        "d",
+        json!({"metadata": {"annotations": {storage::DEFAULT_CLASS: "true"}}, "provisioner": "x"}),
+    );
+    let view = look(&[bare(), default], &["~PersistentVolumeClaim data \"Pending\""]);
+    let key = kinds::PERSISTENT_VOLUME_CLAIM.key("default", "data");
+    assert_eq!(view.get(&key).expect("the claim").to_value().expect("JSON")["spec"]["storageClassName"], "d");
+}
+
+#[test]
+fn a_claim_waits_for_its_first_consumer_and_then_a_volume_is_made() {
+    let later = || class("WaitForFirstConsumer", storage::LOCAL_PATH);
+    let told = ["event WaitForFirstConsumer: waiting for first consumer to be created before binding"];
+    let view = look(&[claim(|_| {}), later(), volume("v", "1Gi", |_| {}), node()], &told);
+    let after: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
+    look(&after, &[]);
+    let pod =
+        json!({"spec": {"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    let pod = object(kinds::POD, "default/web", pod);
+    look(&[claim(|_| {}), later(), pod], &["event WaitForPodScheduled: waiting for pod web to be scheduled"]);
+
+    let chosen = || claim(|it| it["metadata"]["annotations"] = json!({storage::SELECTED_NODE: "n1"}));
+    let made = [
+        "+PersistentVolume pvc-data \"data\" \"Bound\"",
+        "event ProvisioningSucceeded: Successfully provisioned volume pvc-data",
+        "~PersistentVolumeClaim data \"pvc-data\" \"Bound\" \"1Gi\"",
+    ];
+    let view = look(&[chosen(), later(), node()], &made);
+    let volume =
+        view.get(&kinds::PERSISTENT_VOLUME.cluster_key("pvc-data")).expect("a volume").to_value().expect("JSON");
+    assert_eq!(volume["metadata"]["finalizers"], json!([storage::LOCAL_PATH, storage::VOLUME_PROTECTION]));
+    assert_eq!(volume["metadata"]["labels"], json!({storage::NODE_LABEL: "n1"}));
+    let spec = &volume["spec"];
+    assert_eq!(
+        spec["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"],
+        json!(["host-1"])
+    );
+    assert_eq!((&spec["persistentVolumeReclaimPolicy"], &spec["storageClassName"]), (&json!("Delete"), &json!("c")));
+
+    // Where there is one on that node, it is taken; and a node that is gone is forgotten.
+    look(&[chosen(), later(), node(), super::tests::volume("v", "1Gi", |_| {})], &BOUND);
+    look(&[chosen(), later()], &["~PersistentVolumeClaim data \"Pending\""]);
+}
+
+#[test]
+fn a_class_that_does_not_wait_has_a_volume_made_at_once() {
+    let made = [
+        "+PersistentVolume pvc-data \"data\" \"Bound\"",
+        "event ProvisioningSucceeded: Successfully provisioned volume pvc-data",
+        "~PersistentVolumeClaim data \"pvc-data\" \"Bound\" \"1Gi\"",
+    ];
+    let class = |provisioner| class("Immediate", provisioner);
+    look(&[claim(|_| {}), class(storage::LOCAL_PATH), node()], &made);
+    let nowhere = "event ProvisioningFailed: failed to provision volume with StorageClass \"c\": no nodes available to schedule pods";
+    look(&[claim(|_| {}), class(storage::LOCAL_PATH)], &[nowhere]);
+    let shared = claim(|it| it["spec"]["accessModes"] = json!(["ReadWriteMany"]));
+    look(
+        &[shared, class(storage::LOCAL_PATH), node()],
+        &[
+            "event ProvisioningFailed: failed to provision volume with StorageClass \"c\": ReadWriteMany is not supported: a directory of one node is ReadWriteOnce or ReadWriteOncePod",
+        ],
+    );
+    look(
+        &[claim(|_| {}), class(storage::NO_PROVISIONER)],
+        &["event ProvisioningFailed: no volume plugin matched name: kubernetes.io/no-provisioner"],
+    );
+}
+
+#[test]
+fn what_is_bound_stays_bound_or_is_lost() {
+    let bound = || claim(bound);
+    let settled = |it: &mut Value| {
+        kept(json!("data"))(it);
+        it["status"]["phase"] = "Bound".into();
+    };
+    look(&[bound(), volume("v", "1Gi", settled), volume("w", "1Gi", |_| {})], &[]);
+    look(
+        &[bound(), volume("w", "1Gi", |_| {})],
+        &[
+            "event ClaimLost: Bound claim has lost its PersistentVolume. Data on the volume is lost!",
+            "~PersistentVolumeClaim data \"v\" \"Lost\"",
+        ],
+    );
+    look(
+        &[bound(), volume("v", "1Gi", kept(json!("another")))],
+        &[
+            "event ClaimMisbound: Two claims are bound to the same volume, this one is bound incorrectly",
+            "~PersistentVolumeClaim data \"v\" \"Lost\"",
+        ],
+    );
+}
+
+#[test]
+fn a_claim_grows_where_its_class_lets_it() {
+    let asks = || {
+        claim(|it| {
+            bound(it);
+            it["spec"]["resources"]["requests"]["storage"] = "3Gi".into();
+        })
+    };
+    let ours = |it: &mut Value| {
+        kept(json!("data"))(it);
+        it["metadata"] = json!({"annotations": {storage::PROVISIONED_BY: storage::LOCAL_PATH}});
+    };
+    let grown = [
+        "event VolumeResizeSuccessful: Resize volume succeeded",
+        "~PersistentVolume v \"data\" \"Available\"",
+        "~PersistentVolumeClaim data \"v\" \"Bound\" \"3Gi\"",
+    ];
+    let later = || class("WaitForFirstConsumer", storage::LOCAL_PATH);
+    look(&[asks(), volume("v", "1Gi", ours), later()], &grown);
+    look(&[asks(), volume("v", "1Gi", ours)], &[]);
+    look(&[asks(), volume("v", "1Gi", kept(json!("data"))), later()], &[]);
+}
+
+#[test]
+fn a_claim_in_use_is_held_and_then_let_go() {
+    let ends = || {
+        claim(|it| {
+            bound(it);
+            it["metadata"]["deletionTimestamp"] = "2026-11-21T11:00:00Z".into();
+        })
+    };
+    let pod = |node: &str| {
+        let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+        object(kinds::POD, "default/web", json!({"spec": {"nodeName": node, "containers": [], "volumes": volumes}}))
+    };
+    look(&[ends(), pod("n1")], &[]);
+    look(&[ends(), pod("")], &["-PersistentVolumeClaim data \"v\" \"Bound\" \"1Gi\""]);
+    let bare = claim(|it| it["metadata"]["finalizers"] = json!([]));
+    look(&[bare], &["~PersistentVolumeClaim data \"Pending\""]);
+}
