@@ -124,8 +124,8 @@ const CORE: &[Story] = &[
         manifest: "{apiVersion: v1, kind: PersistentVolume, metadata: {name: disk}, spec: {capacity: {storage: 5Gi}, accessModes: [ReadWriteOnce, ReadOnlyMany], hostPath: {path: /data}}}",
         name: "persistentvolume/disk",
         table: [
-            "NAME   CAPACITY   ACCESS MODES   RECLAIM POLICY   STATUS    CLAIM   STORAGECLASS   VOLUMEATTRIBUTESCLASS   REASON   AGE",
-            "disk   5Gi        RWO,ROX        Retain           Pending",
+            "   CLAIM   STORAGECLASS   VOLUMEATTRIBUTESCLASS   REASON   AGE",
+            "disk   5Gi        RWO,ROX        Retain           ",
         ],
         field: ["pv.spec.persistentVolumeReclaimPolicy", "<string>"],
         patch: [

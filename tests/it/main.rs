@@ -6,6 +6,7 @@ mod admission;
 mod attach;
 mod audit;
 mod certificates;
+mod claims;
 mod clients;
 mod commands;
 mod custom;

@@ -1,8 +1,8 @@
 //! The objects every cluster has: namespaces with their default accounts, the API's own service, the ingress class of the
-//! built-in ingress, and the roles that come with Kubernetes.
+//! built-in ingress, and the roles that come with Kubernetes; a new one has a class of storage, too.
 
 use api::rules::RBAC;
-use api::{GroupKind, Object, Scope, kinds};
+use api::{GroupKind, Object, Scope, kinds, storage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{Guard, Snapshot, Txn};
@@ -20,7 +20,9 @@ pub const KUBERNETES_ADDRESS: &str = "10.43.0.1";
 /// alone, so that members that start together do not undo each other's work. `uid` gives each new object its own.
 pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -> Txn {
     let mut txn = Txn::default();
-    for (kind, value) in objects() {
+    // Whoever takes the class of storage away, or another for the default one, is not to find it again.
+    let is_new = world.count(kinds::NAMESPACE) == 0;
+    for (kind, value) in objects().into_iter().chain(is_new.then(storage_class)) {
         let metadata = &value["metadata"];
         let key =
             kind.key(metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
@@ -39,6 +41,17 @@ pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -
         }
     }
     txn
+}
+
+/// The class of volumes that are directories of nodes, for claims that name none.
+fn storage_class() -> (GroupKind, Value) {
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": storage::LOCAL_PATH_CLASS, "annotations": {storage::DEFAULT_CLASS: "true"}},
+        "provisioner": storage::LOCAL_PATH, "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
+    });
+    (kinds::STORAGE_CLASS, class)
 }
 
 fn objects() -> Vec<(GroupKind, Value)> {
@@ -129,7 +142,7 @@ mod tests {
     #[test]
     fn an_empty_world_gets_everything_once() {
         let (world, written) = seeded(&Snapshot::default());
-        assert_eq!(written, 2 * NAMESPACES.len() + 4 + defaults::objects().len());
+        assert_eq!(written, 2 * NAMESPACES.len() + 5 + defaults::objects().len());
         let service = world.get(&kinds::SERVICE.key("default", "kubernetes")).expect("seeded");
         assert!(service.meta().creation_timestamp.is_some());
         assert_eq!(seeded(&world).1, 0);
@@ -141,6 +154,9 @@ mod tests {
         let key = kinds::INGRESS_CLASS.cluster_key(INGRESS_CLASS);
         let (without, _) = world.apply(&Txn::default().remove(key)).expect("unguarded");
         assert_eq!(seeded(&without).1, 1);
+        let class = kinds::STORAGE_CLASS.cluster_key(storage::LOCAL_PATH_CLASS);
+        let (without, _) = world.apply(&Txn::default().remove(class)).expect("unguarded");
+        assert_eq!(seeded(&without).1, 0, "it was for a new cluster");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use api::kinds;
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
+use api::{kinds, storage};
 use client::{Client, Identity, ListOptions, Target, Watched};
 use network::tunnel::Relay;
 use serde::Deserialize;
@@ -77,7 +77,13 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         namespace: Some(PROOFS_NAMESPACE.into()),
         options: ListOptions { labels: Some(PROOFS_LABEL.into()), fields: None },
     };
-    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs]).collect();
+    // Volumes that lie here are seen to even when no pod uses them any more.
+    let own = Watched {
+        kind: kinds::PERSISTENT_VOLUME,
+        namespace: None,
+        options: ListOptions { labels: Some(format!("{}={name}", storage::NODE_LABEL)), fields: None },
+    };
+    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own]).collect();
     let used = {
         let name = name.clone();
         move |world: &Snapshot| world.used_on(&name)

@@ -156,6 +156,7 @@ impl Node {
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
             collection: machine.disk.collection(),
             rotation: machine.disk.rotation(),
+            host_paths: machine.disk.host_paths(),
             memory_dir: memory.as_ref().map(|memory| memory.path().to_owned()),
             ..agent::Config::new(name, data.path())
         };

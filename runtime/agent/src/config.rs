@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::volumes::host_path::HostPaths;
+
 /// One node's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,6 +31,8 @@ pub struct Config {
     pub collection: Collection,
     /// How much of what containers print is kept.
     pub rotation: Rotation,
+    /// Which paths of the node pods may see.
+    pub host_paths: HostPaths,
 }
 
 /// When a node lets go of images that nothing on it uses, and of what was compiled from them.
@@ -85,7 +89,13 @@ impl Config {
             lease_period: LEASE_PERIOD,
             collection: Collection::default(),
             rotation: Rotation::default(),
+            host_paths: HostPaths::default(),
         }
+    }
+
+    /// Where volumes lie that outlive pods.
+    pub(crate) fn volumes_dir(&self) -> PathBuf {
+        self.data_dir.join("volumes")
     }
 
     /// The address that stands in `hostIP`.

@@ -53,3 +53,4 @@ mod worker;
 pub use config::{Collection, Config, Resources, Rotation};
 pub use desired::{Desired, Uid, Wanted, desired};
 pub use run::{Engines, RunError, run};
+pub use volumes::host_path::HostPaths;

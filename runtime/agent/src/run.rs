@@ -24,6 +24,7 @@ use crate::image::{Cache, ClusterRegistry, Images, collect};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
+use crate::volumes::reclaim;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
 use crate::{denials, link, node};
@@ -118,6 +119,7 @@ pub async fn run(
         () = tell_denials(denied, context.recorder.clone()) => {}
         () = node::keep(context.clone()) => {}
         () = collect::keep(context.clone()) => {}
+        () = reclaim::keep(context.clone()) => {}
         () = link::serve(context.clone()) => {}
     }
     info!(node = %context.config.node_name, "the agent ends");

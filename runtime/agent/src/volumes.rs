@@ -11,7 +11,10 @@
 //! - A token of the pod's service account is asked for before the volume is made, and replaced long before it ends ([`tokens`]).
 //! - An update that cannot be made (the config map is gone) leaves what was there, and is told as an event.
 
+mod claims;
+pub mod host_path;
 mod mounts;
+pub(crate) mod reclaim;
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
@@ -21,6 +24,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
+use api::storage;
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
@@ -28,9 +32,10 @@ use k8s_openapi::api::core::v1::{
 use crate::environment::{Surroundings, config_map, field_of, resource_of, secret};
 use crate::pod::{Blocked, NotMounted};
 
+use host_path::HostType;
 pub use mounts::{Fixed, mounts};
 pub use tokens::{Ask, Held, Tokens};
-pub use write::write;
+pub use write::{Store, write};
 
 /// A volume and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,22 +55,35 @@ pub enum Content {
     Scratch,
     /// These files.
     Files(BTreeMap<PathBuf, Vec<u8>>),
-    /// A directory of the node.
+    /// A directory of the node, or a file.
     Host {
         /// Where it is.
         path: PathBuf,
-        /// Whether it is made when it is not there.
-        create: bool,
+        /// What has to be there.
+        kind: HostType,
+        /// Whether guests may only read.
+        read_only: bool,
+    },
+    /// A directory among the node's own volumes, which outlives the pod.
+    Local {
+        /// Its name there.
+        directory: PathBuf,
+        /// How much it may hold.
+        bytes: u64,
+        /// Whether guests may only read.
+        read_only: bool,
     },
 }
 
 /// Where a volume lies on the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The directory.
+    /// The directory, or the file.
     pub path: PathBuf,
     /// Whether guests may only read.
     pub read_only: bool,
+    /// Whether its files are swapped under the guests, so that a subPath is a copy.
+    pub is_swapped: bool,
 }
 
 /// What every volume of a pod holds.
@@ -121,17 +139,12 @@ fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Token
     } else if volume.empty_dir.is_some() {
         return Ok(Content::Scratch);
     } else if let Some(source) = &volume.host_path {
-        let create = match source.type_.as_deref().unwrap_or_default() {
-            "DirectoryOrCreate" => true,
-            "" | "Directory" => false,
-            kind => {
-                return Err(failed(
-                    format!("hostPath type {kind} is not supported: only directories can be mounted"),
-                    true,
-                ));
-            }
-        };
-        return Ok(Content::Host { path: PathBuf::from(&source.path), create });
+        let kind = HostType::named(source.type_.as_deref()).map_err(|not| failed(not.to_string(), true))?;
+        return Ok(Content::Host { path: PathBuf::from(&source.path), kind, read_only: false });
+    } else if let Some(name) = storage::claim_name(pod, volume) {
+        let read_only = volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true));
+        let content = claims::content(pod, &name, read_only, around);
+        return content.map_err(|not| failed(not.message, not.unsupported));
     } else {
         return Err(failed(unsupported(&kind_of(volume)), true));
     };
@@ -140,6 +153,11 @@ fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Token
 
 fn unsupported(kind: &str) -> String {
     format!("volumes of type {kind} are not supported by this node")
+}
+
+/// Whether a member of a volume's spec is where its storage is.
+fn is_source(name: &str) -> bool {
+    api::schema::message("api.core.v1.PersistentVolumeSource").is_some_and(|message| message.member(name).is_some())
 }
 
 /// The name of a volume's source, for those that this node does not have.

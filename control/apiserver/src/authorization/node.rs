@@ -13,7 +13,7 @@
 //! Of nodes, pods and leases it writes those that are its own: `restriction` sees to it, where it is known whose they are.
 
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
-use api::{GroupKind, kinds};
+use api::{GroupKind, kinds, storage};
 use state::Snapshot;
 
 use super::Decision;
@@ -115,11 +115,22 @@ fn volume(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> Decisio
     let kind =
         if asked.plural == "persistentvolumes" { kinds::PERSISTENT_VOLUME } else { kinds::PERSISTENT_VOLUME_CLAIM };
     match asked.subresource.as_str() {
+        "" if kind == kinds::PERSISTENT_VOLUME && lies_here(node, verb, asked, world) => yes(),
         "" if READ.contains(&verb) => used(node, asked, kind, world),
         "" => no("can only get individual resources of this type"),
         "status" if verb == "get" || CHANGE.contains(&verb) => used(node, asked, kind, world),
         _ => no("cannot get subresource"),
     }
+}
+
+/// A node watches the volumes that lie on it, whoever uses them, and takes off what it holds them by.
+fn lies_here(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> bool {
+    if matches!(verb, "list" | "watch") && asked.labels == format!("{}={node}", storage::NODE_LABEL) {
+        return true;
+    }
+    let volume = world.get(&kinds::PERSISTENT_VOLUME.cluster_key(&asked.name));
+    let home = volume.and_then(|volume| volume.meta().labels.get(storage::NODE_LABEL));
+    matches!(verb, "get" | "patch") && home.is_some_and(|home| home == node)
 }
 
 fn lease(node: &str, verb: &str, asked: &Resource) -> Decision {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Key, Object, StatusError, kinds};
+use api::{Key, Object, StatusError, kinds, storage};
 use serde_json::Value;
 
 use super::forbidden;
@@ -40,6 +40,7 @@ pub(crate) fn check(node: &str, verb: Verb, old: Option<&Object>, new: Option<&O
             Err(forbidden("", "nodes", key.name(), &why))
         }
         kinds::NODE => own(node, key, old, new),
+        kinds::PERSISTENT_VOLUME => volume(node, key, old, new),
         kinds::LEASE if key.name() != node => {
             let why = "can only access node lease with the same name as the requesting node";
             Err(forbidden("coordination.k8s.io", "leases", key.name(), why))
@@ -56,6 +57,31 @@ fn pod(node: &str, verb: Verb, key: &Key, old: Option<&Object>) -> Result<(), St
     let what = if verb == Verb::Delete { "delete pods" } else { "update pod status for pods" };
     let why = format!("node {node:?} can only {what} with spec.nodeName set to itself");
     Err(forbidden("", "pods", key.name(), &why))
+}
+
+/// Of a volume a node changes the status, and takes off the finalizer by which it held one that lies on it.
+fn volume(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> Result<(), StatusError> {
+    let home = old.and_then(|old| old.meta().labels.get(storage::NODE_LABEL));
+    let rest = |object: Option<&Object>| {
+        let mut value = object.map(tree).unwrap_or_default();
+        let members = ["status", "metadata"].map(|name| value[name].take());
+        let mut metadata = members[1].clone();
+        for name in ["managedFields", "resourceVersion", "finalizers"] {
+            metadata[name] = Value::Null;
+        }
+        (value, metadata)
+    };
+    let finalizers = |object: Option<&Object>, ours: bool| -> Vec<String> {
+        let all = object.map(|object| object.meta().finalizers.clone()).unwrap_or_default();
+        all.into_iter().filter(|one| ours || one != storage::LOCAL_PATH).collect()
+    };
+    let is_own = home.is_some_and(|home| home == node);
+    let same_holders = finalizers(old, !is_own) == finalizers(new, !is_own);
+    if new.is_some() && same_holders && rest(old) == rest(new) {
+        return Ok(());
+    }
+    let why = format!("node {node:?} can only take off what it holds its own volumes by");
+    Err(forbidden("", "persistentvolumes", key.name(), &why))
 }
 
 fn own(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> Result<(), StatusError> {
@@ -135,6 +161,26 @@ mod tests {
             None,
             r#"pods "web" is forbidden: node "n1" can only delete pods with spec.nodeName set to itself"#,
         );
+    }
+
+    #[test]
+    fn a_node_lets_go_of_its_own_volumes() {
+        let volume = |node: &str, size: &str, finalizers: &[&str]| {
+            let metadata = json!({"name": "v", "labels": {storage::NODE_LABEL: node}, "finalizers": finalizers});
+            Some(object(
+                kinds::PERSISTENT_VOLUME,
+                "v",
+                json!({"metadata": metadata, "spec": {"capacity": {"storage": size}}}),
+            ))
+        };
+        let refused =
+            r#"persistentvolumes "v" is forbidden: node "n1" can only take off what it holds its own volumes by"#;
+        let held = [storage::LOCAL_PATH, storage::VOLUME_PROTECTION];
+        let check = |old, new, expect: &str| check(Verb::Patch, old, new, expect);
+        check(volume("n1", "1Gi", &held), volume("n1", "1Gi", &held[1..]), "");
+        check(volume("n2", "1Gi", &held), volume("n2", "1Gi", &held[1..]), refused);
+        check(volume("n1", "1Gi", &held), volume("n1", "1Gi", &held[..1]), refused);
+        check(volume("n1", "1Gi", &held), volume("n1", "2Gi", &held[1..]), refused);
     }
 
     #[test]

@@ -144,6 +144,21 @@ fn a_node_writes_what_it_alone_knows() {
 }
 
 #[test]
+fn a_node_sees_the_volumes_that_lie_on_it() {
+    let volume = json!({"metadata": {"name": "v", "labels": {"coracle.dev/node": "n1"}}});
+    let world = world(&[(kinds::PERSISTENT_VOLUME, volume)]);
+    let may = |node: &str, verb: &str, resource: Resource| {
+        Authorizer::new().decide(&world, &who(&format!("system:node:{node}"), &[NODES]), &ask(verb, resource)).is_yes()
+    };
+    let volumes = || Resource::new("", "persistentvolumes");
+    let labelled = |labels: &str| Resource { labels: labels.into(), ..volumes() };
+    assert!(may("n1", "watch", labelled("coracle.dev/node=n1")));
+    assert!(!may("n1", "watch", labelled("coracle.dev/node=n2")) && !may("n1", "list", volumes()));
+    assert!(may("n1", "patch", volumes().named("v")) && !may("n2", "patch", volumes().named("v")));
+    assert!(!may("n1", "delete", volumes().named("v")) && !may("n2", "get", volumes().named("v")));
+}
+
+#[test]
 fn a_table_is_made_anew_when_a_binding_changes() {
     let authorizer = Authorizer::new();
     let before = world(&[]);

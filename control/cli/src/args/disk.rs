@@ -1,4 +1,6 @@
-//! What a node may keep on its disk. The words are a kubelet's.
+//! What a node may keep on its disk, and show of it. The words are a kubelet's.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -22,6 +24,9 @@ pub(crate) struct Disk {
     /// Images may take so much; the same shares count of it
     #[arg(long, env = "CORACLE_IMAGE_MAX_SIZE", value_name = "SIZE", value_parser = bytes)]
     image_max_size: Option<u64>,
+    /// Paths of this machine that pods may mount, with all that is below them, or `none` [default: any]
+    #[arg(long, env = "CORACLE_HOST_PATH", value_delimiter = ',', value_name = "DIR")]
+    host_path: Vec<PathBuf>,
 }
 
 // === impl Disk ===
@@ -34,6 +39,15 @@ impl Disk {
             low_percent: self.image_gc_low_threshold.min(self.image_gc_high_threshold),
             bytes_max: self.image_max_size,
             ..agent::Collection::default()
+        }
+    }
+
+    /// Which paths of this machine pods may see.
+    pub(crate) fn host_paths(&self) -> agent::HostPaths {
+        match self.host_path.as_slice() {
+            [] => agent::HostPaths::Any,
+            [none] if none.as_os_str() == "none" => agent::HostPaths::Below(Vec::new()),
+            paths => agent::HostPaths::Below(paths.to_vec()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A guest is given directories, never single files. So a file that is mounted by `subPath` comes in a directory made for the
 //! place it is mounted at, with nothing else in it; several files mounted side by side share one. The file is a copy where
-//! guests may only read, and the very same file where they may write.
+//! its volume's files are swapped, and the very same file where they stay.
 //!
 //! Copies lie in memory, because they may be of secrets; but the very same file has to lie on the disk where it is, and a copy that
 //! is mounted beside it lies there too.
@@ -37,8 +37,8 @@ pub fn mounts(
         let read_only = volume.read_only || mount.read_only == Some(true);
         let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
         let host = match sub_path_of(pod, container, mount, around)? {
-            None => volume.path.clone(),
-            Some(inner) => match fixed.show(volume, &inner, mount)? {
+            None if !volume.path.is_file() => volume.path.clone(),
+            inner => match fixed.show(volume, inner.as_deref(), mount)? {
                 Shown::Directory(path) => path,
                 Shown::Beside => continue,
             },
@@ -89,18 +89,26 @@ impl Fixed {
         clear(&self.disk).and(clear(&self.memory))
     }
 
-    fn show(&mut self, volume: &Placed, inner: &str, mount: &VolumeMount) -> Result<Shown, Blocked> {
-        let failed = |error: io::Error| refused(format!("subPath {inner} of volume \"{}\": {error}", mount.name));
-        let path = volume.path.join(inner_path(inner)?);
+    /// Shows what is at `inner`; a volume that is a single file has nothing in it, and is shown itself.
+    fn show(&mut self, volume: &Placed, inner: Option<&str>, mount: &VolumeMount) -> Result<Shown, Blocked> {
+        let what = match inner {
+            Some(inner) => format!("subPath {inner} of volume \"{}\"", mount.name),
+            None => format!("volume \"{}\"", mount.name),
+        };
+        let failed = |error: io::Error| refused(format!("{what}: {error}"));
+        let path = match inner {
+            Some(inner) => volume.path.join(inner_path(inner)?),
+            None => volume.path.clone(),
+        };
         if !volume.read_only && path.symlink_metadata().is_err() {
             std::fs::create_dir_all(&path).map_err(failed)?;
         }
         let real = path.canonicalize().map_err(failed)?;
         let root = volume.path.canonicalize().map_err(failed)?;
         if !real.starts_with(&root) {
-            return Err(refused(format!("subPath {inner} of volume \"{}\" leads out of it", mount.name)));
+            return Err(refused(format!("{what} leads out of it")));
         }
-        match (real.is_dir(), volume.read_only) {
+        match (real.is_dir(), volume.is_swapped) {
             (true, false) => Ok(Shown::Directory(real)),
             (true, true) => {
                 let to = self.fresh(true).map_err(failed)?;
@@ -126,15 +134,23 @@ impl Fixed {
                 to.clone()
             }
             None => {
-                let to = self.fresh(volume.read_only)?;
+                let to = self.fresh(volume.is_swapped)?;
                 self.files.insert(directory.to_owned(), (to.clone(), mode));
                 to
             }
         };
-        if volume.read_only {
+        if volume.is_swapped {
             std::fs::copy(file, to.join(name))?;
-        } else {
-            std::fs::hard_link(file, to.join(name))?;
+            return Ok(Shown::Beside);
+        }
+        match std::fs::hard_link(file, to.join(name)) {
+            Ok(()) => {}
+            // No name on this disk can be given to it: whoever only reads is well served by a copy.
+            Err(_) if read_only => drop(std::fs::copy(file, to.join(name))?),
+            Err(error) => {
+                let why = format!("the file can only be mounted readOnly, because the node cannot link it: {error}");
+                return Err(io::Error::new(error.kind(), why));
+            }
         }
         Ok(Shown::Beside)
     }

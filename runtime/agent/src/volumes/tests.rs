@@ -37,6 +37,10 @@ fn planned(volume: &str, view: &Snapshot) -> Result<Planned, String> {
     Ok(plan.into_iter().next().expect("one volume"))
 }
 
+fn put(root: &Path, planned: &Planned) -> std::io::Result<Placed> {
+    write(root, &Store { local: root.join("local"), ..Store::default() }, planned)
+}
+
 /// The names in a volume and what is behind them.
 fn listing(path: &Path) -> String {
     let mut names: Vec<String> = std::fs::read_dir(path)
@@ -52,7 +56,7 @@ fn listing(path: &Path) -> String {
 fn check(volume: &str, expected: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let found = match planned(volume, &view("fast")) {
-        Ok(planned) => listing(&write(directory.path(), &planned).expect("written").path),
+        Ok(planned) => listing(&put(directory.path(), &planned).expect("written").path),
         Err(refused) => refused,
     };
     assert_eq!(found, expected, "{volume}");
@@ -81,7 +85,7 @@ fn a_token_lies_where_it_is_asked_for() {
         format!(r#"{{"name":"v","projected":{{"sources":[{{"serviceAccountToken":{source}}}]}}}}"#)
     };
     let directory = tempfile::tempdir().expect("a directory");
-    let placed = write(directory.path(), &planned(&volume(600), &view("fast")).expect("a plan")).expect("written");
+    let placed = put(directory.path(), &planned(&volume(600), &view("fast")).expect("a plan")).expect("written");
     assert_eq!(std::fs::read_to_string(placed.path.join("here/token")).expect("a file"), "t0ken");
     check(&volume(700), "v the token was not given out yet");
 }
@@ -90,10 +94,7 @@ fn a_token_lies_where_it_is_asked_for() {
 fn what_cannot_be_mounted_is_named() {
     check(r#"{"name":"v","configMap":{"name":"no"}}"#, "v configmap \"no\" not found");
     check(r#"{"name":"v","configMap":{"name":"no","optional":true}}"#, "");
-    check(
-        r#"{"name":"v","persistentVolumeClaim":{"claimName":"c"}}"#,
-        "v volumes of type persistentVolumeClaim are not supported by this node",
-    );
+    check(r#"{"name":"v","nfs":{"server":"s","path":"/"}}"#, "v volumes of type nfs are not supported by this node");
     check(
         r#"{"name":"v","configMap":{"name":"cfg","items":[{"key":"mode","path":"../x"}]}}"#,
         "v the path ../x is not one inside the volume",
@@ -104,16 +105,16 @@ fn what_cannot_be_mounted_is_named() {
 fn an_update_is_swapped_in_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let volume = r#"{"name":"v","configMap":{"name":"cfg"}}"#;
-    let first = write(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
+    let first = put(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
     let next = Planned {
         name: "v".into(),
         content: Content::Files([(PathBuf::from("mode"), b"slow".to_vec())].into()),
         secret: false,
     };
-    let second = write(directory.path(), &next).expect("written");
+    let second = put(directory.path(), &next).expect("written");
     assert_eq!(first, second);
     assert_eq!(listing(&second.path), "mode=slow");
-    write(directory.path(), &next).expect("written again");
+    put(directory.path(), &next).expect("written again");
     assert_eq!(listing(&second.path), "mode=slow");
 }
 
@@ -122,9 +123,9 @@ fn what_is_as_planned_is_left_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     let planned = planned(r#"{"name":"v","configMap":{"name":"cfg"}}"#, &view("fast")).expect("a plan");
     let current = || std::fs::read_link(directory.path().join("v/..data")).expect("a link");
-    write(directory.path(), &planned).expect("written");
+    put(directory.path(), &planned).expect("written");
     let first = current();
-    write(directory.path(), &planned).expect("written");
+    put(directory.path(), &planned).expect("written");
     assert_eq!(current(), first);
 }
 
@@ -149,9 +150,9 @@ fn guests_see_volumes_where_they_are_mounted() {
         r#"{"name":"v","configMap":{"name":"cfg","items":[{"key":"mode","path":"a/b"},{"key":"z","path":"z"}]}}"#,
         &view("fast"),
     );
-    let config = write(directory.path(), &volume.expect("a plan")).expect("written");
+    let config = put(directory.path(), &volume.expect("a plan")).expect("written");
     let scratch = Planned { name: "s".into(), content: Content::Scratch, secret: false };
-    let scratch = write(directory.path(), &scratch).expect("written");
+    let scratch = put(directory.path(), &scratch).expect("written");
     std::fs::write(scratch.path.join("file"), "mine").expect("written");
     let placed = BTreeMap::from([("v".to_owned(), config.clone()), ("s".to_owned(), scratch.clone())]);
     let check = |mounts: &str, expected: &str| {
@@ -181,11 +182,11 @@ fn a_sub_path_does_not_change_under_a_running_container() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixed = directory.path().join("fixed");
     let volume = r#"{"name":"v","configMap":{"name":"cfg"}}"#;
-    let placed = write(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
+    let placed = put(directory.path(), &planned(volume, &view("fast")).expect("a plan")).expect("written");
     let placed = BTreeMap::from([("v".to_owned(), placed)]);
     let mount = r#"{"name":"v","mountPath":"/etc/mode","subPath":"mode"}"#;
     assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=fast");
-    write(directory.path(), &planned(volume, &view("slow")).expect("a plan")).expect("written");
+    put(directory.path(), &planned(volume, &view("slow")).expect("a plan")).expect("written");
     assert_eq!(listing(&fixed.with_extension("memory").join("0")), "mode=fast");
     assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc:ReadOnly mode=slow", "the next run sees it");
 }
@@ -200,4 +201,112 @@ fn an_update_changes_what_it_can() {
         .map(|update| update.map_or_else(|why| format!("{}: {}", why.volume, why.message), |planned| planned.name))
         .collect();
     assert_eq!(told, ["a", "b: configmap \"gone\" not found"]);
+}
+
+/// A claim `data` of this mode and phase, and the volume that it has.
+fn claimed(mode: &str, phase: &str, source: &str) -> Snapshot {
+    world([
+        object(&format!(
+            r#"{{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{{"name":"data","namespace":"shop","uid":"c"}},
+                "spec":{{"volumeName":"v","accessModes":["{mode}"]}},"status":{{"phase":"{phase}"}}}}"#
+        )),
+        object(&format!(
+            r#"{{"apiVersion":"v1","kind":"PersistentVolume","metadata":{{"name":"v"}},"spec":{{"capacity":{{"storage":"1Mi"}},
+                "claimRef":{{"namespace":"shop","name":"data","uid":"c"}},{source}}}}}"#
+        )),
+    ])
+}
+
+#[test]
+fn behind_a_claim_is_what_it_is_bound_to() {
+    let check = |mode: &str, phase: &str, source: &str, expected: &str| {
+        let volume = r#"{"name":"v","persistentVolumeClaim":{"claimName":"data"}}"#;
+        let found = planned(volume, &claimed(mode, phase, source)).map(|planned| format!("{:?}", planned.content));
+        assert_eq!(found.unwrap_or_else(|refused| refused), expected, "{mode} {phase} {source}");
+    };
+    let ours = r#""csi":{"driver":"coracle.dev/local-path","volumeHandle":"pvc-1"}"#;
+    let local = |read_only| format!("Local {{ directory: \"pvc-1\", bytes: 1048576, read_only: {read_only} }}");
+    check("ReadWriteOnce", "Bound", ours, &local(false));
+    check("ReadOnlyMany", "Bound", ours, &local(true));
+    check("ReadWriteOnce", "Pending", ours, "v error processing PVC shop/data: PVC is not bound");
+    let host = "Host { path: \"/srv\", kind: Directory, read_only: false }";
+    check("ReadWriteOnce", "Bound", r#""hostPath":{"path":"/srv","type":"Directory"}"#, host);
+    check("ReadWriteOnce", "Bound", r#""local":{"path":"/srv"}"#, host);
+    let nfs = r#""nfs":{"server":"s","path":"/"}"#;
+    check("ReadWriteOnce", "Bound", nfs, "v volumes of type nfs are not supported by this node");
+    let away = r#""csi":{"driver":"coracle.dev/local-path","volumeHandle":"../pki"}"#;
+    check("ReadWriteOnce", "Bound", away, "v \"../pki\" is not the name of a directory");
+    let block = format!(r#""volumeMode":"Block",{ours}"#);
+    check("ReadWriteOnce", "Bound", &block, "v PV \"v\" has volumeMode Block: guests are given directories and files");
+    let other = r#"{"name":"v","persistentVolumeClaim":{"claimName":"other"}}"#;
+    let refused = planned(other, &claimed("ReadWriteOnce", "Bound", ours)).expect_err("there is none");
+    assert_eq!(refused, "v persistentvolumeclaim \"other\" not found");
+}
+
+#[test]
+fn paths_of_the_node_are_as_their_types_say() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    std::fs::create_dir(root.join("d")).expect("made");
+    std::fs::write(root.join("f"), "1").expect("written");
+    let check = |kind: &str, name: &str, expected: &str| {
+        let path = root.join(name);
+        let volume = format!(r#"{{"name":"v","hostPath":{{"path":"{}","type":"{kind}"}}}}"#, path.display());
+        let found = match planned(&volume, &view("fast")) {
+            Err(refused) => refused,
+            Ok(planned) => match put(root, &planned) {
+                Err(error) => error.to_string().replace(&root.display().to_string(), ""),
+                Ok(placed) if placed.path.is_dir() => "directory".into(),
+                Ok(_) => "file".into(),
+            },
+        };
+        assert_eq!(found, expected, "{kind} {name}");
+    };
+    check("", "d", "directory");
+    check("", "f", "file");
+    check("", "new", "directory");
+    check("Directory", "d", "directory");
+    check("Directory", "f", "hostPath type check failed: /f is not a directory");
+    check("Directory", "none", "hostPath type check failed: /none is not a directory");
+    check("DirectoryOrCreate", "made/deep", "directory");
+    check("File", "f", "file");
+    check("File", "none", "hostPath type check failed: /none is not a file");
+    check("FileOrCreate", "made/file", "file");
+    check("Socket", "f", "v hostPath type Socket is not supported: guests are given directories and files");
+}
+
+#[test]
+fn a_node_shows_no_path_that_it_does_not_allow() {
+    use super::host_path::HostPaths;
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    for name in ["open", "closed"] {
+        std::fs::create_dir(root.join(name)).expect("made");
+    }
+    std::os::unix::fs::symlink(root.join("closed"), root.join("open/way-out")).expect("a link");
+    let check = |allowed: HostPaths, name: &str, expected: bool| {
+        assert_eq!(allowed.check(&root.join(name)).is_ok(), expected, "{name} of {allowed:?}");
+    };
+    let below = || HostPaths::Below(vec![root.join("open")]);
+    check(HostPaths::Any, "closed", true);
+    check(HostPaths::Below(Vec::new()), "open", false);
+    check(below(), "open", true);
+    check(below(), "open/new/deep", true);
+    check(below(), "closed", false);
+    check(below(), "open/way-out", false);
+    check(below(), "open/way-out/new", false);
+}
+
+#[test]
+fn a_single_file_of_the_node_is_the_very_same_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("app.conf");
+    std::fs::write(&file, "one").expect("written");
+    let placed = Placed { path: file.clone(), read_only: false, is_swapped: false };
+    let placed = BTreeMap::from([("h".to_owned(), placed)]);
+    let fixed = directory.path().join("fixed");
+    let mount = r#"{"name":"h","mountPath":"/etc/app/app.conf"}"#;
+    assert_eq!(seen(mount, &placed, &fixed).expect("mounts"), "/etc/app:ReadWrite app.conf=one");
+    std::fs::write(fixed.join("0/app.conf"), "two").expect("written");
+    assert_eq!(std::fs::read_to_string(file).expect("a file"), "two");
 }

@@ -4,30 +4,44 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::host_path::HostPaths;
 use super::{Content, Files, Placed, Planned};
 
+/// What of a node's own disk volumes may be of.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    /// Where volumes lie that outlive pods.
+    pub local: PathBuf,
+    /// Which other paths pods may see.
+    pub host_paths: HostPaths,
+}
+
 /// Makes the volume below `root`, and says where it lies. Nothing happens to what is as planned already.
-pub fn write(root: &Path, planned: &Planned) -> io::Result<Placed> {
+pub fn write(root: &Path, store: &Store, planned: &Planned) -> io::Result<Placed> {
     let path = root.join(&planned.name);
     match &planned.content {
         Content::Scratch => {
             std::fs::create_dir_all(&path)?;
-            Ok(Placed { path, read_only: false })
+            Ok(Placed { path, read_only: false, is_swapped: false })
         }
         Content::Files(files) => {
             std::fs::create_dir_all(&path)?;
             swap(&path, files)?;
-            Ok(Placed { path, read_only: true })
+            Ok(Placed { path, read_only: true, is_swapped: true })
         }
-        Content::Host { path: host, create } => {
-            if *create {
-                std::fs::create_dir_all(host)?;
+        Content::Host { path: host, kind, read_only } => {
+            store.host_paths.check(host)?;
+            kind.ensure(host)?;
+            Ok(Placed { path: host.clone(), read_only: *read_only, is_swapped: false })
+        }
+        Content::Local { directory, read_only, .. } => {
+            let path = store.local.join(directory);
+            if !path.is_dir() {
+                std::fs::create_dir_all(&path)?;
+                // What a guest has written for good is to be found after the power was gone.
+                std::fs::File::open(&store.local)?.sync_all()?;
             }
-            if !host.is_dir() {
-                let message = format!("hostPath type check failed: {} is not a directory", host.display());
-                return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
-            }
-            Ok(Placed { path: host.clone(), read_only: false })
+            Ok(Placed { path, read_only: *read_only, is_swapped: false })
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::desired::Uid;
 use crate::pod::{Happening, NotMounted};
 use crate::volumes::tokens::{Ask, Held, Tokens};
-use crate::volumes::{self, Placed, Planned};
+use crate::volumes::{self, Placed, Planned, Store};
 
 /// What is brought up to date, and when it is to be again.
 pub(crate) struct Updated {
@@ -32,6 +32,8 @@ struct Roots {
     disk: PathBuf,
     /// For those that hold secrets.
     memory: PathBuf,
+    /// What is not the pod's alone.
+    store: Store,
 }
 
 /// No volume tells the pod's address.
@@ -83,7 +85,12 @@ impl Worker {
     }
 
     fn roots(&self) -> Roots {
-        Roots { disk: self.directory().join("volumes"), memory: self.directory_in_memory().join("volumes") }
+        let config = &self.context.config;
+        Roots {
+            disk: self.directory().join("volumes"),
+            memory: self.directory_in_memory().join("volumes"),
+            store: Store { local: config.volumes_dir(), host_paths: config.host_paths.clone() },
+        }
     }
 }
 
@@ -158,7 +165,7 @@ async fn renew(context: &Context, pod: &Pod, uid: &Uid, tokens: &mut Tokens) -> 
 impl Roots {
     fn write(&self, volume: &Planned) -> Result<Placed, NotMounted> {
         let root = if volume.secret { &self.memory } else { &self.disk };
-        volumes::write(root, volume).map_err(|error| NotMounted {
+        volumes::write(root, &self.store, volume).map_err(|error| NotMounted {
             volume: volume.name.clone(),
             message: error.to_string(),
             unsupported: false,

@@ -1,0 +1,109 @@
+//! What is behind a claim: the volume that it is bound to, if that is one that this node has.
+
+use std::path::{Component, Path, PathBuf};
+
+use api::{kinds, storage};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+
+use super::host_path::HostType;
+use super::{Content, unsupported};
+use crate::environment::Surroundings;
+
+/// Why a claim cannot be mounted.
+pub(super) struct NotClaimed {
+    pub(super) message: String,
+    /// Whether it never can, here.
+    pub(super) unsupported: bool,
+}
+
+/// What the volume of a claim holds.
+pub(super) fn content(
+    pod: &Pod,
+    name: &str,
+    read_only: bool,
+    around: &Surroundings<'_>,
+) -> Result<Content, NotClaimed> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let key = kinds::PERSISTENT_VOLUME_CLAIM.key(namespace, name);
+    let claim = around.view.get(&key).and_then(|claim| claim.decode::<PersistentVolumeClaim>().ok());
+    let claim = claim.ok_or_else(|| waits(format!("persistentvolumeclaim \"{name}\" not found")))?;
+    let failed = |why: String| waits(format!("error processing PVC {namespace}/{name}: {why}"));
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let Some(volume_name) = storage::volume_of(&claim).filter(|_| phase == Some("Bound")) else {
+        return Err(failed("PVC is not bound".into()));
+    };
+    let volume = around.view.get(&kinds::PERSISTENT_VOLUME.cluster_key(volume_name));
+    let volume = volume.and_then(|volume| volume.decode::<PersistentVolume>().ok());
+    let volume = volume.ok_or_else(|| failed(format!("persistentvolume \"{volume_name}\" not found")))?;
+    if !storage::is_kept_for(&volume, &claim) {
+        return Err(failed(format!("PV \"{volume_name}\" is not bound to this PVC")));
+    }
+    let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
+    if storage::is_only(modes, storage::ONE_POD) && is_used_before(pod, name, around) {
+        let why = "volume uses the ReadWriteOncePod access mode and is already in use by another pod";
+        return Err(failed(why.into()));
+    }
+    let read_only = read_only || storage::is_only(modes, storage::READ_ONLY);
+    of_volume(pod, &volume, read_only)
+}
+
+fn waits(message: String) -> NotClaimed {
+    NotClaimed { message, unsupported: false }
+}
+
+fn never(message: String) -> NotClaimed {
+    NotClaimed { message, unsupported: true }
+}
+
+fn of_volume(pod: &Pod, volume: &PersistentVolume, read_only: bool) -> Result<Content, NotClaimed> {
+    let Some(spec) = &volume.spec else { return Err(never("the volume says nothing".into())) };
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    if spec.volume_mode.as_deref() == Some("Block") {
+        return Err(never(format!("PV \"{name}\" has volumeMode Block: guests are given directories and files")));
+    }
+    if let Some(source) = &spec.host_path {
+        let kind = HostType::named(source.type_.as_deref()).map_err(|not| never(not.to_string()))?;
+        return Ok(Content::Host { path: PathBuf::from(&source.path), kind, read_only });
+    }
+    if let Some(source) = &spec.local {
+        return Ok(Content::Host { path: PathBuf::from(&source.path), kind: HostType::Directory, read_only });
+    }
+    if let Some(source) = spec.csi.as_ref().filter(|source| source.driver == storage::LOCAL_PATH) {
+        let home = volume.metadata.labels.as_ref().and_then(|labels| labels.get(storage::NODE_LABEL));
+        let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+        if home.is_some() && home != here {
+            return Err(waits("MountVolume.NodeAffinity check failed: no matching NodeSelectorTerms".into()));
+        }
+        let directory = directory(&source.volume_handle)
+            .ok_or_else(|| never(format!("\"{}\" is not the name of a directory", source.volume_handle)))?;
+        let bytes = u64::try_from(storage::capacity(volume).value()).unwrap_or(0);
+        return Ok(Content::Local { directory, bytes, read_only: read_only || source.read_only == Some(true) });
+    }
+    let members = serde_json::to_value(spec).unwrap_or_default();
+    let is_source = |name: &&String| super::is_source(name);
+    let kind = members.as_object().and_then(|members| members.keys().find(is_source).cloned());
+    Err(never(unsupported(&kind.unwrap_or_else(|| "unknown".into()))))
+}
+
+/// A handle as the name of a directory beside others of its kind.
+pub(super) fn directory(handle: &str) -> Option<PathBuf> {
+    let mut parts = Path::new(handle).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) if name == handle => Some(PathBuf::from(name)),
+        _ => None,
+    }
+}
+
+/// Whether another pod of this node has used the claim for longer.
+fn is_used_before(pod: &Pod, name: &str, around: &Surroundings<'_>) -> bool {
+    let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return false };
+    let age = |pod: &Pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.metadata.uid.clone());
+    around.view.pods_on(node).filter_map(|other| other.decode::<Pod>().ok()).any(|other| {
+        let phase = other.status.as_ref().and_then(|status| status.phase.as_deref());
+        other.metadata.namespace == pod.metadata.namespace
+            && other.metadata.uid != pod.metadata.uid
+            && !matches!(phase, Some("Succeeded" | "Failed"))
+            && storage::claim_names(&other).any(|used| used == name)
+            && age(&other) < age(pod)
+    })
+}
