@@ -137,6 +137,13 @@ impl<'a> Case<'a> {
         self.object.meta().annotations.get(storage::SELECTED_NODE).map(String::as_str)
     }
 
+    /// The node of a pod that was given one without the scheduler, or before the claim was there.
+    fn node_of_consumer(self) -> Option<&'a Object> {
+        let active = self.consumers().filter(|(_, pod)| pods::is_active(pod));
+        let nodes = active.filter_map(|(_, pod)| Some(kinds::NODE.cluster_key(pods::node(&pod)?)));
+        self.view.get(&nodes.min()?)
+    }
+
     /// Looks for a volume.
     fn seek(self) -> Txn {
         if let Some(name) = storage::volume_of(self.claim) {
@@ -149,7 +156,7 @@ impl<'a> Case<'a> {
                 Some(node) => Some(node),
                 None => return self.forget_node(),
             },
-            None => None,
+            None => self.node_of_consumer(),
         };
         let labels = node.map(|node| &node.meta().labels);
         let fits = |volume: &PersistentVolume| match (node, labels) {

@@ -128,6 +128,9 @@ fn a_claim_waits_for_its_first_consumer_and_then_a_volume_is_made() {
     );
     assert_eq!((&spec["persistentVolumeReclaimPolicy"], &spec["storageClassName"]), (&json!("Delete"), &json!("c")));
 
+    let pod = json!({"spec": {"nodeName": "n1", "containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    look(&[claim(|_| {}), later(), node(), object(kinds::POD, "default/web", pod)], &made);
+
     // Where there is one on that node, it is taken; and a node that is gone is forgotten.
     look(&[chosen(), later(), node(), super::tests::volume("v", "1Gi", |_| {})], &BOUND);
     look(&[chosen(), later()], &["~PersistentVolumeClaim data \"Pending\""]);
