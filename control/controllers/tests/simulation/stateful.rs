@@ -72,7 +72,8 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn world(seed: u64) -> World {
-    let mut world = World::of(seed, vec![always], |name| matches!(name, "statefulset" | "garbage-collection" | "volume-binding"));
+    let mut world =
+        World::of(seed, vec![always], |name| matches!(name, "statefulset" | "garbage-collection" | "volume-binding"));
     world.put(actors::namespace("default"));
     let account = json!({"apiVersion": "v1", "metadata": {"uid": "account"}});
     world.put(object(&kinds::SERVICE_ACCOUNT.key("default", "default"), &account));
