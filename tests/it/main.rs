@@ -32,6 +32,7 @@ mod names;
 mod namespaces;
 mod nodes;
 mod outside;
+mod placement;
 mod pods;
 mod policies;
 mod power;

@@ -38,7 +38,7 @@ pub(crate) fn written<T: Serialize>(kind: GroupKind, typed: &T) -> Option<Object
 /// The object that a tree says, without the version it was read at.
 pub(crate) fn from_tree(kind: GroupKind, mut value: Value) -> Option<Object> {
     value.get_mut("metadata")?.as_object_mut()?.remove("resourceVersion");
-    Object::from_value(kind, &value).ok()
+    Object::from_tree(kind, value).ok()
 }
 
 /// The object after an edit of its tree, for what concerns every kind alike.

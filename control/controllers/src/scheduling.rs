@@ -3,18 +3,23 @@
 //! All pods without a node are one key: decisions made side by side on one snapshot would all see the same empty node, so one
 //! look places every waiting pod in turn and remembers what it gave away. The bindings then stand alone, each guarded by its
 //! pod's revision and by its node being there.
+//!
+//! A pod that fits nowhere may send away others that matter less. It is promised their node (`nominatedNodeName`), and nobody who
+//! matters less gets the room while they leave.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use api::{GroupKind, Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use scheduler::volumes::Choice;
-use scheduler::{Cluster, Demand, NodeName};
+use scheduler::{Budgets, Cluster, Demand, NodeName, Unplaceable};
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
-use crate::edit::replaced;
+use crate::deletion::{Propagation, delete};
+use crate::edit::{edited, replaced};
 use crate::record::{Tale, Tone, told};
 use crate::volume_binding::reference;
 use crate::{Controller, Look, Plan, pods};
@@ -26,6 +31,14 @@ const PODS_PER_LOOK_MAX: usize = 1_000;
 
 /// The controller that binds pods to nodes.
 pub(crate) struct Scheduling;
+
+/// One look at all pods that wait, and what it gave away.
+struct Round<'a> {
+    cluster: Cluster,
+    view: &'a Snapshot,
+    look: Look,
+    budgets: OnceCell<Budgets>,
+}
 
 /// Every pod that waits for a node.
 fn waiting_room() -> Key {
@@ -58,8 +71,8 @@ impl Controller for Scheduling {
             let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
             (Reverse(priority), object.meta().creation_timestamp, object.revision())
         });
-        let mut cluster = Cluster::of(view);
-        let decisions = waiting.into_iter().map(|(object, pod)| decide(&mut cluster, object, &pod, view, look));
+        let mut round = Round { cluster: Cluster::of(view), view, look, budgets: OnceCell::new() };
+        let decisions = waiting.into_iter().map(|(object, pod)| round.decide(object, &pod));
         decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect()
     }
 }
@@ -69,7 +82,12 @@ fn pod_matters(event: &Event) -> bool {
     let takes_room =
         |pod: &Object| pod.decode::<Pod>().is_ok_and(|pod| pods::node(&pod).is_some() && !pods::has_ended(&pod));
     let waits_now = event.after().is_some_and(|pod| waits(pod).is_some());
-    waits_now || (event.before().is_some_and(takes_room) && !event.after().is_some_and(takes_room))
+    // Whoever comes to a node, and whoever is called something else there, may be a neighbour that others waited for.
+    let is_new = |before: &Object, after: &Object| {
+        takes_room(after) && (!takes_room(before) || before.meta().labels != after.meta().labels)
+    };
+    let is_neighbour = event.before().zip(event.after()).is_some_and(|(before, after)| is_new(before, after));
+    waits_now || is_neighbour || (event.before().is_some_and(takes_room) && !event.after().is_some_and(takes_room))
 }
 
 /// A node that is new, gone, or different in what placement asks about; heartbeats are not.
@@ -93,29 +111,68 @@ fn waits(object: &Object) -> Option<(&Object, Arc<Pod>)> {
     (ours && pods::node(&pod).is_none() && !pods::has_ended(&pod)).then_some((object, pod))
 }
 
-fn decide(cluster: &mut Cluster, object: &Object, pod: &Pod, view: &Snapshot, look: Look) -> Txn {
-    if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
-        let message = "Scheduling is blocked due to non-empty scheduling gates";
-        return says_waiting(object, "SchedulingGated", message, look);
+// === impl Round ===
+
+impl Round<'_> {
+    fn decide(&mut self, object: &Object, pod: &Pod) -> Txn {
+        let (view, look) = (self.view, self.look);
+        if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
+            let message = "Scheduling is blocked due to non-empty scheduling gates";
+            return says_waiting(object, "SchedulingGated", message, None, look);
+        }
+        let demand = match Demand::in_world(pod, view) {
+            Ok(demand) => demand,
+            Err(reasons) => return refused(object, &reasons, None, view, look),
+        };
+        match self.cluster.place(&demand, look.number(&object.meta().uid)) {
+            Ok(node) => {
+                let choices = self.cluster.choices(&node, &demand);
+                self.cluster.assume(&node, &demand);
+                let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
+                chosen.fold(bind(object, &node, view, look), Txn::and)
+            }
+            Err(reasons) => self.make_room(object, pod, &demand, &reasons),
+        }
     }
-    let placed = Demand::in_world(pod, view).and_then(|demand| {
-        let node = cluster.place(&demand, look.number(&object.meta().uid))?;
-        Ok((node, demand))
+
+    /// What a pod that fits nowhere can do about it.
+    fn make_room(&mut self, object: &Object, pod: &Pod, demand: &Demand, reasons: &Unplaceable) -> Txn {
+        let (view, look) = (self.view, self.look);
+        let promised = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).map(NodeName::from);
+        if let Some(node) = promised.filter(|node| self.cluster.is_being_vacated(node, demand)) {
+            self.cluster.assume(&node, demand);
+            return refused(object, reasons, Some(&node), view, look);
+        }
+        let budgets = || self.budgets.get_or_init(|| Budgets::of(view));
+        let preemption = if demand.preempts() { self.cluster.preempt(demand, budgets()) } else { None };
+        let Some(preemption) = preemption else { return refused(object, reasons, None, view, look) };
+        self.cluster.vacate(&preemption);
+        self.cluster.assume(&preemption.node, demand);
+        let victims = preemption.victims.iter().filter_map(|victim| view.get(victim));
+        let sent = victims.map(|victim| send_away(victim, object, &preemption.node, view, look));
+        sent.fold(refused(object, reasons, Some(&preemption.node), view, look), Txn::and)
+    }
+}
+
+/// Says why the pod waits, and which node it was promised.
+fn refused(object: &Object, reasons: &Unplaceable, promised: Option<&NodeName>, view: &Snapshot, look: Look) -> Txn {
+    let message = reasons.to_string();
+    let waiting = says_waiting(object, "Unschedulable", &message, promised, look);
+    let tale = Tale { by: SCHEDULER, tone: Tone::Warning, reason: "FailedScheduling", message: &message };
+    if waiting.is_empty() { waiting } else { waiting.and(told(view, look, object, &tale)) }
+}
+
+/// Deletes a pod for the sake of another that matters more. The reason and the deletion are the same fact, and one write.
+fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
+    let told_why = edited::<Pod>(victim, |pod| {
+        let message = "default-scheduler: preempting to accommodate a higher priority pod";
+        let says = Says { kind: "DisruptionTarget", status: "True", reason: "PreemptionByScheduler", message };
+        pod_says(&mut pod.status.get_or_insert_default().conditions, says, &look.time());
     });
-    match placed {
-        Ok((node, demand)) => {
-            let choices = cluster.choices(&node, &demand);
-            cluster.assume(&node, &demand);
-            let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
-            chosen.fold(bind(object, &node, view, look), Txn::and)
-        }
-        Err(reasons) => {
-            let message = reasons.to_string();
-            let waiting = says_waiting(object, "Unschedulable", &message, look);
-            let tale = Tale { by: SCHEDULER, tone: Tone::Warning, reason: "FailedScheduling", message: &message };
-            if waiting.is_empty() { waiting } else { waiting.and(told(view, look, object, &tale)) }
-        }
-    }
+    let told_why = told_why.map_or_else(|| victim.clone(), |after| after.at(victim.revision()));
+    let message = format!("Preempted by pod {} on node {node}", sake.meta().uid);
+    let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Preempted", message: &message };
+    delete(&told_why, Propagation::Background, look.now).and(told(view, look, victim, &tale))
 }
 
 fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
@@ -158,9 +215,10 @@ fn chosen(claim: &Key, choice: &Choice, node: &NodeName, view: &Snapshot) -> Txn
     }
 }
 
-fn says_waiting(object: &Object, reason: &'static str, message: &str, look: Look) -> Txn {
+fn says_waiting(object: &Object, reason: &'static str, message: &str, promised: Option<&NodeName>, look: Look) -> Txn {
     replaced::<Pod>(object, |pod| {
         let status = pod.status.get_or_insert_default();
+        status.nominated_node_name = promised.map(ToString::to_string);
         let says = Says { kind: "PodScheduled", status: "False", reason, message };
         pod_says(&mut status.conditions, says, &look.time());
     })

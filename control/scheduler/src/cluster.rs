@@ -9,10 +9,14 @@ use k8s_openapi::api::core::v1::{self, Pod};
 use state::Snapshot;
 
 use crate::demand::owner_of;
+use crate::fit::Around;
+use crate::neighbours::Neighbours;
 use crate::node::Node;
-use crate::ports::HostPort;
+use crate::resident::Resident;
+use crate::spreading::Spreading;
+use crate::term::Namespaces;
 use crate::volumes::Choice;
-use crate::{Demand, Resources, Unplaceable, fit, score};
+use crate::{Demand, Unplaceable, fit, score};
 
 /// The name of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,12 +25,15 @@ pub struct NodeName(Arc<str>);
 /// Every node, its room, and who is on it.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
-    nodes: Vec<Node>,
-    index: HashMap<NodeName, usize>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) index: HashMap<NodeName, usize>,
     /// How many pods of an owner each node has; nodes without one are left out.
     siblings: HashMap<Arc<str>, BTreeMap<usize, u32>>,
     /// Claims for one pod that were given to one since.
-    claimed: BTreeSet<Key>,
+    pub(crate) claimed: BTreeSet<Key>,
+    namespaces: Namespaces,
+    /// Whether a pod that is there wants something of its neighbours.
+    has_manners: bool,
 }
 
 // === impl Cluster ===
@@ -35,7 +42,8 @@ impl Cluster {
     /// The nodes of a snapshot with the pods that are bound to them. Pods that have ended take no room, and nodes on their way
     /// out take no pods.
     pub fn of(view: &Snapshot) -> Self {
-        let mut cluster = Self::default();
+        let namespaces = view.list(kinds::NAMESPACE).map(|it| (it.key().name().to_owned(), it.clone())).collect();
+        let mut cluster = Self { namespaces, ..Self::default() };
         for object in view.list(kinds::NODE).filter(|node| !node.meta().is_terminating()) {
             if let Ok(node) = object.decode::<v1::Node>() {
                 let node = Node::new(object.key().name(), node);
@@ -49,7 +57,8 @@ impl Cluster {
                 if let Ok(pod) = pod.decode::<Pod>()
                     && !has_ended(&pod)
                 {
-                    cluster.settle(place, &Resources::asked_by(&pod), &HostPort::of(&pod), owner_of(&pod));
+                    let owner = owner_of(&pod);
+                    cluster.settle(place, Resident::of(pod), owner);
                 }
             }
         }
@@ -71,27 +80,58 @@ impl Cluster {
         let siblings = demand.owner.as_ref().and_then(|owner| self.siblings.get(owner));
         let siblings_most = siblings.into_iter().flat_map(BTreeMap::values).copied().max().unwrap_or(0);
         let mut counted = siblings.into_iter().flatten().peekable();
-        let mut best = None;
+        let around = self.survey(demand, || self.nodes.iter());
+        let mut fitting = Vec::new();
         let mut refused = Unplaceable { nodes: self.nodes.len(), ..Unplaceable::default() };
         for (place, node) in self.nodes.iter().enumerate() {
             let count = counted.next_if(|(counted, _)| **counted == place).map_or(0, |(_, count)| *count);
-            let obstacles = fit::obstacles(node, demand, &self.claimed);
+            let obstacles = fit::obstacles(node, demand, &around, &self.claimed);
             if obstacles.is_empty() {
-                let rank = (score::score(node, demand, count, siblings_most), lot(seed, place));
-                best = best.max(Some((rank, place)));
-            } else if best.is_none() {
+                fitting.push((place, score::score(node, demand, count, siblings_most)));
+            } else if fitting.is_empty() {
                 for reason in obstacles {
                     *refused.reasons.entry(reason).or_default() += 1;
                 }
             }
         }
-        best.map(|(_, place)| self.nodes[place].name.clone()).ok_or(refused)
+        if let Some(neighbours) = &around.neighbours {
+            self.weigh(&mut fitting, |node| neighbours.liking(node.labels()));
+        }
+        if let Some(spreading) = &around.spreading {
+            self.weigh(&mut fitting, |node| -spreading.crowd(node.labels()));
+        }
+        let best = fitting.into_iter().max_by_key(|(place, score)| (*score, lot(seed, *place)));
+        best.map(|(place, _)| self.nodes[place].name.clone()).ok_or(refused)
+    }
+
+    /// What there is to know of others on the nodes, where anybody has rules about others.
+    pub(crate) fn survey<'a, Nodes: Iterator<Item = &'a Node>>(
+        &self,
+        demand: &Demand,
+        nodes: impl Fn() -> Nodes,
+    ) -> Around {
+        let pod = &demand.resident;
+        let has_manners = self.has_manners || pod.manners.is_some();
+        let spreads = !pod.constraints().is_empty();
+        Around {
+            neighbours: has_manners.then(|| Neighbours::of(pod, nodes(), &self.namespaces)),
+            spreading: spreads.then(|| Spreading::of(demand, nodes)),
+        }
+    }
+
+    /// Adds to the nodes' scores by a figure of theirs, whatever its measure.
+    fn weigh(&self, fitting: &mut [(usize, i64)], figure: impl Fn(&Node) -> i64) {
+        let figures: Vec<i64> = fitting.iter().map(|(place, _)| figure(&self.nodes[*place])).collect();
+        let (least, most) = (figures.iter().min().copied(), figures.iter().max().copied());
+        for ((_, score), figure) in fitting.iter_mut().zip(figures) {
+            *score += score::share(figure, least.unwrap_or(0), most.unwrap_or(0));
+        }
     }
 
     /// Takes a decision as carried out, so that the next one knows of it.
     pub fn assume(&mut self, node: &NodeName, demand: &Demand) {
         if let Some(place) = self.index.get(node) {
-            self.settle(*place, &demand.resources, &demand.ports, demand.owner.clone());
+            self.settle(*place, demand.resident.clone(), demand.owner.clone());
         }
         self.claimed.extend(demand.volumes.exclusive.iter().cloned());
     }
@@ -102,8 +142,9 @@ impl Cluster {
         found.and_then(|found| demand.volumes.choose(node.as_str(), found.labels())).unwrap_or_default()
     }
 
-    fn settle(&mut self, place: usize, asked: &Resources, ports: &[HostPort], owner: Option<Arc<str>>) {
-        self.nodes[place].take(asked, ports);
+    fn settle(&mut self, place: usize, pod: Resident, owner: Option<Arc<str>>) {
+        self.has_manners |= pod.manners.is_some();
+        self.nodes[place].take(pod);
         if let Some(owner) = owner {
             *self.siblings.entry(owner).or_default().entry(place).or_default() += 1;
         }
@@ -145,4 +186,4 @@ impl fmt::Display for NodeName {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,14 +8,15 @@ use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm,
 
 use state::Snapshot;
 
+use crate::Unplaceable;
 use crate::ports::HostPort;
+use crate::resident::Resident;
 use crate::volumes::VolumeDemand;
-use crate::{Resources, Unplaceable};
 
 /// What a pod asks of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
-    pub(crate) resources: Resources,
+    pub(crate) resident: Resident,
     /// The node's ports that it takes for itself.
     pub(crate) ports: Vec<HostPort>,
     pub(crate) node_name: Option<String>,
@@ -42,14 +43,14 @@ impl Demand {
 
     /// What `pod` asks, but for its claims.
     pub fn of(pod: &Pod) -> Self {
-        let resources = Resources::asked_by(pod);
+        let resident = Resident::of(Arc::new(pod.clone()));
         let owner = owner_of(pod);
-        let Some(spec) = &pod.spec else { return Self { resources, owner, ..Self::default() } };
+        let Some(spec) = &pod.spec else { return Self { resident, owner, ..Self::default() } };
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
         let preferred = affinity.and_then(|it| it.preferred_during_scheduling_ignored_during_execution.as_ref());
         Self {
-            resources,
+            resident,
             ports: HostPort::of(pod),
             node_name: spec.node_name.clone().filter(|name| !name.is_empty()),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
@@ -59,6 +60,11 @@ impl Demand {
             owner,
             volumes: VolumeDemand::default(),
         }
+    }
+
+    /// Whether pods that matter less may be sent away for this one.
+    pub fn preempts(&self) -> bool {
+        self.resident.preempts()
     }
 }
 

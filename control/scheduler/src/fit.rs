@@ -8,11 +8,29 @@ use std::collections::BTreeSet;
 use api::Key;
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::neighbours::Neighbours;
 use crate::node::Node;
+use crate::spreading::Spreading;
 use crate::{Demand, Reason, affinity, tolerates};
 
+/// What of the world beside the node decides, where it does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    pub(crate) neighbours: Option<Neighbours>,
+    pub(crate) spreading: Option<Spreading>,
+}
+
+// === impl Around ===
+
+impl Around {
+    /// Whether the node can take the pod.
+    pub(crate) fn is_free(&self, node: &Node, demand: &Demand, claimed: &BTreeSet<Key>) -> bool {
+        obstacles(node, demand, self, claimed).is_empty()
+    }
+}
+
 /// Every reason why `node` cannot take the pod; none if it can. `claimed` are claims for one pod that another was given just now.
-pub(crate) fn obstacles(node: &Node, demand: &Demand, claimed: &BTreeSet<Key>) -> Vec<Reason> {
+pub(crate) fn obstacles(node: &Node, demand: &Demand, around: &Around, claimed: &BTreeSet<Key>) -> Vec<Reason> {
     if node.is_cordoned() && !tolerates(&demand.tolerations, &cordon()) {
         return vec![Reason::Cordoned];
     }
@@ -30,14 +48,26 @@ pub(crate) fn obstacles(node: &Node, demand: &Demand, claimed: &BTreeSet<Key>) -
         return vec![Reason::PortsTaken];
     }
     let short = shortages(node, demand);
-    if !short.is_empty() || demand.volumes.is_nothing() {
+    if !short.is_empty() {
         return short;
     }
-    demand.volumes.obstacle(node.name.as_str(), node.labels(), claimed).into_iter().collect()
+    let labels = node.labels();
+    let by_volumes = || {
+        let asks = !demand.volumes.is_nothing();
+        asks.then(|| demand.volumes.obstacle(node.name.as_str(), labels, claimed)).flatten()
+    };
+    let by_spreading = || around.spreading.as_ref().and_then(|spreading| spreading.obstacle(labels));
+    let by_neighbours = || around.neighbours.as_ref().and_then(|neighbours| neighbours.obstacle(labels));
+    by_volumes().or_else(by_spreading).or_else(by_neighbours).into_iter().collect()
 }
 
 fn cordon() -> Taint {
     Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() }
+}
+
+/// Whether a taint keeps the pod away.
+pub(crate) fn repels(node: &Node, demand: &Demand) -> bool {
+    repelling(node, demand).is_some()
 }
 
 fn repelling<'a>(node: &'a Node, demand: &Demand) -> Option<&'a Taint> {
@@ -45,13 +75,14 @@ fn repelling<'a>(node: &'a Node, demand: &Demand) -> Option<&'a Taint> {
     node.taints().iter().filter(hard).find(|taint| !tolerates(&demand.tolerations, taint))
 }
 
-fn is_meant(node: &Node, demand: &Demand) -> bool {
+/// Whether the pod's selector and affinity describe the node.
+pub(crate) fn is_meant(node: &Node, demand: &Demand) -> bool {
     affinity::has_all(node.labels(), &demand.node_selector)
         && affinity::is_required(demand.required.as_deref(), node.name.as_str(), node.labels())
 }
 
 fn shortages(node: &Node, demand: &Demand) -> Vec<Reason> {
-    let (asked, taken, room) = (&demand.resources, &node.taken, &node.allocatable);
+    let (asked, taken, room) = (&demand.resident.resources, &node.taken, &node.allocatable);
     let mut short = Vec::new();
     if taken.pods + asked.pods > room.pods {
         short.push(Reason::TooManyPods);

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use k8s_openapi::api::core::v1;
 
 use crate::ports::HostPort;
+use crate::resident::Resident;
 use crate::{NodeName, Resources};
 
 /// What a pod without requests is taken to need when nodes are compared, so that such pods spread too; the figures are
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) weight: (i64, i64),
     /// The ports that the pods on it have taken.
     pub(crate) ports: Vec<HostPort>,
+    /// The pods on it.
+    pub(crate) residents: Vec<Resident>,
     typed: Arc<v1::Node>,
 }
 
@@ -39,15 +42,24 @@ impl Node {
             taken: Resources::default(),
             weight: (0, 0),
             ports: Vec::new(),
+            residents: Vec::new(),
             typed,
         }
     }
 
-    pub(crate) fn take(&mut self, asked: &Resources, ports: &[HostPort]) {
-        self.ports.extend_from_slice(ports);
-        let (cpu, memory) = weight(asked);
+    pub(crate) fn take(&mut self, pod: Resident) {
+        self.ports.extend(HostPort::of(&pod.pod));
+        let (cpu, memory) = weight(&pod.resources);
         self.weight = (self.weight.0.saturating_add(cpu), self.weight.1.saturating_add(memory));
-        self.taken.add(asked);
+        self.taken.add(&pod.resources);
+        self.residents.push(pod);
+    }
+
+    /// The same node, if none were on it but those who `stays` tells.
+    pub(crate) fn with_only(&self, stays: impl Fn(&Resident) -> bool) -> Self {
+        let mut node = Self::new(self.name.as_str(), self.typed.clone());
+        self.residents.iter().filter(|there| stays(there)).for_each(|there| node.take(there.clone()));
+        node
     }
 
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {

@@ -13,6 +13,11 @@ const FULL: i64 = 100;
 /// Keeping siblings apart counts for more than an even load.
 const SPREAD_WEIGHT: i64 = 3;
 
+/// How much of the best some figure is, where those of all nodes lie between `least` and `most`.
+pub(crate) fn share(figure: i64, least: i64, most: i64) -> i64 {
+    if most == least { 0 } else { SPREAD_WEIGHT * FULL * (figure - least) / (most - least) }
+}
+
 /// How good `node` is for the pod, where it has `siblings` pods of the same owner and no node has more than `siblings_most`.
 pub(crate) fn score(node: &Node, demand: &Demand, siblings: u32, siblings_most: u32) -> i64 {
     SPREAD_WEIGHT * spread(siblings, siblings_most) + least_allocated(node, demand) + preferred(node, demand)
@@ -24,7 +29,7 @@ fn spread(siblings: u32, siblings_most: u32) -> i64 {
 }
 
 fn least_allocated(node: &Node, demand: &Demand) -> i64 {
-    let (cpu, memory) = weight(&demand.resources);
+    let (cpu, memory) = weight(&demand.resident.resources);
     let free = |room: i64, taken: i64, asked: i64| {
         if room <= 0 { 0 } else { (room - taken - asked).max(0).saturating_mul(FULL) / room }
     };

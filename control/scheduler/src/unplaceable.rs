@@ -44,6 +44,16 @@ pub enum Reason {
     VolumeElsewhere,
     /// There is no volume for a claim, and none can be made there.
     NoVolume,
+    /// It has no label that the pod's spread constraints name.
+    NoTopology,
+    /// The pod would lie less evenly with its like than it may.
+    Uneven,
+    /// Nobody is near whom the pod wants near.
+    NotNear,
+    /// Somebody is near whom the pod wants far.
+    NotApart,
+    /// Somebody is near who wants the pod far.
+    Unwanted,
 }
 
 // === impl Unplaceable ===
@@ -81,6 +91,13 @@ impl fmt::Display for Reason {
                 f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
             }
             Self::VolumeElsewhere => f.write_str("node(s) had volume node affinity conflict"),
+            Self::NoTopology => {
+                f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")
+            }
+            Self::Uneven => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Self::NotNear => f.write_str("node(s) didn't match pod affinity rules"),
+            Self::NotApart => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Self::Unwanted => f.write_str("node(s) didn't satisfy existing pods anti-affinity rules"),
             Self::NoVolume => f.write_str("node(s) didn't find available persistent volumes to bind"),
         }
     }

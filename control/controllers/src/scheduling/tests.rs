@@ -33,3 +33,45 @@ fn a_pod_that_fits_nowhere_says_why_once() {
     let after: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
     check(&Scheduling, &after, &waiting_room(), &show, &[]);
 }
+
+fn ranked(name: &str, memory: &str, priority: i32, node: Option<&str>) -> Object {
+    let containers = json!([{"name": "c", "resources": {"requests": {"memory": memory}}}]);
+    let spec =
+        json!({"containers": containers, "priority": priority, "nodeName": node, "terminationGracePeriodSeconds": 0});
+    object(kinds::POD, &format!("default/{name}"), json!({"spec": spec}))
+}
+
+/// The one that matters less goes; who comes next does not get the room, whoever is promised it does, once it is free.
+#[test]
+fn a_pod_that_matters_more_gets_the_room_of_one_that_matters_less() {
+    let why = "0/1 nodes are available: 1 Insufficient memory.";
+    let low = ranked("low", "1Gi", 1, Some("n1"));
+    let told = [
+        "-Pod low \"n1\"",
+        &format!("event FailedScheduling: {why}"),
+        "event Preempted: Preempted by pod high on node n1",
+        "~Pod high \"n1\"",
+    ];
+    let show = ["/status/nominatedNodeName", "/spec/nodeName"];
+    let world = [node("1Gi"), low, ranked("high", "1Gi", 9, None)];
+    let view = check(&Scheduling, &world, &waiting_room(), &show, &told);
+    let after: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
+    let told = ["event Scheduled: Successfully assigned default/high to n1", "~Pod high \"n1\" \"n1\""];
+    check(&Scheduling, &after, &waiting_room(), &show, &told);
+}
+
+#[test]
+fn while_others_leave_nobody_takes_the_room_that_was_promised() {
+    let mut leaving = ranked("low", "400Mi", 1, Some("n1")).to_value().expect("a tree");
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let leaving = Object::from_value(kinds::POD, &leaving).expect("a pod");
+    let mut promised = ranked("high", "1200Mi", 9, None).to_value().expect("a tree");
+    promised["status"] = json!({"nominatedNodeName": "n1"});
+    let promised = Object::from_value(kinds::POD, &promised).expect("a pod");
+    let why = "0/1 nodes are available: 1 Insufficient memory.";
+    let waiting = format!("event FailedScheduling: {why}");
+    let told = [waiting.as_str(), waiting.as_str(), "~Pod high \"n1\"", "~Pod late"];
+    let show = ["/status/nominatedNodeName", "/spec/nodeName"];
+    let world = [node("1500Mi"), leaving, promised, ranked("late", "1000Mi", 5, None)];
+    check(&Scheduling, &world, &waiting_room(), &show, &told);
+}

@@ -2,9 +2,10 @@ use api::Object;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::Resources;
 
 /// `name key=value… cpu=2 memory=1Gi pods=10 taint=k:v:Effect cordoned`, nodes apart by `;`.
-fn nodes(text: &str) -> Vec<Object> {
+pub(crate) fn nodes(text: &str) -> Vec<Object> {
     text.split(';').map(str::trim).filter(|text| !text.is_empty()).map(node).collect()
 }
 
@@ -29,16 +30,21 @@ fn node(text: &str) -> Object {
     Object::from_value(kinds::NODE, &value).expect("a node")
 }
 
-/// `name cpu=… memory=… owner=… on=node ended`, and the rest of the spec as JSON after a `{`, `ports` being its container's.
-fn pod(text: &str) -> Object {
+/// `name cpu=… memory=… owner=… on=node label:value ended`, and the rest of the spec as JSON after a `{`, `ports` being its container's.
+pub(crate) fn pod(text: &str) -> Object {
     let (words, spec) = text.find('{').map_or((text, "{}"), |at| text.split_at(at));
     let mut spec: Value = serde_json::from_str(spec).expect("a pod's spec");
     let mut words = words.split_whitespace();
-    let (mut requests, mut owners, mut phase) = (json!({}), json!([]), "Pending");
+    let (mut requests, mut owners, mut labels, mut phase) = (json!({}), json!([]), json!({}), "Pending");
     let name = words.next().expect("a pod has a name");
     for word in words {
+        if let Some((label, value)) = word.split_once(':') {
+            labels[label] = value.into();
+            continue;
+        }
         match word.split_once('=') {
             None => phase = "Succeeded",
+            Some(("priority", priority)) => spec["priority"] = priority.parse::<i32>().expect("a number").into(),
             Some(("owner", uid)) => {
                 owners = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true}]);
             }
@@ -48,7 +54,7 @@ fn pod(text: &str) -> Object {
     }
     let ports = spec["ports"].take();
     spec["containers"] = json!([{"name": "c", "resources": {"requests": requests}, "ports": ports}]);
-    let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "ownerReferences": owners},
+    let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "labels": labels, "ownerReferences": owners},
         "spec": spec, "status": {"phase": phase}});
     Object::from_value(kinds::POD, &value).expect("a pod")
 }
@@ -129,6 +135,99 @@ fn selectors_affinity_and_tolerations_decide() {
     check("a taint=k:v:NoSchedule", r#"p {"tolerations": [{"operator": "Exists"}]}"#, "a");
     check("a taint=k:v:NoSchedule", r#"p {"tolerations": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}"#, "a");
     check("a taint=k:v:PreferNoSchedule; b", "p", "b");
+}
+
+/// The affinity of a pod to pods of an app; `kind` is `near`, `apart`, `rather near` or `rather apart`.
+fn affinity(kind: &str, key: &str, app: &str) -> String {
+    let term = json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}}});
+    let which = if kind.ends_with("near") { "podAffinity" } else { "podAntiAffinity" };
+    let rules = if kind.starts_with("rather") {
+        json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]})
+    } else {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]})
+    };
+    json!({"affinity": {which: rules}}).to_string()
+}
+
+const ZONES: &str = "a zone=1; b zone=1; c zone=2";
+
+#[test]
+fn pods_go_to_those_whom_they_want_near() {
+    let near = affinity("near", "zone", "db");
+    check(&format!("{ZONES} cpu=1 | q app:db on=c cpu=900m"), &format!("p {near}"), "c");
+    let no = "0/3 nodes are available: 3 node(s) didn't match pod affinity rules.";
+    check(ZONES, &format!("p app:web {near}"), no);
+    check("a; b zone=2", &format!("p app:db {near}"), "b");
+    check("a cpu=1; b cpu=16 | q app:db on=a cpu=500m", &format!("p {}", affinity("rather near", "name", "db")), "b");
+    let close = "a cpu=1 name=a; b cpu=16 name=b | q app:db on=a cpu=500m";
+    check(close, &format!("p {}", affinity("rather near", "name", "db")), "a");
+}
+
+#[test]
+fn pods_go_away_from_those_whom_they_want_far() {
+    let apart = affinity("apart", "zone", "web");
+    check(&format!("{ZONES} | q app:web on=a"), &format!("p {apart}"), "c");
+    let no = "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules.";
+    check(&format!("{ZONES} | q app:web on=a; r app:web on=c"), &format!("p {apart}"), no);
+    let theirs = format!("{ZONES} | q on=a {apart}; r on=c {apart}");
+    let no = "0/3 nodes are available: 3 node(s) didn't satisfy existing pods anti-affinity rules.";
+    check(&theirs, "p app:web", no);
+    check(&format!("{ZONES} | q on=a {apart}"), "p app:web", "c");
+    let rather = affinity("rather apart", "zone", "web");
+    check(&format!("{ZONES} cpu=1 | q app:web on=a"), &format!("p {rather}"), "c");
+    check("a zone=1; b zone=2; c zone=3 cpu=1 | q on=a app:web; r on=b app:web", &format!("p {rather}"), "c");
+}
+
+#[test]
+fn pods_of_other_namespaces_are_not_meant_unless_it_is_said() {
+    let world = |rules: &str| {
+        let mut other = pod("q app:web on=a").to_value().expect("a tree");
+        other["metadata"]["namespace"] = "other".into();
+        let other = Object::from_value(kinds::POD, &other).expect("a pod");
+        let space =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other", "labels": {"team": "x"}}});
+        let space = Object::from_value(kinds::NAMESPACE, &space).expect("a namespace");
+        let view = Snapshot::load(api::Revision(1), nodes("a zone=1").into_iter().chain([other, space]));
+        let rules: Value = serde_json::from_str(rules).expect("rules");
+        let mut term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}});
+        term.as_object_mut().expect("a term").extend(rules.as_object().expect("rules").clone());
+        let rules =
+            json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
+        let asking = pod(&format!("p {rules}")).decode::<Pod>().expect("a pod");
+        crate::place(&view, &asking, 0).is_ok()
+    };
+    assert!(world("{}"));
+    assert!(!world(r#"{"namespaces": ["other"]}"#));
+    assert!(!world(r#"{"namespaceSelector": {}}"#));
+    assert!(!world(r#"{"namespaceSelector": {"matchLabels": {"team": "x"}}}"#));
+    assert!(world(r#"{"namespaceSelector": {"matchLabels": {"team": "y"}}}"#));
+}
+
+#[test]
+fn pods_lie_evenly() {
+    let spread = |more: &str| {
+        format!(
+            r#"p app:web {{"topologySpreadConstraints": [{{"topologyKey": "zone", "maxSkew": 1, "labelSelector": {{"matchLabels": {{"app": "web"}}}}, {more}}}]}}"#
+        )
+    };
+    let hard = spread(r#""whenUnsatisfiable": "DoNotSchedule""#);
+    check(&format!("{ZONES} | q app:web on=a"), &hard, "c");
+    check("a; b zone=1 | q app:web on=b", &hard, "b");
+    let no = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints.";
+    let full = "a zone=1; b zone=2 cpu=1 | q app:web on=a; r cpu=1 on=b";
+    check(full, &hard.replace("p app:web", "p app:web cpu=1"), no);
+    let no =
+        "0/1 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing required label).";
+    check("a", &hard, no);
+    check("a zone=1 cpu=1; b zone=2 cpu=16 | q app:web on=b", &spread(r#""whenUnsatisfiable": "ScheduleAnyway""#), "a");
+    let least = spread(r#""whenUnsatisfiable": "DoNotSchedule", "minDomains": 3"#);
+    check("a zone=1; b zone=2 | q app:web on=a", &least, "b");
+    let no = "0/2 nodes are available: 2 node(s) didn't match pod topology spread constraints.";
+    check("a zone=1; b zone=2 | q app:web on=a; r app:web on=b", &least, no);
+    let cordoned = "a zone=1; b zone=2 taint=k:v:NoSchedule | q app:web on=a";
+    let no = "0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) had untolerated taint {k: v}.";
+    check(cordoned, &hard, no);
+    check(cordoned, &spread(r#""whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor""#), "a");
 }
 
 #[test]
