@@ -53,7 +53,7 @@ fn items(fleet: &Fleet, words: &[&str]) -> Vec<Value> {
 fn waits(fleet: &Fleet, selector: &[&str], why: &str) {
     eventually(30, || {
         let pods = items(fleet, &[&["pods"], selector].concat());
-        let told: Vec<&Value> = pods.iter().flat_map(|pod| pod.pointer("/status/conditions/0/message")).collect();
+        let told: Vec<&Value> = pods.iter().filter_map(|pod| pod.pointer("/status/conditions/0/message")).collect();
         if told.iter().any(|told| *told == why) { Ok(()) } else { Err(format!("{told:?}")) }
     });
 }
