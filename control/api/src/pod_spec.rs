@@ -9,6 +9,7 @@ mod limits;
 mod names;
 mod priority;
 mod probe;
+mod runtime;
 mod security;
 pub mod template;
 mod volume;
@@ -24,6 +25,7 @@ use crate::rules::{self, Causes};
 pub use defaults::default;
 pub use limits::{limit_claim, limit_pod};
 pub use priority::prioritize;
+pub use runtime::{run_as, runtime_class_of};
 pub use warnings::warnings;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];

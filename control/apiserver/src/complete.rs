@@ -1,5 +1,5 @@
 //! What an object gets from the rest of the world before it is stored: claims for a service, classes for an ingress and for
-//! storage; for a pod its priority, the limits of its namespace, a token.
+//! storage; for a pod its priority, what its runtime class says, the limits of its namespace, a token.
 
 use api::pod_spec::{self, account};
 use api::{Object, StatusError, default_storage, kinds};
@@ -24,6 +24,9 @@ pub(crate) fn complete(
         (kinds::INGRESS, None) => classified(object, world),
         (kinds::POD, None) => {
             let pod = pod_spec::prioritize(object, world.list(kinds::PRIORITY_CLASS))?;
+            let runtime = pod_spec::runtime_class_of(&pod);
+            let runtime = runtime.and_then(|name| world.get(&kinds::RUNTIME_CLASS.cluster_key(&name)));
+            let pod = pod_spec::run_as(pod, runtime)?;
             let namespace = pod.key().namespace().to_owned();
             let pod = pod_spec::limit_pod(pod, world.list_in(kinds::LIMIT_RANGE, &namespace))?;
             let known = kinds::SERVICE_ACCOUNT.key(&namespace, &account::name_of(&pod));

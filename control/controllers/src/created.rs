@@ -31,6 +31,9 @@ pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<O
     let pod = created(kinds::POD, wanted, look)?;
     let told = |refusal: api::StatusError| refusal.message;
     let pod = pod_spec::prioritize(pod, view.list(kinds::PRIORITY_CLASS)).map_err(told)?;
+    let runtime = pod_spec::runtime_class_of(&pod);
+    let runtime = runtime.and_then(|name| view.get(&kinds::RUNTIME_CLASS.cluster_key(&name)));
+    let pod = pod_spec::run_as(pod, runtime).map_err(told)?;
     let namespace = pod.key().namespace().to_owned();
     let pod = pod_spec::limit_pod(pod, view.list_in(kinds::LIMIT_RANGE, &namespace)).map_err(told)?;
     let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
