@@ -87,6 +87,62 @@ fn the_log_tells_who_did_what_and_no_secret() {
     }
 }
 
+/// What admission has to say for the record: what a policy computes, and what a binding wants noted instead of refused.
+#[test]
+fn policies_have_things_noted() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("audit.log");
+    let cluster = Plan::new().say(&["--audit-log", log.to_str().expect("a path")]).up(PROGRAM).expect("up");
+    let policy = |name: &str, actions: &str| {
+        format!(
+            "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {name}.example.com}}
+spec:
+  matchConstraints:
+    resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [serviceaccounts]}}]
+  matchConditions: [{{name: which, expression: object.metadata.name.startsWith('{name}')}}]
+  validations: [{{expression: size(object.metadata.name) < 8, message: the name is long}}]
+  auditAnnotations: [{{key: letters, valueExpression: string(size(object.metadata.name))}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {name}-everywhere.example.com}}
+spec: {{policyName: {name}.example.com, validationActions: [{actions}]}}
+---
+"
+        )
+    };
+    let both = policy("quiet", "Audit") + &policy("loud", "Deny");
+    cluster.kubectl_in(&["apply", "-f", "-"], &both).ok();
+    for name in ["quiet", "quiet-and-long", "loud"] {
+        cluster.kubectl(&["create", "serviceaccount", name]).ok();
+    }
+    let refused = cluster.kubectl(&["create", "serviceaccount", "loud-and-long"]).refused();
+    assert!(refused.contains("denied request: the name is long"), "{refused}");
+
+    const FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
+    let notes = |name: &str| told(&log, "create", "serviceaccounts", name)["annotations"].clone();
+    assert_eq!(notes("quiet")["quiet.example.com/letters"], "5");
+    assert_eq!(notes("quiet")[FAILURE], Value::Null);
+    let long = notes("quiet-and-long");
+    assert_eq!(long["quiet.example.com/letters"], "14");
+    let failure: Value = serde_json::from_str(long[FAILURE].as_str().expect("a note")).expect("JSON");
+    let expect = serde_json::json!([{
+        "message": "the name is long", "policy": "quiet.example.com", "binding": "quiet-everywhere.example.com",
+        "expressionIndex": 0, "validationActions": ["Audit"],
+    }]);
+    assert_eq!(failure, expect);
+    let refused = lines(&log).into_iter().find(|line| {
+        line["responseStatus"]["message"].as_str().is_some_and(|message| message.contains("the name is long"))
+    });
+    let refused = refused.expect("a refusal is told of");
+    assert_eq!(refused["annotations"]["loud.example.com/letters"], "13", "{refused}");
+}
+
 #[test]
 fn a_policy_that_cannot_be_is_refused_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");

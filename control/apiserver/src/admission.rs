@@ -23,6 +23,7 @@ use serde_json::Value;
 use state::Snapshot;
 
 use crate::Door;
+use crate::audit::Trail;
 use crate::identity::Identity;
 pub(crate) use connect::connect;
 use permission::Permissions;
@@ -58,6 +59,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) old: Value,
     pub(crate) options: Value,
     pub(crate) is_dry_run: bool,
+    /// Where it is noted what the audit log is to be told of it.
+    pub(crate) trail: &'a Trail,
 }
 
 /// What a candidate's question borrows beside it.

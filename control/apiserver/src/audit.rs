@@ -17,7 +17,7 @@ mod trail;
 pub use log::AuditLog;
 pub(crate) use log::{Counts, Recorder, open};
 pub use policy::{Policy, PolicyError};
-pub(crate) use trail::{Diary, decided, follow, impersonated, refused};
+pub(crate) use trail::{Diary, Trail, decided, follow, impersonated, refused};
 
 /// What is written about requests, and where.
 #[derive(Clone, Debug)]

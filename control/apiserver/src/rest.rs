@@ -27,6 +27,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
+use crate::audit::Trail;
 use crate::identity::Identity;
 use crate::metrics::Asked;
 use crate::negotiate::{Form, Offer, form};
@@ -44,6 +45,8 @@ pub(crate) struct Ask {
     verb: Verb,
     query: Query,
     headers: HeaderMap,
+    /// What the audit log is told of it besides.
+    trail: Trail,
     /// What the client said; read only once it is known that it may.
     body: Bytes,
 }
@@ -58,7 +61,8 @@ pub(crate) async fn handle(
     let answered = async {
         let target = Target::find(&door.surface().kinds, request.uri().path())?;
         if connect::part(&target).is_some() {
-            admission::connect(&door, &identity, &target, request.uri().query()).await?;
+            let trail = request.extensions().get::<Trail>().cloned().unwrap_or_default();
+            admission::connect(&door, &identity, &target, request.uri().query(), &trail).await?;
             return connect::answer(door, target, request).await;
         }
         let (parts, body) = request.into_parts();
@@ -133,7 +137,8 @@ impl Ask {
         if api::measured::is_measured(&*target.kind) && !matches!(verb, Verb::Get | Verb::List) {
             return Err(not_allowed(&parts.method, &target));
         }
-        Ok(Self { door, identity, target, verb, query, headers: parts.headers, body: Bytes::new() })
+        let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
+        Ok(Self { door, identity, target, verb, query, headers: parts.headers, trail, body: Bytes::new() })
     }
 
     async fn answer(self) -> Result<Answer, StatusError> {

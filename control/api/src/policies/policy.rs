@@ -41,6 +41,8 @@ pub struct Denial {
     pub message: String,
     /// For programs; it decides the HTTP code.
     pub reason: Reason,
+    /// Which of the validations it is.
+    pub place: usize,
 }
 
 /// What a policy says of a request.
@@ -104,19 +106,19 @@ impl Policy {
             Verdict::Holds => {}
             Verdict::Fails => return judged,
             Verdict::Faulty(why) => {
-                judged.fault(self.fails_closed, why);
+                judged.fault(self.fails_closed, why, 0);
                 return judged;
             }
         }
         let mut budget = Budget::default();
-        for validation in &self.validations {
+        for (place, validation) in self.validations.iter().enumerate() {
             match validation.program.evaluate(&scope, &mut budget) {
                 Ok(value) if value.as_bool() == Some(true) => {}
                 Ok(_) => {
                     let message = validation.message(&scope, &mut budget);
-                    judged.denials.push(Denial { message, reason: validation.reason });
+                    judged.denials.push(Denial { message, reason: validation.reason, place });
                 }
-                Err(fault) => judged.fault(self.fails_closed, told(&validation.program, &fault)),
+                Err(fault) => judged.fault(self.fails_closed, told(&validation.program, &fault), place),
             }
         }
         for (key, program) in &self.annotations {
@@ -127,7 +129,7 @@ impl Policy {
                         judged.annotations.push((key.clone(), text.chars().take(ANNOTATION_BYTES_MAX).collect()));
                     }
                 }
-                Err(fault) => judged.fault(self.fails_closed, told(program, &fault)),
+                Err(fault) => judged.fault(self.fails_closed, told(program, &fault), 0),
             }
         }
         judged
@@ -178,9 +180,9 @@ impl Validation {
 
 impl Judged {
     /// What cannot be computed refuses, or is as if it were not there.
-    fn fault(&mut self, fails_closed: bool, message: String) {
+    fn fault(&mut self, fails_closed: bool, message: String, place: usize) {
         if fails_closed {
-            self.denials.push(Denial { message, reason: Reason::Invalid });
+            self.denials.push(Denial { message, reason: Reason::Invalid, place });
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Candidate;
 use crate::Door;
+use crate::audit::Trail;
 use crate::identity::Identity;
 use crate::query::Query;
 use crate::target::{Place, Target, subresource_name};
@@ -18,6 +19,7 @@ pub(crate) async fn connect(
     identity: &Identity,
     target: &Target,
     query: Option<&str>,
+    trail: &Trail,
 ) -> Result<(), StatusError> {
     let world = door.store.snapshot();
     let Place::Part(name, part) = &target.place else { return Ok(()) };
@@ -37,6 +39,7 @@ pub(crate) async fn connect(
         old: Value::Null,
         options: Value::Null,
         is_dry_run: false,
+        trail,
     };
     // Nobody can be warned any more: what is answered is a connection.
     candidate.judge().await.map(drop)

@@ -3,6 +3,7 @@
 use api::StatusError;
 use futures::future::join_all;
 
+use super::policies::Said;
 use super::{Candidate, policies};
 
 // === impl Candidate ===
@@ -15,7 +16,14 @@ impl Candidate<'_> {
         let asked = self.asked(&self.object, &beside);
         let permissions = self.permissions();
         let surface = self.door.surfaces.of(self.world);
-        let mut warnings = policies::judge(&table, &asked, self.world, &surface.kinds, &permissions)?;
+        let mut said = Said::default();
+        let judged = policies::judge(&table, &asked, self.world, &surface.kinds, &permissions, &mut said);
+        // Also of a request that is refused.
+        for (name, value) in said.annotations() {
+            self.trail.annotate(&name, &value);
+        }
+        judged?;
+        let mut warnings = said.warnings;
         let mut called = Vec::new();
         for webhook in &table.validating {
             if webhook.is_about(&asked, &permissions)? {

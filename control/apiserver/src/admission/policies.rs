@@ -1,18 +1,30 @@
 //! Policies: with which parameters they judge a request, and what comes of it.
 
+use std::collections::BTreeMap;
+
 use api::policies::Asked;
 use api::selector::LabelSelector;
 use api::{Cause, GroupKind, Kinds, Object, Reason, Scope, SharedKind, StatusError};
 use k8s_openapi::api::admissionregistration::v1::{ParamKind, ParamRef};
-use serde_json::Value;
+use serde_json::{Value, json};
 use state::Snapshot;
 use tracing::debug;
 
 use super::permission::Permissions;
 use super::table::{Binding, BoundPolicy, Table};
 
-/// What policies say of a request that they let pass.
-pub(super) type Warnings = Vec<String>;
+/// What policies say of a request besides letting it pass or not.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) warnings: Vec<String>,
+    /// For the audit log, by policy and key; what several say is told once each.
+    noted: BTreeMap<String, Vec<String>>,
+    /// The first that a binding wants to have in the audit log.
+    failure: Option<Value>,
+}
+
+/// As Kubernetes has it: the name of what does not hold and is let pass.
+const FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// Asks every policy; the first refusal counts.
 pub(super) fn judge(
@@ -21,15 +33,15 @@ pub(super) fn judge(
     world: &Snapshot,
     kinds: &Kinds,
     permissions: &Permissions<'_>,
-) -> Result<Warnings, StatusError> {
-    let mut warnings = Vec::new();
+    said: &mut Said,
+) -> Result<(), StatusError> {
     for bound in table.policies.iter().filter(|bound| bound.policy.matcher.is_about(asked)) {
         for binding in bound.bindings.iter().filter(|binding| binding.matcher.is_about(asked)) {
             match params(bound, binding, asked, world, kinds) {
                 Ok(found) if found.is_empty() => {}
                 Ok(found) => {
                     for params in found {
-                        judge_one(bound, binding, asked, params.as_ref(), permissions, &mut warnings)?;
+                        judge_one(bound, binding, asked, params.as_ref(), permissions, said)?;
                     }
                 }
                 Err(why) if bound.policy.fails_closed => {
@@ -40,7 +52,7 @@ pub(super) fn judge(
             }
         }
     }
-    Ok(warnings)
+    Ok(())
 }
 
 fn judge_one(
@@ -49,21 +61,45 @@ fn judge_one(
     asked: &Asked<'_>,
     params: Option<&Value>,
     permissions: &Permissions<'_>,
-    warnings: &mut Warnings,
+    said: &mut Said,
 ) -> Result<(), StatusError> {
     let judged = bound.policy.judge(asked, params, permissions);
+    for (key, value) in judged.annotations {
+        let values = said.noted.entry(format!("{}/{key}", bound.name)).or_default();
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
     for denial in judged.denials {
+        if binding.audits {
+            said.failure.get_or_insert_with(|| {
+                json!([{
+                    "message": denial.message, "policy": bound.name, "binding": binding.name,
+                    "expressionIndex": denial.place, "validationActions": binding.actions,
+                }])
+            });
+        }
         if binding.denies {
             return Err(refusal(asked, bound, binding, &denial.message, denial.reason));
         }
         if binding.warns {
-            warnings.push(format!(
+            said.warnings.push(format!(
                 "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                 bound.name, binding.name, denial.message
             ));
         }
     }
     Ok(())
+}
+
+// === impl Said ===
+
+impl Said {
+    /// What the audit log is told, by name.
+    pub(super) fn annotations(&self) -> impl Iterator<Item = (String, String)> {
+        let noted = self.noted.iter().map(|(name, values)| (name.clone(), values.join(", ")));
+        noted.chain(self.failure.iter().map(|failure| (FAILURE.to_owned(), failure.to_string())))
+    }
 }
 
 fn refusal(asked: &Asked<'_>, bound: &BoundPolicy, binding: &Binding, message: &str, reason: Reason) -> StatusError {

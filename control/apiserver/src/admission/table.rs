@@ -37,6 +37,9 @@ pub(super) struct Binding {
     pub(super) params: Option<ParamRef>,
     pub(super) denies: bool,
     pub(super) warns: bool,
+    pub(super) audits: bool,
+    /// As the binding spells them.
+    pub(super) actions: Vec<String>,
 }
 
 // === impl Table ===
@@ -104,6 +107,8 @@ impl Binding {
             params: spec.param_ref.clone(),
             denies: takes("Deny"),
             warns: takes("Warn"),
+            audits: takes("Audit"),
+            actions: spec.validation_actions.clone().unwrap_or_default(),
         })
     }
 }

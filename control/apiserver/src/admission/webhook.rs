@@ -1,5 +1,6 @@
 //! A webhook: whom it is asked about, what it is sent, and how its answer is read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,7 @@ struct Response {
     patch: Option<String>,
     patch_type: Option<String>,
     warnings: Vec<String>,
+    audit_annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -177,7 +179,11 @@ impl Webhook {
             Ok(body) => body,
             Err(why) => return failed(format!("failed to call webhook: Post {:?}: {why}", self.place.url())),
         };
-        match read(&body, &uid) {
+        let response = read(&body, &uid);
+        for (key, value) in response.iter().flat_map(|response| &response.audit_annotations) {
+            candidate.trail.annotate(&format!("{}/{key}", self.name), value);
+        }
+        match response {
             Ok(response) if response.allowed => match patch_of(&response) {
                 Ok(patch) => Ok(Answered { warnings: response.warnings, patch }),
                 Err(why) => failed(format!("received invalid webhook response: {why}")),

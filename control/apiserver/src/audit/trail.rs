@@ -30,7 +30,7 @@ use crate::{Clock, Door, body, negotiate};
 
 /// What others have to say about a request while it is answered. It goes along in the request's extensions.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trail(Arc<Mutex<Notes>>);
+pub(crate) struct Trail(Arc<Mutex<Notes>>);
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -172,7 +172,7 @@ fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
 
 impl Trail {
     /// Notes something about the request; what was noted first stays.
-    fn annotate(&self, name: &str, value: &str) {
+    pub(crate) fn annotate(&self, name: &str, value: &str) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         notes.annotations.entry(name.into()).or_insert_with(|| value.into());
     }

@@ -106,6 +106,7 @@ impl Ask {
             old,
             options: self.options(is_dry_run),
             is_dry_run,
+            trail: &self.trail,
         }
     }
 
