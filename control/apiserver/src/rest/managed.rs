@@ -1,7 +1,7 @@
 //! Who manages which fields of what is written, and server-side apply, which asks before it takes.
 
 use api::managed::{self, Applied, Managed, Said, Who};
-use api::{Object, Reason, Scope, StatusError, Subresource};
+use api::{Object, Operation, Reason, Scope, StatusError, Subresource};
 use http::StatusCode;
 use http::header::USER_AGENT;
 use serde_json::{Map, Value, json};
@@ -27,6 +27,9 @@ pub(super) enum Managers {
 
 /// How objects name their managers; a body without that word has none.
 const MANAGED_FIELDS: &str = "\"managedFields\":";
+/// What every scale is said in.
+const SCALE_VERSION: &str = "autoscaling/v1";
+
 /// As Kubernetes has it: so much of a client's own name is kept.
 const MANAGER_BYTES_MAX: usize = 128;
 
@@ -66,6 +69,47 @@ impl Ask {
         }
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Err(StatusError::conflict(self.target.names(), self.target.name(), why))
+    }
+
+    /// Makes a scale what the body wants of it. Of the object that is its number of replicas, and whoever applies has that from then
+    /// on, as the manager of the object's scale.
+    pub(super) async fn applied_scale(self) -> Result<Answer, StatusError> {
+        let options = self.write_options()?;
+        let force = self.query.apply_options()?;
+        let scale = body::decode_apply(&self.body)?.value;
+        let changed = self
+            .change(options, |old| {
+                api::metadata::check_version(self.target.names(), &scale, old)?;
+                let config = self.config_of_scale(&scale, old)?;
+                let Applied { object, managed } = self.merged(Some(old), config, force)?;
+                let admitted = self.admit(object, &[], options, Operation::Update { old })?;
+                Ok(Decided { admitted, managers: Managers::Settled(managed) })
+            })
+            .await?;
+        self.scale(&changed.object)
+    }
+
+    /// What a scale wants of the object that it belongs to.
+    fn config_of_scale(&self, scale: &Value, old: &Object) -> Result<Value, StatusError> {
+        let given = scale.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        if given != SCALE_VERSION {
+            return Err(StatusError::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {SCALE_VERSION}"
+            )));
+        }
+        let names = self.target.names();
+        let mut config = json!({
+            "apiVersion": names.api_version(), "kind": names.kind, "metadata": {"name": self.target.name()},
+        });
+        if let Some(replicas) = scale.pointer("/spec/replicas").filter(|replicas| !replicas.is_null()) {
+            // Only for its refusals: a scale has one field, and this is what it may be.
+            self.target.kind.with_scale(old, scale)?;
+            let path = self.target.kind.replicas_path();
+            let place = path.split('.').filter(|field| !field.is_empty());
+            let place = place.fold(&mut config, |place, field| &mut place[field]);
+            *place = replicas.clone();
+        }
+        Ok(config)
     }
 
     async fn applied_anew(

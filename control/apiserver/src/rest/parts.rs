@@ -53,7 +53,7 @@ impl Ask {
         }
     }
 
-    fn scale(&self, object: &Object) -> Result<Answer, StatusError> {
+    pub(super) fn scale(&self, object: &Object) -> Result<Answer, StatusError> {
         Ok(answer::value(StatusCode::OK, &self.scale_of(object)?))
     }
 
@@ -69,7 +69,7 @@ impl Ask {
         let patch_type = match self.verb {
             Verb::Patch => match negotiate::patch_type(self.content_type(), &*self.target.kind)? {
                 PatchType::Strategic => Some(PatchType::Merge),
-                PatchType::Apply => return Err(negotiate::unsupported_patch(&*self.target.kind)),
+                PatchType::Apply => return self.applied_scale().await,
                 other => Some(other),
             },
             _ => None,
