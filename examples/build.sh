@@ -39,6 +39,7 @@ dial3    lib  dial3/dial3.wasm
 box      bin  box/box.wasm
 files    lib  two-containers/files.wasm
 frontend lib  front-end/frontend.wasm
+tls      bin  tls/tls.wasm
 '
 
 # The crate's folder: its sources.

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::kubectl::Output;
 
 /// The slowest machine that is to pass starts a cluster within this.
@@ -28,6 +29,7 @@ pub struct Plan {
     data: Option<PathBuf>,
     flags: Vec<String>,
     user: Option<u32>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// A running `coracle up`.
@@ -74,6 +76,12 @@ impl Plan {
         self
     }
 
+    /// Has it go by this clock, which has to outlive it.
+    pub fn by(mut self, clock: &Clock) -> Self {
+        self.environment.extend(clock.environment());
+        self
+    }
+
     /// Starts the cluster with `program` and waits until it says that all is up.
     pub fn up(self, program: &str) -> anyhow::Result<Cluster> {
         let folder = self.data.is_none().then(TempDir::new).transpose()?;
@@ -86,6 +94,7 @@ impl Plan {
         if let Some(user) = self.user {
             command.uid(user).gid(user).env("HOME", "/nonexistent");
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("up").args([
             "--listen",
             "127.0.0.1:0",

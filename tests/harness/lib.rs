@@ -1,5 +1,6 @@
 //! Clusters for tests: the real program in a process of its own, on free ports and a temporary folder, gone with the value.
 
+mod clock;
 mod cluster;
 mod fleet;
 mod kubectl;
@@ -10,6 +11,7 @@ mod peers;
 mod web;
 mod websocket;
 
+pub use clock::Clock;
 pub use cluster::{Cluster, Plan, eventually};
 pub use fleet::{Fleet, Server};
 pub use kubectl::{Output, kubectl_is_there, kubectl_of};

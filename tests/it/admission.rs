@@ -21,7 +21,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use crate::with;
+use crate::{manifest, with};
 
 fn contains(text: &str, parts: &[&str]) {
     for part in parts {
@@ -308,4 +308,108 @@ fn webhooks_change_refuse_and_fail() {
         let free = create("bad", "bad");
         if free.stderr.is_empty() { Ok(()) } else { Err(free.stderr) }
     });
+}
+
+/// A webhook that is a program in a pod, and speaks TLS itself.
+const IN_A_POD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: labels, namespace: shop, labels: {app: labels}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: EXAMPLES/tls/tls.wasm
+    args: [review, '0.0.0.0:8443', --cert, /tls/tls.crt, --key, /tls/tls.key]
+    ports: [{containerPort: 8443}]
+    volumeMounts: [{name: tls, mountPath: /tls}]
+  volumes: [{name: tls, secret: {secretName: labels}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: labels, namespace: shop}
+spec: {selector: {app: labels}, ports: [{port: 443, targetPort: 8443}]}
+";
+
+/// Ciphers are much to compile for a program that is itself not optimised.
+const COMPILED_WITHIN_SECONDS: u64 = 240;
+
+/// What has the apiserver ask it; `more` is part of the webhook, `bundle` of how it is reached.
+fn asking_the_pod(more: &str, bundle: &str) -> String {
+    format!(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {{name: a-pod.example.com}}
+webhooks:
+- name: labels.example.com
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  clientConfig: {{service: {{namespace: shop, name: labels, path: /review}}{bundle}}}
+  namespaceSelector: {{matchLabels: {{environment: test}}}}
+  rules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}}]
+  {more}
+"
+    )
+}
+
+#[test]
+fn a_webhook_is_a_pod_behind_a_service() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words);
+    apply(&cluster, SHOP).ok();
+    let key = rcgen::generate_simple_self_signed(["labels.shop.svc".to_owned()]).expect("a certificate");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "labels", "namespace": "shop"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": key.cert.pem(), "tls.key": key.signing_key.serialize_pem()},
+    });
+    apply(&cluster, &secret.to_string()).ok();
+    let folder = tempfile::tempdir().expect("a folder");
+    cluster.coracle(&["apply", "-f", &manifest(folder.path(), IN_A_POD)]).ok();
+    eventually(COMPILED_WITHIN_SECONDS, || {
+        let told = k(&["-n", "shop", "logs", "labels"]);
+        if told.stdout.contains("listens on") { Ok(()) } else { Err(told.stderr + &told.stdout) }
+    });
+    let bundle = format!(", caBundle: {}", base64(key.cert.pem().as_bytes()));
+    let late = Hook::new(|_| {
+        let patch = json!([{"op": "add", "path": "/metadata/labels/late", "value": "yes"}]);
+        json!({"allowed": true, "patchType": "JSONPatch", "patch": base64(patch.to_string().as_bytes())})
+    });
+    apply(&cluster, &late.configuration("MutatingWebhookConfiguration", "Fail")).ok();
+    let make = |name: &str| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop", "labels": {"seen": "yes"}}});
+        cluster.kubectl_in(&["create", "-f", "-"], &map.to_string())
+    };
+    let labels = |name: &str| {
+        let labels = "jsonpath={.metadata.annotations['example\\.com/labels']}";
+        k(&["-n", "shop", "get", "configmap", name, "-o", labels]).ok()
+    };
+
+    // Once before the other, and once more after it, if that is wanted.
+    apply(&cluster, &asking_the_pod("reinvocationPolicy: Never", &bundle)).ok();
+    make("once").ok();
+    assert_eq!(labels("once"), "seen");
+    apply(&cluster, &asking_the_pod("reinvocationPolicy: IfNeeded", &bundle)).ok();
+    make("twice").ok();
+    assert_eq!(labels("twice"), "late,seen");
+    let asked = k(&["-n", "shop", "logs", "labels"]).ok();
+    assert_eq!(asked.matches("POST /review?timeout=10s HTTP/1.1\n").count(), 3, "{asked}");
+
+    // Nobody that this machine trusts has signed for it.
+    const CALLING: &str = "failed calling webhook \"labels.example.com\": failed to call webhook: Post \"https://labels.shop.svc:443/review?timeout=10s\": ";
+    apply(&cluster, &asking_the_pod("failurePolicy: Fail", "")).ok();
+    contains(&make("distrusted").refused(), &[CALLING, "tls: failed to verify certificate: "]);
+
+    // Where it is away it refuses, or is as if it were not there.
+    apply(&cluster, &asking_the_pod("failurePolicy: Fail", &bundle)).ok();
+    k(&["-n", "shop", "delete", "pod", "labels"]).ok();
+    contains(&make("away").refused(), &[CALLING]);
+    eventually(30, || {
+        let told = make("away").refused();
+        if told.contains("no endpoints available for service \"labels\"") { Ok(()) } else { Err(told) }
+    });
+    apply(&cluster, &asking_the_pod("failurePolicy: Ignore", &bundle)).ok();
+    make("ignored").ok();
+    assert_eq!(labels("ignored"), "");
 }

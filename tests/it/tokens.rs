@@ -1,9 +1,11 @@
 //! Tokens of service accounts: given out, used, and ended; and in pods.
 
-use harness::{Cluster, Output, eventually, get, kubectl_is_there};
+use std::time::Duration;
+
+use harness::{Clock, Cluster, Output, Plan, eventually, get, kubectl_is_there};
 use serde_json::{Value, json};
 
-use crate::{manifest, with};
+use crate::{PROGRAM, manifest, with};
 
 /// A pod that shows its files, and asks for a token of its own beside the one that every pod has.
 const READER: &str = "apiVersion: v1
@@ -135,6 +137,90 @@ fn a_pod_has_a_token_that_is_its_own() {
         output if output.code != 0 => Ok(()),
         output => Err(output.stdout),
     });
+}
+
+/// On a machine whose clock the story sets, for the least that a token lasts is ten minutes.
+#[test]
+fn a_token_is_replaced_while_its_pod_runs() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let mut clock = Clock::new().expect("a clock");
+    let cluster = Plan::new().by(&clock).up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    let for_the_api = "{serviceAccountToken: {expirationSeconds: 600, path: api}}";
+    apply(&cluster, &READER.replace("sources: [", &format!("sources: [{for_the_api}, ")));
+    let run = || {
+        let told = "jsonpath={.metadata.uid} {.status.containerStatuses[0].restartCount}";
+        cluster.kubectl(&["get", "pod", "reader", "-o", told]).ok()
+    };
+    let who =
+        |token: &str| with_token(&cluster, token, &["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
+    const READER_ACCOUNT: &str = "system:serviceaccount:default:reader";
+    let (first, for_vault) = (read(&cluster, "/vault/api"), read(&cluster, "/vault/token"));
+    let begun = run();
+    assert_eq!(who(&first).ok(), READER_ACCOUNT);
+
+    // Four fifths of its life are 480 seconds.
+    clock.advance(Duration::from_secs(450));
+    assert_eq!(read(&cluster, "/vault/api"), first, "nothing is due yet");
+    clock.advance(Duration::from_secs(50));
+    let replaced = |path: &str, old: &str| {
+        eventually(90, || match read(&cluster, path) {
+            token if token == old => Err(format!("{path} is as it was")),
+            token => Ok(token),
+        })
+    };
+    let second = replaced("/vault/api", &first);
+    let second_for_vault = replaced("/vault/token", &for_vault);
+    assert_eq!(who(&second).ok(), READER_ACCOUNT);
+    assert_eq!(who(&first).ok(), READER_ACCOUNT, "it holds until its end");
+    for token in [&for_vault, &second_for_vault] {
+        assert_eq!(review(&cluster, token, "vault")["authenticated"], true);
+    }
+
+    clock.advance(Duration::from_secs(150));
+    let ended = who(&first).refused();
+    assert!(ended.contains("You must be logged in to the server"), "{ended}");
+    assert_eq!(who(&second).ok(), READER_ACCOUNT);
+    assert_eq!(run(), begun, "it is the same pod, and its container has not ended");
+}
+
+/// Nobody helps it: the program has a socket, the address of a name, its files, and TLS of its own.
+#[test]
+fn a_pod_speaks_tls_to_the_api_itself() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&["tls"]);
+    let said = |pod: &str| {
+        let mut said = String::new();
+        // Ciphers are much to compile for a program that is itself not optimised.
+        eventually(240, || {
+            let phase = cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.phase}"]).ok();
+            said = cluster.kubectl(&["logs", pod]).stdout;
+            if ["Succeeded", "Failed"].contains(&&*phase) { Ok(()) } else { Err(format!("{phase}: {said}")) }
+        });
+        said
+    };
+    assert!(said("tls").contains("+coracle"), "{}", said("tls"));
+    let pod = |name: &str, args: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: main\n    \
+             image: EXAMPLES/tls/tls.wasm\n    args: [{args}]\n---\n"
+        )
+    };
+    let pods = pod("asks", "get, 'https://kubernetes.default.svc/api/v1/namespaces/default/pods'")
+        + &pod("is-nobody", "get, 'https://kubernetes.default.svc/api/v1/pods', --token, /nowhere")
+        + &pod("trusts-nobody", "get, 'https://kubernetes.default.svc/version', --ca, /dev/null");
+    apply(&cluster, &pods);
+    let asked = said("asks");
+    assert!(asked.contains("system:serviceaccount:default:default\\\" cannot list"), "{asked}");
+    assert!(
+        said("is-nobody").contains("Unauthorized") || said("is-nobody").contains("system:anonymous"),
+        "{}",
+        said("is-nobody")
+    );
+    assert!(said("trusts-nobody").contains("tls: "), "{}", said("trusts-nobody"));
 }
 
 #[test]

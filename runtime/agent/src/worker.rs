@@ -94,6 +94,10 @@ struct Slot {
 /// Addresses that others turn out to have are tried over so often at a time.
 const CLAIMS_MAX: usize = 64;
 
+/// What is to be done at a time is late by no more than this where the clock was set, or the machine slept, meanwhile: then a token
+/// would end before its successor is asked for.
+const CLOCK_UNSEEN_MAX: Duration = Duration::from_secs(30);
+
 /// Looks after a pod from its arrival until nothing of it is left.
 pub(crate) async fn work(
     context: Arc<Context>,
@@ -129,8 +133,9 @@ pub(crate) async fn work(
     };
     worker.happen(Happening::Tick);
     while !worker.state.is_gone() {
-        let wake =
-            worker.wake_at().map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let wake = worker.wake_at().map(|at| {
+            Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(CLOCK_UNSEEN_MAX)
+        });
         tokio::select! {
             Some(mail) = mail.recv() => worker.take(mail),
             Some(_) = worker.tasks.join_next() => {}
