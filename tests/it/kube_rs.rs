@@ -137,6 +137,12 @@ fn a_kind_is_made_from_rust_types() {
         let more = Patch::Merge(json!({"spec": {"replicas": 5}}));
         boats.patch_scale("one", &PatchParams::default(), &more).await.expect("scaled");
         assert_eq!(boats.get("one").await.expect("there").spec.crew, 5);
+        let six = Patch::Apply(json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 6}}));
+        boats.patch_scale("one", &PatchParams::apply("scaler").force(), &six).await.expect("applied");
+        let scaled = boats.get("one").await.expect("there");
+        assert_eq!(scaled.spec.crew, 6);
+        let entry = scaled.managed_fields().iter().find(|entry| entry.manager.as_deref() == Some("scaler"));
+        assert_eq!(entry.map(|entry| json!(entry.fields_v1)), Some(json!({"f:spec": {"f:crew": {}}})));
 
         let away = json!({"apiVersion": "harbour.example/v1", "kind": "Boat", "spec": {"crew": 1, "port": "away"}});
         boats.patch("two", &PatchParams::apply("harbour"), &Patch::Apply(away)).await.expect("applied");
@@ -428,6 +434,19 @@ fn commands_run_in_pods() {
         assert!(stdout.contains("stdin: tty, stdout: tty, stderr: tty\r\n"), "{stdout:?}");
         assert_eq!((stderr.as_str(), status.reason.as_deref()), ("", Some("NonZeroExitCode")));
 
+        // A program at a terminal finds its size in the environment, from a client that says it in time.
+        for attempt in 1.. {
+            let words = ["sh", "-c", "echo $COLUMNS x $LINES"];
+            let mut command = pods.exec("box", words, &AttachParams::interactive_tty()).await.expect("started");
+            let mut size = command.terminal_size().expect("it is a terminal");
+            size.try_send(TerminalSize { width: 132, height: 43 }).expect("it listens");
+            let (stdout, _, _) = ended(command).await;
+            if stdout == "132 x 43\r\n" {
+                break;
+            }
+            assert!(attempt < 20, "{stdout:?}");
+        }
+
         let nothing = pods.exec("box", ["nosuch"], &told).await.expect("started");
         assert!(ended(nothing).await.1.contains("nosuch: not found"));
         let nobody = pods.exec("nobody", ["ls"], &told).await.err().expect("there is none");
@@ -574,8 +593,19 @@ fn objects_are_read_in_parts() {
         let replicas = scale.spec.and_then(|spec| spec.replicas);
         let selector = scale.status.and_then(|status| status.selector);
         assert_eq!((replicas, selector.as_deref()), (Some(2), Some("app=hello")));
-        let three = Patch::Merge(json!({"spec": {"replicas": 3}}));
-        deployments.patch_scale("hello", &PatchParams::default(), &three).await.expect("scaled");
+        // A scale is applied as objects are: its one field has an owner.
+        let three = Patch::Apply(json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 3}}));
+        let scaler = PatchParams::apply("scaler");
+        let (code, reason, told) = refused(deployments.patch_scale("hello", &scaler, &three).await);
+        assert_eq!((code, reason.as_str()), (409, "Conflict"));
+        assert!(told.ends_with(".spec.replicas"), "{told}");
+        let scaled = deployments.patch_scale("hello", &scaler.clone().force(), &three).await.expect("scaled");
+        assert_eq!(scaled.spec.and_then(|spec| spec.replicas), Some(3));
+        let hello = deployments.get("hello").await.expect("there");
+        let entry = hello.managed_fields().iter().find(|entry| entry.manager.as_deref() == Some("scaler"));
+        let entry = entry.expect("it has the field");
+        assert_eq!((entry.subresource.as_deref(), entry.api_version.as_deref()), (Some("scale"), Some("apps/v1")));
+        assert_eq!(json!(entry.fields_v1), json!({"f:spec": {"f:replicas": {}}}));
         let is_three =
             |it: Option<&Deployment>| it.and_then(|it| it.status.clone()).and_then(|it| it.ready_replicas) == Some(3);
         await_condition(deployments.clone(), "hello", is_three).await.expect("three are ready");

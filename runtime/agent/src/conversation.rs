@@ -137,7 +137,7 @@ async fn hear(
                     }
                 }
                 (CLOSE, _) if *bytes == [STDIN] => stdin = None,
-                // The size of a terminal among others: no guest could ask for it.
+                // The size of a terminal among others: that it has changed no guest could be told.
                 _ => {}
             }
         }

@@ -1,7 +1,10 @@
 //! A terminal's line discipline: what is typed becomes lines for the program and an echo for who types. Pure.
 //!
 //! Programs for wasm know terminals from other files, and nothing more of them; who sits at one has a keyboard that sends bare keys.
-//! Between the two a kernel edits lines, and here there is none. Only that: no modes are to be set, and no size is told.
+//! Between the two a kernel edits lines, and here there is none. Only that: no modes are to be set, and a size is told once, in the
+//! environment of a command that begins at a terminal: programs have no way to ask for it, or to hear that it has changed.
+
+use serde::Deserialize;
 
 /// What a line may be, as Linux has it.
 const LINE_BYTES_MAX: usize = 4_096;
@@ -41,6 +44,32 @@ pub(crate) enum Wish {
     Interrupt,
     /// There is no more to read: Ctrl-D on an empty line.
     End,
+}
+
+/// How large a terminal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Size {
+    width: u16,
+    height: u16,
+}
+
+// === impl Size ===
+
+impl Size {
+    /// Reads what clients say of theirs. A terminal without any size is one that does not know it.
+    pub(crate) fn read(said: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(said).ok().filter(|size| size.width > 0 && size.height > 0)
+    }
+
+    /// The environment as programs at a terminal of this size have it; what it says of that itself stays.
+    pub(crate) fn into_environment(self, environment: &mut Vec<(String, String)>) {
+        for (name, value) in [("COLUMNS", self.width), ("LINES", self.height)] {
+            if environment.iter().all(|(known, _)| known != name) {
+                environment.push((name.into(), value.to_string()));
+            }
+        }
+    }
 }
 
 // === impl Terminal ===
@@ -170,6 +199,23 @@ mod tests {
         terminal.typed(&[b'x'; LINE_BYTES_MAX]);
         assert_eq!(terminal.typed(b"yy").echo, [BELL; 2]);
         assert_eq!(terminal.typed(b"\r").lines.len(), LINE_BYTES_MAX + 1);
+    }
+
+    #[test]
+    fn a_size_is_part_of_the_environment() {
+        let check = |said: &str, known: &[&str], expect: &[&str]| {
+            let pair = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mut environment: Vec<_> = known.iter().filter_map(pair).collect();
+            if let Some(size) = Size::read(said.as_bytes()) {
+                size.into_environment(&mut environment);
+            }
+            let told: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(told, expect, "{said}");
+        };
+        check(r#"{"Width":100,"Height":40}"#, &["A=b"], &["A=b", "COLUMNS=100", "LINES=40"]);
+        check(r#"{"Width":100,"Height":40}"#, &["COLUMNS=7"], &["COLUMNS=7", "LINES=40"]);
+        check(r#"{"Width":0,"Height":0}"#, &["A=b"], &["A=b"]);
+        check("large", &[], &[]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conversation::{Conversation, End, Inlet, PIPE_BYTES, input};
 use crate::outside::PodOutside;
 use crate::taps::Taps;
-use crate::terminal::Terminal;
+use crate::terminal::{Size, Terminal};
 
 /// Somebody who wants into a container of a pod.
 pub(crate) struct Visit {
@@ -53,8 +53,13 @@ const KILLED: i32 = 137;
 // === impl Inside ===
 
 impl Inside {
-    /// Runs a command in a fresh instance, with its streams and how it will have ended.
-    pub(crate) fn run(self, args: Vec<String>, wanted: Wanted) -> (Conversation, impl Future<Output = End> + use<>) {
+    /// Runs a command in a fresh instance, with its streams and how it will have ended. `size` is that of the terminal it is at.
+    pub(crate) fn run(
+        self,
+        args: Vec<String>,
+        wanted: Wanted,
+        size: Option<Size>,
+    ) -> (Conversation, impl Future<Output = End> + use<>) {
         let mut talk = Conversation::default();
         let mut spec = Spec { args, ..self.spec };
         if wanted.stdout || wanted.tty {
@@ -65,6 +70,9 @@ impl Inside {
             spec.stderr = spec.stdout.clone();
             spec.streams = Streams::Terminal;
             talk.terminal = Some(Terminal::default());
+            if let Some(size) = size {
+                size.into_environment(&mut spec.env);
+            }
         } else {
             spec.streams = Streams::Plain;
         }

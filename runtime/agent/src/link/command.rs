@@ -3,18 +3,26 @@
 //! Which streams is said by `stdin`, `stdout`, `stderr` and `tty`; bodies are pieces (see `api::stdio`), both ways.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use api::stdio::{Piece, Pieces, RESIZE};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Refusal, here};
 use crate::context::Context;
+use crate::terminal::Size;
 use crate::visit::{Inside, Visit, Wanted};
 use crate::worker::Mail;
+
+/// Callers that have a size to tell tell it at once.
+const SIZE_PATIENCE: Duration = Duration::from_millis(300);
 
 type Where = Path<(String, String, String)>;
 type Parameters = Query<Vec<(String, String)>>;
@@ -30,7 +38,8 @@ pub(super) async fn exec(
     let words = parameters.into_iter().filter(|(name, _)| name == "command").map(|(_, word)| word).collect();
     match enter(&context, &namespace, &pod, container, false).await {
         Ok(inside) => {
-            let (talk, end) = inside.run(words, wanted);
+            let (size, body) = if wanted.tty { first_size(body).await } else { (None, body) };
+            let (talk, end) = inside.run(words, wanted, size);
             answer(talk.begin(body, end))
         }
         Err(refused) => refused.into_response(),
@@ -52,6 +61,28 @@ pub(super) async fn attach(
         }
         Err(refused) => refused.into_response(),
     }
+}
+
+/// How large the caller's terminal is, if that is what it says first, and all that it says.
+async fn first_size(caller: Body) -> (Option<Size>, Body) {
+    let mut caller = caller.into_data_stream();
+    let (mut pieces, mut heard) = (Pieces::default(), Vec::new());
+    let first = async {
+        while let Some(Ok(bytes)) = caller.next().await {
+            pieces.push(&bytes);
+            heard.push(bytes);
+            match pieces.take() {
+                Ok(None) => {}
+                Ok(Some(Piece { channel: RESIZE, bytes })) => return Size::read(&bytes),
+                _ => return None,
+            }
+        }
+        None
+    };
+    // A caller that says nothing has its command all the same.
+    let size = timeout(SIZE_PATIENCE, first).await.ok().flatten();
+    let heard = futures::stream::iter(heard.into_iter().map(Ok));
+    (size, Body::from_stream(heard.chain(caller)))
 }
 
 async fn enter(
