@@ -169,6 +169,34 @@ fn a_client_that_goes_takes_its_command_along() {
     eventually(30, || if instances() == 1 { Ok(()) } else { Err(instances().to_string()) });
 }
 
+/// On a node it is a pod of the machine itself: its network, and its files at `/host`.
+#[test]
+fn a_node_is_looked_at_from_a_pod_on_it() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with_box();
+    let k = |words: &[&str]| cluster.kubectl(words);
+    let debug = ["debug", "node/node-1", "--image=box:v1", "--profile=general", "--attach=false", "--", "ls", "/host"];
+    let told = k(&debug);
+    contains(&told.stderr, &["Warning: spec.hostPID: has no effect here"]);
+    contains(&told.ok(), &["Creating debugging pod node-debugger-node-1-", "with container debugger on node node-1."]);
+    let pods = k(&["get", "pods", "-o", "name"]).ok();
+    let pod = pods.lines().find(|pod| pod.starts_with("pod/node-debugger-node-1-")).expect("it is there").to_owned();
+    k(&["wait", "--for=jsonpath={.status.phase}=Succeeded", &pod, "--timeout=60s"]).ok();
+    let listed = k(&["logs", &pod]).ok();
+    assert!(listed.lines().any(|name| name == "usr") && listed.lines().any(|name| name == "etc"), "{listed}");
+    let network = "jsonpath={.spec.hostNetwork} {.spec.nodeName} {.status.podIP}";
+    let host = k(&["get", "node", "node-1", "-o", "jsonpath={.status.addresses[0].address}"]).ok();
+    assert_eq!(k(&["get", &pod, "-o", network]).ok(), format!("true node-1 {host}"));
+    let talk = ["debug", "-i", "-q", "node/node-1", "--image=box:v1", "--profile=general", "--", "head", "-n", "1"];
+    contains(&cluster.kubectl_in(&talk, "tide\n").ok(), &["tide"]);
+    contains(
+        &k(&["debug", "node/nobody", "--image=box:v1", "--profile=general"]).refused(),
+        &["nodes \"nobody\" not found"],
+    );
+}
+
 #[test]
 fn a_pod_is_looked_at_from_inside() {
     if !kubectl_is_there() {

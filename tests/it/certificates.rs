@@ -92,6 +92,55 @@ fn a_certificate_is_approved_and_logs_in() {
     assert!(contrary.contains("certificate signing request \"refused\" is already Denied"), "{contrary}");
 }
 
+/// A node asks for the certificate that it serves with; somebody approves it.
+#[test]
+fn a_node_gets_a_certificate_to_serve_with() {
+    if !kubectl_is_there() || Command::new("openssl").arg("version").output().is_err() {
+        return;
+    }
+    let cluster = with(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let ask = |name: &str, names: &[&str]| {
+        let (key, csr) = (format!("{name}.key"), format!("{name}.csr"));
+        let words = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let about = ["-subj", "/O=system:nodes/CN=system:node:node-1", "-keyout", &key, "-out", &csr];
+        openssl(folder, &[&words[..], &about, names].concat()).ok();
+        let request = openssl(folder, &["base64", "-A", "-in", &csr]).ok();
+        let manifest = format!(
+            "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n\
+             spec: {{request: {request}, signerName: kubernetes.io/kubelet-serving, usages: [digital signature, server auth]}}\n"
+        );
+        let as_node = ["--as", "system:node:node-1", "--as-group", "system:nodes", "create", "-f", "-"];
+        cluster.kubectl_with(&as_node, Some(&manifest), &[]).ok();
+    };
+    ask("serving", &["-addext", "subjectAltName=DNS:node-1,IP:192.0.2.7"]);
+    let row = shows(&cluster, "serving", "Pending");
+    assert!(row.contains("kubernetes.io/kubelet-serving") && row.contains("system:node:node-1"), "{row}");
+    cluster.kubectl(&["certificate", "approve", "serving"]).ok();
+    shows(&cluster, "serving", "Approved,Issued");
+    let issued = "go-template={{.status.certificate | base64decode}}";
+    let issued = cluster.kubectl(&["get", "csr", "serving", "-o", issued]).ok();
+    std::fs::write(folder.join("serving.crt"), issued).expect("written");
+    let extensions = "extendedKeyUsage,subjectAltName";
+    let told = openssl(folder, &["x509", "-in", "serving.crt", "-noout", "-subject", "-ext", extensions]).ok();
+    for part in ["system:nodes", "system:node:node-1", "Server Authentication", "DNS:node-1", "IP Address:192.0.2.7"] {
+        assert!(told.contains(part), "{part:?} is missing in\n{told}");
+    }
+    assert!(!told.contains("Client Authentication"), "{told}");
+    let authority = "jsonpath={.data.ca\\.crt}";
+    let authority = cluster.kubectl(&["get", "configmap", "kube-root-ca.crt", "-o", authority]).ok();
+    std::fs::write(folder.join("ca.crt"), authority).expect("written");
+    let verified =
+        ["verify", "-CAfile", "ca.crt", "-purpose", "sslserver", "-verify_hostname", "node-1", "serving.crt"];
+    assert_eq!(openssl(folder, &verified).ok(), "serving.crt: OK\n");
+
+    // What names nothing could be served for nobody: it is approved, and not signed.
+    ask("nameless", &[]);
+    cluster.kubectl(&["certificate", "approve", "nameless"]).ok();
+    shows(&cluster, "nameless", "Approved,Failed");
+}
+
 #[test]
 fn nobody_asks_to_be_a_master() {
     if !kubectl_is_there() || Command::new("openssl").arg("version").output().is_err() {

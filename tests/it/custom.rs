@@ -1,5 +1,7 @@
 //! Kinds that people define themselves, as the Kubernetes documentation tells it.
 
+use std::io::{BufRead, BufReader};
+
 use harness::{Cluster, Plan, kubectl_is_there};
 use serde_json::{Value, json};
 
@@ -161,8 +163,24 @@ fn a_kind_of_ones_own() {
     .expect("JSON");
     assert_eq!(scale["status"], json!({"replicas": 3, "selector": "app=web"}));
 
-    // What runs out goes: the objects with the definition, and the API with both.
+    // What runs out goes: the objects with the definition, and the API with both. Whoever watches is told of each, and that it is over.
+    let mut watching = cluster.command("kubectl".as_ref());
+    let path = "/apis/stable.example.com/v1/crontabs?watch=true";
+    watching.args(["get", "--raw", path]).stdout(std::process::Stdio::piped());
+    let mut watching = watching.spawn().expect("kubectl is there");
+    let mut told = BufReader::new(watching.stdout.take().expect("piped")).lines().map(|line| {
+        let line: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+        (line["type"].as_str().unwrap_or_default().to_owned(), line["object"]["metadata"]["name"].clone())
+    });
+    let is_told = |(word, name): &(String, Value), expect: &str| word == expect && name == "mine";
+    assert!(told.any(|event| is_told(&event, "ADDED")), "it is there");
     contains(&k(&["delete", "crd", "crontabs.stable.example.com"]).ok(), &["deleted"]);
+    let last: Vec<_> = told.collect();
+    assert!(
+        last.iter().any(|event| is_told(event, "DELETED")) && last.iter().all(|(word, _)| word != "ERROR"),
+        "{last:?}"
+    );
+    assert!(watching.wait().expect("it ends").success());
     contains(
         &k(&["get", "--raw", "/apis/stable.example.com/v1/crontabs"]).refused(),
         &["could not find the requested resource"],
