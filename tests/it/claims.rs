@@ -298,3 +298,35 @@ fn a_claim_on_another_machine_has_its_data_there() {
         output => Err(format!("{output:?}")),
     });
 }
+
+/// The key-value server of the examples answers when what it was told is on the disk.
+#[test]
+fn a_server_finds_again_what_it_was_told() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let cluster = Plan::new().on(&data).up(PROGRAM).expect("up");
+    let server = POD.replace("NAME", "kv").replace("box/box.wasm", "kv/kv.wasm");
+    let server = server.replace("command: [sleep, infinity]", "args: [serve, \"0.0.0.0:6379\", /data]");
+    apply(&cluster, &format!("{CLAIM}---\n{server}"));
+    ready(&cluster, "kv");
+    let say = |cluster: &Cluster, command: &[&str]| {
+        cluster.kubectl(&[&["exec", "kv", "--", "kv", "127.0.0.1:6379"], command].concat())
+    };
+    eventually(30, || match say(&cluster, &["SET", "tide", "high"]) {
+        output if output.stdout == "OK\n" => Ok(()),
+        output => Err(format!("{output:?}")),
+    });
+    for _ in 0..3 {
+        say(&cluster, &["INCR", "waves"]).ok();
+    }
+    cluster.kill().expect("killed");
+    let cluster = Plan::new().on(&data).up(PROGRAM).expect("up again");
+    eventually(30, || match say(&cluster, &["GET", "tide"]) {
+        output if output.stdout == "high\n" => Ok(()),
+        output => Err(format!("{output:?}")),
+    });
+    assert_eq!(say(&cluster, &["INCR", "waves"]).ok(), "4\n");
+}

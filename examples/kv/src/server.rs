@@ -1,4 +1,4 @@
-//! One thread, many connections: whoever is ready is served.
+//! One thread, many connections: whoever is ready is served. Nobody is answered before what he changed is on the disk.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use poll::Poll;
 
+use crate::journal::Journal;
 use crate::resp::{self, Parsed, Reply};
 use crate::store::Store;
 
@@ -21,12 +22,23 @@ struct Client {
     leaving: bool,
 }
 
+/// What there is, and where it is kept.
+struct Shelf {
+    store: Store,
+    journal: Option<Journal>,
+}
+
 /// Serves until the end of the program.
-pub fn serve(address: &str) -> Result<(), Box<dyn Error>> {
+pub fn serve(address: &str, directory: Option<&str>) -> Result<(), Box<dyn Error>> {
+    let opened = directory.map(|directory| Journal::open(directory).map_err(|error| format!("{directory}: {error}")));
+    let mut shelf = match opened.transpose()? {
+        None => Shelf { store: Store::default(), journal: None },
+        Some((journal, store)) => Shelf { store, journal: Some(journal) },
+    };
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     println!("kv: listening on {}", listener.local_addr()?);
-    let (mut store, mut clients, mut poll) = (Store::default(), Vec::<Client>::new(), Poll::default());
+    let (mut clients, mut poll) = (Vec::<Client>::new(), Poll::default());
     loop {
         poll.clear();
         poll.add(&listener, true, false);
@@ -37,8 +49,10 @@ pub fn serve(address: &str) -> Result<(), Box<dyn Error>> {
         let mut index = 0;
         clients.retain_mut(|client| {
             index += 1;
-            !poll.is_ready(index) || client.step(&mut store).is_ok_and(|stays| stays)
+            !poll.is_ready(index) || client.hear(&mut shelf).is_ok()
         });
+        shelf.settle()?;
+        clients.retain_mut(|client| client.answer().is_ok_and(|stays| stays));
         if poll.is_ready(0) {
             accept(&listener, &mut clients);
         }
@@ -58,6 +72,23 @@ fn accept(listener: &TcpListener, clients: &mut Vec<Client>) {
     }
 }
 
+// === impl Shelf ===
+
+impl Shelf {
+    fn act(&mut self, command: &[Vec<u8>]) -> Reply {
+        if let Some(journal) = self.journal.as_mut().filter(|_| Store::is_changed_by(command))
+            && let Err(error) = journal.note(command)
+        {
+            return Reply::Error(format!("nothing was changed: {error}"));
+        }
+        self.store.act(command)
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.settle(&self.store))
+    }
+}
+
 // === impl Client ===
 
 impl Client {
@@ -70,12 +101,17 @@ impl Client {
         !self.leaving && self.unsent.len() < UNSENT_BYTES_MAX
     }
 
-    /// Reads, acts and answers as far as it goes without waiting; says whether the client stays.
-    fn step(&mut self, store: &mut Store) -> io::Result<bool> {
+    /// Reads and acts as far as it goes without waiting.
+    fn hear(&mut self, shelf: &mut Shelf) -> io::Result<()> {
         if self.is_heard() {
             self.read()?;
-            self.act(store);
+            self.act(shelf);
         }
+        Ok(())
+    }
+
+    /// Answers as far as it goes without waiting; says whether the client stays.
+    fn answer(&mut self) -> io::Result<bool> {
         self.send()?;
         Ok(!(self.leaving && self.unsent.is_empty()))
     }
@@ -91,7 +127,7 @@ impl Client {
         Ok(())
     }
 
-    fn act(&mut self, store: &mut Store) {
+    fn act(&mut self, shelf: &mut Shelf) {
         let mut taken = 0;
         loop {
             match resp::parse(&self.said[taken..]) {
@@ -100,7 +136,7 @@ impl Client {
                     if command.is_empty() {
                         continue;
                     }
-                    store.act(&command).write(&mut self.unsent);
+                    shelf.act(&command).write(&mut self.unsent);
                     self.leaving |= command[0].eq_ignore_ascii_case(b"QUIT");
                 }
                 Parsed::Partial => break,

@@ -5,7 +5,7 @@ use std::env;
 
 use crate::resp::Reply;
 
-/// Keys and their values, in memory and nowhere else.
+/// Keys and their values.
 #[derive(Default)]
 pub struct Store {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -14,6 +14,18 @@ pub struct Store {
 // === impl Store ===
 
 impl Store {
+    /// Whether a command may change what there is.
+    pub fn is_changed_by(command: &[Vec<u8>]) -> bool {
+        const CHANGES: [&str; 7] = ["SET", "DEL", "INCR", "DECR", "INCRBY", "APPEND", "FLUSHALL"];
+        let name = command.first().map(Vec::as_slice).unwrap_or_default();
+        CHANGES.iter().any(|change| name.eq_ignore_ascii_case(change.as_bytes()))
+    }
+
+    /// Everything there is.
+    pub fn values(&self) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
+        self.values.iter()
+    }
+
     /// Does one command.
     pub fn act(&mut self, command: &[Vec<u8>]) -> Reply {
         let [name, args @ ..] = command else { return Reply::Error("no command".into()) };
