@@ -63,12 +63,16 @@ pub(super) fn are_in_the_way(ranks: &Ranks<'_>, ordinal: i64) -> bool {
 
 /// What must change for the claims of all pods to be there, and to be owned as the set's policy has it.
 pub(super) fn upkeep(ranks: &Ranks<'_>) -> Vec<Txn> {
-    let living = || ranks.members.values().filter(|member| !member.is_terminating());
-    let waiting = living().filter(|it| ranks.ordinals.contains(it.ordinal) && pods::phase(&it.pod) == "Pending");
+    let waits = |it: &&Member<'_>| {
+        !it.is_terminating() && ranks.ordinals.contains(it.ordinal) && pods::phase(&it.pod) == "Pending"
+    };
+    let waiting = ranks.members.values().filter(waits);
     let made = waiting.flat_map(|member| missing(ranks, member.ordinal).unwrap_or_default());
     let home = Guard::Alive(kinds::NAMESPACE.cluster_key(ranks.object.key().namespace()));
     let made = made.map(|claim| Txn::create(claim).guard(home.clone()));
-    let claims = living().flat_map(|member| existing(ranks, member.ordinal).map(move |claim| (member, claim)));
+    // Those of pods on their way out too: whether a claim goes with its pod may be decided while that ends.
+    let claims =
+        ranks.members.values().flat_map(|member| existing(ranks, member.ordinal).map(move |claim| (member, claim)));
     let owned = claims.filter(|(_, claim)| !claim.meta().is_terminating());
     let owned = owned.map(|(member, claim)| owned_as_wanted(ranks, member, claim)).filter(|txn| !txn.is_empty());
     made.chain(owned).collect()
@@ -123,8 +127,8 @@ impl Owners {
 
 /// A claim that somebody else manages is left to them.
 fn owned_as_wanted(ranks: &Ranks<'_>, member: &Member<'_>, claim: &Object) -> Txn {
-    let ours = [(ranks.object, false), (member.object, true)].map(|(owner, _)| owner.meta().uid.clone());
-    if claim.meta().controller().is_some_and(|manager| !ours.contains(&manager.uid)) {
+    let ours = [&ranks.object.meta().uid, &member.object.meta().uid];
+    if claim.meta().controller().is_some_and(|manager| !ours.contains(&&manager.uid)) {
         return Txn::default();
     }
     let wanted = Owners::wanted(ranks, member.ordinal);

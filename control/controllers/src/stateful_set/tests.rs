@@ -346,6 +346,9 @@ fn claims_go_when_the_policy_says_so() {
         "0:v1+ 1:v1~",
         "data-web-0<web data-web-1<web-1",
     );
+    // Decided otherwise while the pod ends, the claim stays; and goes if that is decided then.
+    claims(&format!("when-scaled Delete; {two}; 1; 2"), "0:v1+ 1:v1~", "data-web-0 data-web-1");
+    claims(&format!("{two}; 1; when-scaled Delete"), "0:v1+ 1:v1~", "data-web-0 data-web-1<web-1");
     // The claim of a pod that is gone is about to go: the next pod waits for a new one.
     claims(&format!("when-scaled Delete; {two}; 1; gone; 2"), "0:v1+", "data-web-0 data-web-1<web-1");
 }
