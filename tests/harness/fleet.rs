@@ -149,6 +149,13 @@ impl Fleet {
         Output::of(command, None)
     }
 
+    /// Runs `kubectl` with the administrator's kubeconfig and a home of its own.
+    pub fn kubectl(&self, words: &[&str], input: Option<&str>) -> Output {
+        let mut command = Command::new("kubectl");
+        command.args(words).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.folder().join("kubectl-home"));
+        Output::of(command, input)
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.machines[0].data.join("kubeconfig")

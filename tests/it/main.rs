@@ -10,6 +10,7 @@ mod claims;
 mod clients;
 mod commands;
 mod custom;
+mod daemon;
 mod drain;
 mod edge;
 mod encryption;
