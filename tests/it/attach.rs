@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use harness::{Cluster, eventually, kubectl_is_there};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{example, with};
 
@@ -233,4 +233,35 @@ fn a_pod_is_looked_at_from_inside() {
     .ok();
     k(&["wait", "--for=condition=Ready", "pod/copy", "--timeout=60s"]).ok();
     assert_eq!(k(&["get", "pod", "copy", "-o", "jsonpath={.spec.containers[0].command}"]).ok(), r#"["sleep","60"]"#);
+}
+
+/// A pod that is idle holds no memory, but for the instances that it is told to keep warm.
+#[test]
+fn instances_are_kept_warm_for_those_who_say_so() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&["hello"]);
+    let annotated = |value: &str| {
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"coracle.dev/instances": value}}}}});
+        cluster.kubectl(&["patch", "deploy", "hello", "-p", &patch.to_string()])
+    };
+    let memory = || {
+        let told = usage(&cluster, "namespaces/default/pods");
+        let of_pod = |pod: &Value| pod["containers"][0]["usage"]["memory"].as_str().unwrap_or_default() != "0Ki";
+        told["items"].as_array().into_iter().flatten().filter(|pod| of_pod(pod)).count()
+    };
+    let settled = || cluster.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).ok();
+    settled();
+    eventually(30, || if memory() == 0 { Ok(()) } else { Err(usage(&cluster, "namespaces/default/pods").to_string()) });
+    let refused = annotated("some").refused();
+    contains(
+        &refused,
+        &[
+            "spec.template.metadata.annotations[coracle.dev/instances]: Invalid value: \"some\": must be 'fresh', 'reuse' or a number",
+        ],
+    );
+    annotated("2").ok();
+    settled();
+    eventually(30, || if memory() == 2 { Ok(()) } else { Err(usage(&cluster, "namespaces/default/pods").to_string()) });
 }

@@ -13,6 +13,7 @@ pub mod default_storage;
 pub mod duration;
 pub mod egress_names;
 pub mod image;
+pub mod instances;
 pub mod json;
 pub mod jwt;
 mod key;

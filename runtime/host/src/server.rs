@@ -73,7 +73,11 @@ impl Server {
             spec,
             outside,
         };
-        Self { shared: Arc::new(shared), _owner: Arc::new(ended.drop_guard()) }
+        let shared = Arc::new(shared);
+        if let InstancePolicy::Warm { instances } = shared.spec.requests.instances {
+            (0..instances).for_each(|_| shared.warm_up());
+        }
+        Self { shared, _owner: Arc::new(ended.drop_guard()) }
     }
 
     /// Answers one request. Dropping the future, or the response's body before its end, ends the instance.
@@ -107,6 +111,7 @@ impl Server {
             tracing::debug!(left = shared.tasks.len(), "requests were still in flight when the grace period ended");
         }
         shared.ended.cancel();
+        shared.warm.clear();
         shared.tasks.wait().await;
     }
 }
@@ -184,6 +189,9 @@ impl Shared {
             Some(instance) => instance,
             None => Instance::start(&self.workload, &self.spec, self.outside.clone()).await?,
         };
+        if matches!(self.spec.requests.instances, InstancePolicy::Warm { .. }) {
+            self.warm_up();
+        }
         instance.answer(request, reply).await.inspect_err(|_| delivery.cut())?;
         if let InstancePolicy::Reuse { requests_max, idle } = self.spec.requests.instances
             && instance.answered() < requests_max
@@ -191,5 +199,24 @@ impl Shared {
             self.warm.put(instance, idle);
         }
         Ok(())
+    }
+
+    /// Starts an instance for a request to come, unless enough wait already. One that cannot be started is no loss yet: the
+    /// request that finds none starts its own, and is told why if that fails.
+    fn warm_up(self: &Arc<Self>) {
+        let InstancePolicy::Warm { instances } = self.spec.requests.instances else { return };
+        if !self.warm.reserve(instances) {
+            return;
+        }
+        let shared = self.clone();
+        let start = async move {
+            let started = Instance::start(&shared.workload, &shared.spec, shared.outside.clone()).await;
+            let started = started.inspect_err(|fault| tracing::debug!(%fault, "no instance could be kept warm"));
+            shared.warm.fulfil(started.ok());
+        };
+        let (ended, ledger) = (self.ended.clone(), self.spec.ledger.clone());
+        self.workload.host.guests().spawn(async move {
+            ended.run_until_cancelled(Metered::new(start, ledger)).await;
+        });
     }
 }

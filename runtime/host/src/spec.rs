@@ -94,6 +94,11 @@ pub enum InstancePolicy {
         /// An instance without a request for so long is let go.
         idle: Duration,
     },
+    /// One request, one instance, and some are started before they are needed.
+    Warm {
+        /// So many wait.
+        instances: usize,
+    },
 }
 
 // === impl Spec ===

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
 use serde_json::Value;
 
 use super::{AGE, NAME, text, wide};
+use crate::instances;
 use crate::pod_spec;
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
@@ -95,6 +96,7 @@ impl Resource for Pods {
     fn validate(pod: &Pod, causes: &mut Causes) {
         let none = PodSpec::default();
         pod_spec::validate("spec", pod.spec.as_ref().unwrap_or(&none), causes);
+        instances::validate("metadata.annotations", pod.metadata.annotations.as_ref(), causes);
     }
 
     fn validate_create(pod: &Pod, causes: &mut Causes) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
+use crate::instances;
 use crate::rules::{self, Causes};
 use crate::selector::LabelSelector as Selector;
 
@@ -61,6 +62,7 @@ pub fn validate(path: &str, template: &PodTemplateSpec, causes: &mut Causes) {
     if let Some(annotations) = &metadata.annotations {
         rules::annotations(&format!("{path}.annotations"), annotations, causes);
     }
+    instances::validate(&format!("{path}.metadata.annotations"), metadata.annotations.as_ref(), causes);
     let no_spec = PodSpec::default();
     super::validate(&format!("{path}.spec"), template.spec.as_ref().unwrap_or(&no_spec), causes);
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use api::instances::Instances;
 use futures::FutureExt as _;
-use host::{Command, Ledger, Limits, Server, Sink, Spec};
-use k8s_openapi::api::core::v1::Container;
+use host::{Command, InstancePolicy, Ledger, Limits, RequestPolicy, Server, Sink, Spec};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use network::{Binding, Origin, Reach};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -58,6 +59,10 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How long a run's last words may take to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A guest that forgets to free something is begun anew now and then.
+const REUSED_MAX: u32 = 10_000;
+/// As long as a browser keeps a connection that it may need again.
+const IDLE: Duration = Duration::from_secs(60);
 
 impl Worker {
     pub(super) fn start(&mut self, place: Place, run: u32) {
@@ -112,6 +117,7 @@ impl Worker {
             stderr: stderr.clone(),
             streams: if is_terminal { host::Streams::Terminal } else { host::Streams::Plain },
             ledger: Ledger::new(limits(&container)),
+            requests: RequestPolicy { instances: instances(&pod), ..RequestPolicy::default() },
             ..Spec::default()
         };
         let on_host_network = self.is_on_host_network();
@@ -319,6 +325,15 @@ fn exit(exit: host::Exit) -> Exit {
         host::Exit::OutOfMemory => Exit::OutOfMemory,
         host::Exit::Cancelled => Exit::Stopped,
         host::Exit::NotStarted { message } => Exit::NotStarted(message),
+    }
+}
+
+/// How the instances of a pod's servers live.
+fn instances(pod: &Pod) -> InstancePolicy {
+    match pod.metadata.annotations.as_ref().map(api::instances::of).unwrap_or_default() {
+        Instances::Fresh => InstancePolicy::Fresh,
+        Instances::Reuse => InstancePolicy::Reuse { requests_max: REUSED_MAX, idle: IDLE },
+        Instances::Warm(instances) => InstancePolicy::Warm { instances },
     }
 }
 

@@ -20,6 +20,8 @@ struct Shelf {
     instances: Vec<(Instant, Instance)>,
     /// Whether a task looks after those that grow old.
     watched: bool,
+    /// How many are being started for it.
+    starting: usize,
 }
 
 // === impl Warm ===
@@ -45,6 +47,29 @@ impl Warm {
                 drop(std::mem::take(&mut *warm.shelf()));
             });
         }
+    }
+
+    /// Takes it on to start one more, unless `most` are there or on their way.
+    pub(super) fn reserve(&self, most: usize) -> bool {
+        let mut shelf = self.shelf();
+        let is_due = shelf.instances.len() + shelf.starting < most;
+        shelf.starting += usize::from(is_due);
+        is_due
+    }
+
+    /// What became of a reservation: an instance that has answered nothing yet, or none.
+    pub(super) fn fulfil(&self, started: Option<Instance>) {
+        let mut shelf = self.shelf();
+        shelf.starting -= 1;
+        if !self.ended.is_cancelled() {
+            shelf.instances.extend(started.map(|instance| (Instant::now(), instance)));
+        }
+    }
+
+    /// Lets go of all.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut self.shelf().instances);
+        drop(all);
     }
 
     /// Lets go of what has waited too long, until nothing is left.

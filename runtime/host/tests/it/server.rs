@@ -126,6 +126,22 @@ async fn instances_are_reused_when_asked_for() {
 }
 
 #[tokio::test]
+async fn instances_wait_for_requests_when_asked_for() {
+    let spec = policy(|requests| requests.instances = InstancePolicy::Warm { instances: 2 });
+    let ledger = spec.ledger.clone();
+    let (_bench, server) = probe(spec).await;
+    for asked in 0..5 {
+        until(|| ledger.usage().instances == 2).await;
+        check(&server, "/healthz", 200, "ok\n").await;
+        until(|| server.in_flight() == 0).await;
+        assert_eq!(ledger.usage().requests, asked + 1);
+    }
+    until(|| ledger.usage().instances == 2).await;
+    server.drain(Duration::from_secs(5)).await;
+    until(|| ledger.usage().instances == 0).await;
+}
+
+#[tokio::test]
 async fn the_node_has_room_for_so_many_and_says_so() {
     let bench = Bench::with(|config| host::Config { instances_max: 1, ..config });
     let server = serving(&bench, &example("probe/probe.wasm"), Spec::default()).await;
