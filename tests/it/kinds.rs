@@ -40,7 +40,7 @@ const WORKLOADS: &[Story] = &[
     Story {
         manifest: "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: probe}, spec: {selector: {matchLabels: {app: web}}, template: ALWAYS}}",
         name: "daemonset.apps/probe",
-        table: ["NAME    DESIRED   CURRENT   READY   UP-TO-DATE   AVAILABLE   NODE SELECTOR   AGE", "probe   0"],
+        table: ["NAME    DESIRED   CURRENT   READY   UP-TO-DATE   AVAILABLE   NODE SELECTOR   AGE", "probe   "],
         field: ["daemonset.spec.updateStrategy.rollingUpdate.maxSurge", "<IntOrString>"],
         patch: [r#"{"spec":{"minReadySeconds":5}}"#, "{.spec.minReadySeconds}", "5"],
         wrong: [

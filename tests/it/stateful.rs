@@ -165,7 +165,8 @@ fn an_update_goes_from_the_highest_pod_to_the_partition_and_back() {
         "web-0 probe:v2, web-1 probe:v2, web-2 probe:v2" => Ok(()),
         other => Err(other.to_owned()),
     });
-    rolled_out(&cluster, "partitioned roll out complete: 1 new pods have been updated...");
+    // Those below the partition have been of this revision all along.
+    rolled_out(&cluster, "partitioned roll out complete: 3 new pods have been updated...");
     let status = "jsonpath={.status.currentRevision}={.status.updateRevision}";
     eventually(20, || match k(&["get", "sts", "web", "-o", status]).ok().split_once('=') {
         Some((current, update)) if current == update => Ok(()),
