@@ -141,7 +141,7 @@ const CORE: &[Story] = &[
     Story {
         manifest: "{apiVersion: v1, kind: ReplicationController, metadata: {name: old}, spec: {template: ALWAYS}}",
         name: "replicationcontroller/old",
-        table: ["NAME   DESIRED   CURRENT   READY   AGE", "old    1         0         0"],
+        table: ["NAME   DESIRED   CURRENT   READY   AGE", "old    1 "],
         field: ["rc.spec.selector", "<map[string]string>"],
         patch: [r#"{"spec":{"replicas":3}}"#, "{.spec.replicas}", "3"],
         wrong: [
