@@ -139,6 +139,18 @@ fn a_policy_limits_replicas_with_parameters() {
     );
     assert!(applied.ok().contains("deployment.apps/loud created"));
 
+    // What compiles, and fits no object that it is about, is doubted in its status.
+    let doubtful = plain.replace("object.spec.replicas <= 5", "object.spec.replicaz <= 5");
+    apply(&cluster, &doubtful).ok();
+    let doubt = "jsonpath={.status.observedGeneration} {.status.typeChecking.expressionWarnings[*].fieldRef}: \
+                 {.status.typeChecking.expressionWarnings[*].warning}";
+    let seen = || k(&["get", "validatingadmissionpolicy", "replicalimit-policy.example.com", "-o", doubt]).ok();
+    eventually(30, || match seen() {
+        told if told.contains("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replicaz'") => Ok(()),
+        told => Err(told),
+    });
+    contains(&seen(), &["spec.validations[0].expression: "]);
+
     // What does not compile is not stored.
     let wrong = plain.replace("object.spec.replicas <= 5", "object.spec.replicas <= limit");
     contains(

@@ -3,6 +3,7 @@
 //! Everything here is pure: a request and the objects it touches come in as values, refusals and warnings go out. Who keeps
 //! the compiled rules, finds parameters and calls webhooks is the API server.
 
+mod checking;
 mod compile;
 mod matching;
 mod policy;
@@ -11,6 +12,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub use checking::{Doubt, doubts};
 pub use compile::{Wrong, compile_conditions, environment};
 pub use matching::{Matcher, Verdict};
 pub use policy::{Denial, Judged, Policy};

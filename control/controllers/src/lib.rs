@@ -34,6 +34,7 @@ mod plan;
 mod pod_cidr;
 mod pod_garbage;
 mod pods;
+mod policy_checks;
 mod queue;
 mod record;
 mod refusal;
@@ -115,6 +116,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(volume_binding::VolumeBinding),
         Box::new(volume_reclaim::VolumeReclaim),
         Box::new(event_expiry::EventExpiry),
+        Box::new(policy_checks::PolicyChecks),
         Box::new(certificates::Certificates::new(config)),
         Box::new(account_secrets::AccountSecrets::new(config)),
         Box::new(bootstrap_tokens::BootstrapTokens),
