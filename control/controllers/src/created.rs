@@ -26,8 +26,19 @@ pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look) -> 
     rules.admit(value, &admission).map(|admitted| admitted.object).map_err(|refusal| refusal.to_string())
 }
 
-/// The pod to store, with what its account gives it.
+/// The pod to store, with what its account gives it. A refusal is in words that are the same when it is tried again under
+/// another name: whoever stores them would look again at once, and never come to rest.
 pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
+    admitted_pod(wanted, view, look).map_err(|why| {
+        let (name, start) = (wanted.metadata.name.as_deref(), wanted.metadata.generate_name.as_deref());
+        match name.zip(start) {
+            Some((name, start)) => why.replacen(&format!("{name:?}"), &format!("{start:?}"), 1),
+            None => why,
+        }
+    })
+}
+
+fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
     let pod = created(kinds::POD, wanted, look)?;
     let told = |refusal: api::StatusError| refusal.message;
     let pod = pod_spec::prioritize(pod, view.list(kinds::PRIORITY_CLASS)).map_err(told)?;

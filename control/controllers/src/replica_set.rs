@@ -22,7 +22,7 @@ use state::{Event, Guard, Snapshot, Txn};
 use crate::created::{awaits_account, created_pod};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
-use crate::{Controller, Look, Plan, claim, owners, pods, selector, template};
+use crate::{Controller, Look, Plan, claim, owners, pods, refusal, selector, template};
 use kind::Kind;
 
 /// Enough for a rollout to be quick, few enough for one record of the log.
@@ -153,8 +153,9 @@ fn grow(
     if !created.is_empty() {
         txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(object.key().namespace())));
     }
+    let again = refused.is_some().then(|| look.now + refusal::AGAIN);
     let status = status::updated(object, active, &created, refused.as_deref(), look);
-    Plan::of(status.into_iter().fold(txn, Txn::put))
+    Plan::of(status.into_iter().fold(txn, Txn::put)).again_at(again)
 }
 
 fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapshot, look: Look) -> Plan {

@@ -32,6 +32,28 @@ fn what_is_missing_is_made_and_counted_in_one_breath() {
     assert_eq!((view.count(kinds::POD), view.count(kinds::EVENT)), (2, 2));
 }
 
+/// Each try has another name; what is told has none, or nothing would ever come to rest.
+#[test]
+fn a_refusal_is_told_once_and_tried_again_in_a_while() {
+    let limits = json!([{"type": "Container", "max": {"cpu": "1"}}]);
+    let range = object(kinds::LIMIT_RANGE, "default/small", json!({"spec": {"limits": limits}}));
+    let mut view = with_home(&[set(2), range]);
+    let now = crate::notation::noon();
+    let mut revisions = Vec::new();
+    for seed in 1..4 {
+        let plan = ReplicaSets.reconcile(set(2).key(), &view, crate::Look { now, seed });
+        assert_eq!(plan.again, Some(now + refusal::AGAIN));
+        for txn in &plan.txns {
+            (view, _) = view.apply(txn).expect("every guard holds");
+        }
+        revisions.push(view.revision());
+    }
+    assert!(revisions.windows(2).all(|pair| pair[0] == pair[1]), "{revisions:?}");
+    let told = view.get(set(2).key()).expect("the set").to_value().expect("a tree");
+    let told = told["status"]["conditions"][0]["message"].as_str().expect("a message").to_owned();
+    assert!(told.starts_with(r#"pods "web-" is forbidden: "#), "{told}");
+}
+
 fn with_home(objects: &[Object]) -> Snapshot {
     let home =
         [object(kinds::NAMESPACE, "default", json!({})), object(kinds::SERVICE_ACCOUNT, "default/default", json!({}))];
