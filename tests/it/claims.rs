@@ -299,6 +299,48 @@ fn a_claim_on_another_machine_has_its_data_there() {
     });
 }
 
+#[test]
+fn a_claim_holds_what_it_says_and_may_grow() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    apply(&cluster, CLAIM);
+    let scratch = "\n    - {mountPath: /tmp, name: tmp}\n  volumes:\n  - {name: tmp, emptyDir: {sizeLimit: 10Ki}}\n";
+    let pod = POD.replace("NAME", "one").replace(
+        "volumeMounts: [{mountPath: /data, name: data}]\n",
+        "volumeMounts:\n    - {mountPath: /data, name: data}",
+    );
+    let pod = pod.replacen("  volumes:\n", "", 1).replacen(
+        "  - {name: data, persistentVolumeClaim: {claimName: data}}\n",
+        "",
+        1,
+    );
+    apply(
+        &cluster,
+        &format!("{}{scratch}  - {{name: data, persistentVolumeClaim: {{claimName: data}}}}\n", pod.trim_end()),
+    );
+    ready(&cluster, "one");
+    let big = "seq 200000 > /data/big";
+    // The C library of guests tells every failed write of a stream as an I/O error.
+    let told = sh(&cluster, "one", big).refused();
+    assert!(told.contains("I/O error"), "{told}");
+    let length = || std::fs::metadata(directory(&cluster).join("big")).expect("a file").len();
+    assert!((1 << 19..=1 << 20).contains(&length()), "{} bytes of 1Mi", length());
+    // What is taken away makes room.
+    sh(&cluster, "one", "rm /data/big; seq 100000 > /data/small").ok();
+    assert!(sh(&cluster, "one", "seq 10000 > /tmp/file").refused().contains("I/O error"));
+    sh(&cluster, "one", "seq 100 > /tmp/file").ok();
+    let more = r#"{"spec":{"resources":{"requests":{"storage":"3Mi"}}}}"#;
+    cluster.kubectl(&["patch", "pvc", "data", "-p", more]).ok();
+    soon_says(&cluster, "pvc/data", ".status.capacity.storage", "3Mi");
+    soon_told(&cluster, "pvc/data", "Resize volume succeeded");
+    eventually(30, || match sh(&cluster, "one", big) {
+        output if output.code == 0 => Ok(()),
+        output => Err(output.stderr),
+    });
+}
+
 /// The key-value server of the examples answers when what it was told is on the disk.
 #[test]
 fn a_server_finds_again_what_it_was_told() {

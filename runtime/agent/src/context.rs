@@ -19,6 +19,7 @@ use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
 use crate::usage::Meter;
+use crate::volumes::quotas::Quotas;
 use crate::worker::Mail;
 
 pub(crate) struct Context {
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) recorder: Recorder,
+    /// What holds volumes to their sizes.
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) addresses: Mutex<Addresses>,
     /// The pods' places on the network; each is its worker's.
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,

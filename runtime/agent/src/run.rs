@@ -86,6 +86,7 @@ pub async fn run(
         attachments: std::sync::Mutex::default(),
         posts: std::sync::Mutex::default(),
         meter: tokio::sync::Mutex::default(),
+        quotas: Arc::default(),
         view: view.clone(),
         config,
         client,

@@ -14,6 +14,7 @@
 mod claims;
 pub mod host_path;
 mod mounts;
+pub mod quotas;
 pub(crate) mod reclaim;
 pub(crate) mod sources;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
+use api::quantity::Quantity;
 use api::storage;
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
@@ -52,7 +54,10 @@ pub struct Planned {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Whatever the pod writes; it goes with the pod.
-    Scratch,
+    Scratch {
+        /// How much that may be.
+        bytes_max: Option<u64>,
+    },
     /// These files.
     Files(BTreeMap<PathBuf, Vec<u8>>),
     /// A directory of the node, or a file.
@@ -69,7 +74,7 @@ pub enum Content {
         /// Its name there.
         directory: PathBuf,
         /// How much it may hold.
-        bytes: u64,
+        bytes_max: u64,
         /// Whether guests may only read.
         read_only: bool,
     },
@@ -84,6 +89,8 @@ pub struct Placed {
     pub read_only: bool,
     /// Whether its files are swapped under the guests, so that a subPath is a copy.
     pub is_swapped: bool,
+    /// How much may be in it.
+    pub quota: Option<host::Quota>,
 }
 
 /// What every volume of a pod holds.
@@ -136,8 +143,10 @@ fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Token
             })?);
         }
         Ok(files)
-    } else if volume.empty_dir.is_some() {
-        return Ok(Content::Scratch);
+    } else if let Some(source) = &volume.empty_dir {
+        let limit = source.size_limit.as_ref().map(|limit| Quantity::of(limit).value());
+        let bytes_max = limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0);
+        return Ok(Content::Scratch { bytes_max });
     } else if let Some(source) = &volume.host_path {
         let kind = HostType::named(source.type_.as_deref()).map_err(|not| failed(not.to_string(), true))?;
         return Ok(Content::Host { path: PathBuf::from(&source.path), kind, read_only: false });

@@ -383,6 +383,7 @@ impl Worker {
         self.attachment = None;
         self.context.return_addresses(&self.uid);
         let directories = [self.directory(), self.directory_in_memory()];
+        self.context.quotas.forget(&directories[0]);
         let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());
         // Outlives the worker on purpose: it only removes what nobody names any more.
         tokio::task::spawn_blocking(move || {

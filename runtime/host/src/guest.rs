@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::files::{self, FilesView};
 use crate::ledger::Account;
 use crate::outside::{Hooks, Outside};
 use crate::sockets::{Sockets, SocketsView};
@@ -22,6 +24,7 @@ pub(crate) struct Guest {
     http: WasiHttpCtx,
     hooks: Hooks,
     sockets: Sockets,
+    limits: files::Limits,
     account: Account,
     _ticking: Ticking,
 }
@@ -56,6 +59,7 @@ impl Guest {
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(outside),
             sockets: Sockets::new(spec),
+            limits: files::Limits::of(spec),
             account: Account::open(spec.ledger.clone()),
             _ticking: ticker.enter(),
         };
@@ -75,6 +79,12 @@ impl Guest {
     /// What its sockets are made with, and where they are kept.
     pub(crate) fn sockets(&mut self) -> SocketsView<'_> {
         SocketsView::new(&self.sockets, &mut self.table)
+    }
+
+    /// Its files, with what limits them.
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        let files = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
+        FilesView::new(files, &mut self.limits)
     }
 
     pub(crate) fn memory_refusal(&self) -> MemoryRefusal {

@@ -2,7 +2,8 @@
 //!
 //! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether
 //! they use it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
-//! are our own, over the guest's [`Network`](crate::Network); those of wasmtime-wasi, which are the node's, are left out.
+//! are our own, over the guest's [`Network`](crate::Network); those of wasmtime-wasi, which are the node's, are left out. Its
+//! files are reached through our limits.
 
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -10,9 +11,9 @@ use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
+use crate::files::HasFiles;
 use crate::guest::Guest;
 use crate::sockets;
 
@@ -43,8 +44,8 @@ fn add_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     io::streams::add_to_linker::<_, HasTable>(linker, Guest::table)?;
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
     clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    filesystem::types::add_to_linker::<_, HasFiles>(linker, Guest::files)?;
+    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, Guest::files)?;
     random::random::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
     random::insecure::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
     random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, Guest::random)?;
@@ -62,11 +63,13 @@ fn add_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 /// WASI 0.3 without its sockets.
 fn add_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p3::{cli, clocks, filesystem, random};
+    use wasmtime_wasi::p3::bindings::filesystem;
+    use wasmtime_wasi::p3::{cli, clocks, random};
 
     cli::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
-    filesystem::add_to_linker(linker)?;
+    filesystem::types::add_to_linker::<_, HasFiles>(linker, Guest::files)?;
+    filesystem::preopens::add_to_linker::<_, HasFiles>(linker, Guest::files)?;
     random::add_to_linker(linker)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::outside::Nowhere;
+use crate::quota::Quota;
 use crate::sink::{Discard, Sink};
 
 /// As many connections as a busy server keeps; each may hold some 100 KiB of bytes on their way.
@@ -58,6 +59,8 @@ pub struct Mount {
     pub guest: String,
     /// Whether the guest may write.
     pub mode: Mode,
+    /// How much may be in it; without one the disk is the limit.
+    pub quota: Option<Quota>,
 }
 
 /// Whether a mount may be written to.

@@ -76,8 +76,8 @@ fn of_volume(pod: &Pod, volume: &PersistentVolume, read_only: bool) -> Result<Co
         }
         let directory = directory(&source.volume_handle)
             .ok_or_else(|| never(format!("\"{}\" is not the name of a directory", source.volume_handle)))?;
-        let bytes = u64::try_from(storage::capacity(volume).value()).unwrap_or(0);
-        return Ok(Content::Local { directory, bytes, read_only: read_only || source.read_only == Some(true) });
+        let bytes_max = u64::try_from(storage::capacity(volume).value()).unwrap_or(0);
+        return Ok(Content::Local { directory, bytes_max, read_only: read_only || source.read_only == Some(true) });
     }
     let members = serde_json::to_value(spec).unwrap_or_default();
     let is_source = |name: &&String| super::is_source(name);

@@ -43,13 +43,13 @@ pub fn mounts(
                 Shown::Beside => continue,
             },
         };
-        mounts.push(host::Mount { host, guest: mount.mount_path.clone(), mode });
+        mounts.push(host::Mount { host, guest: mount.mount_path.clone(), mode, quota: volume.quota.clone() });
     }
-    for (guest, (host, mode)) in fixed.files {
+    for (guest, Files { host, mode, quota }) in fixed.files {
         if mounts.iter().any(|mount| same_place(&mount.guest, &guest)) {
             return Err(refused(format!("a file cannot be mounted into {guest}, where a volume is mounted already")));
         }
-        mounts.push(host::Mount { host, guest, mode });
+        mounts.push(host::Mount { host, guest, mode, quota });
     }
     Ok(mounts)
 }
@@ -62,7 +62,16 @@ pub struct Fixed {
     memory: PathBuf,
     turn: u32,
     /// The directories made for single files, by the place that guests see them at.
-    files: BTreeMap<String, (PathBuf, host::Mode)>,
+    files: BTreeMap<String, Files>,
+}
+
+/// A directory made for single files.
+#[derive(Debug)]
+struct Files {
+    host: PathBuf,
+    mode: host::Mode,
+    /// That of the volume of a file in it that may be written.
+    quota: Option<host::Quota>,
 }
 
 /// How a subPath is shown.
@@ -127,15 +136,17 @@ impl Fixed {
         let read_only = volume.read_only || mount.read_only == Some(true);
         let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
         let to = match self.files.get_mut(directory) {
-            Some((to, shared)) => {
+            Some(shared) => {
                 if mode == host::Mode::ReadWrite {
-                    *shared = mode;
+                    shared.mode = mode;
+                    shared.quota = shared.quota.take().or_else(|| volume.quota.clone());
                 }
-                to.clone()
+                shared.host.clone()
             }
             None => {
                 let to = self.fresh(volume.is_swapped)?;
-                self.files.insert(directory.to_owned(), (to.clone(), mode));
+                let quota = volume.quota.clone();
+                self.files.insert(directory.to_owned(), Files { host: to.clone(), mode, quota });
                 to
             }
         };

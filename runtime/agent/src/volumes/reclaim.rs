@@ -1,4 +1,4 @@
-//! Directories of volumes that nobody has any more.
+//! What becomes of the node's own volumes: those that grow are held to their new size, those that nobody has any more are removed.
 //!
 //! A volume that lies on this node carries a finalizer of ours. Once the volume is on its way out, and no claim and no pod holds
 //! it, its directory is removed where the reclaim policy says so, and then the finalizer: the volume is not gone before its data.
@@ -37,6 +37,7 @@ pub(crate) async fn keep(context: Arc<Context>) {
     let mut view = context.view.clone();
     loop {
         let world = view.borrow_and_update().clone();
+        context.quotas.follow(&world, &context.config.volumes_dir());
         let mut failed = false;
         for ending in endings(&world, &context.config.node_name) {
             if let Err(why) = end(&context, &ending).await {
@@ -90,6 +91,7 @@ fn judged(object: &Object, view: &Snapshot, node: &str) -> Option<Ending> {
 async fn end(context: &Context, ending: &Ending) -> Result<(), String> {
     if let Some(directory) = &ending.directory {
         let path = context.config.volumes_dir().join(directory);
+        context.quotas.forget(&path);
         let removing = tokio::task::spawn_blocking(move || removed(&path)).await;
         removing.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }

@@ -151,7 +151,7 @@ fn guests_see_volumes_where_they_are_mounted() {
         &view("fast"),
     );
     let config = put(directory.path(), &volume.expect("a plan")).expect("written");
-    let scratch = Planned { name: "s".into(), content: Content::Scratch, secret: false };
+    let scratch = Planned { name: "s".into(), content: Content::Scratch { bytes_max: None }, secret: false };
     let scratch = put(directory.path(), &scratch).expect("written");
     std::fs::write(scratch.path.join("file"), "mine").expect("written");
     let placed = BTreeMap::from([("v".to_owned(), config.clone()), ("s".to_owned(), scratch.clone())]);
@@ -225,7 +225,7 @@ fn behind_a_claim_is_what_it_is_bound_to() {
         assert_eq!(found.unwrap_or_else(|refused| refused), expected, "{mode} {phase} {source}");
     };
     let ours = r#""csi":{"driver":"coracle.dev/local-path","volumeHandle":"pvc-1"}"#;
-    let local = |read_only| format!("Local {{ directory: \"pvc-1\", bytes: 1048576, read_only: {read_only} }}");
+    let local = |read_only| format!("Local {{ directory: \"pvc-1\", bytes_max: 1048576, read_only: {read_only} }}");
     check("ReadWriteOnce", "Bound", ours, &local(false));
     check("ReadOnlyMany", "Bound", ours, &local(true));
     check("ReadWriteOnce", "Pending", ours, "v error processing PVC shop/data: PVC is not bound");
@@ -302,7 +302,7 @@ fn a_single_file_of_the_node_is_the_very_same_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("app.conf");
     std::fs::write(&file, "one").expect("written");
-    let placed = Placed { path: file.clone(), read_only: false, is_swapped: false };
+    let placed = Placed { path: file.clone(), read_only: false, is_swapped: false, quota: None };
     let placed = BTreeMap::from([("h".to_owned(), placed)]);
     let fixed = directory.path().join("fixed");
     let mount = r#"{"name":"h","mountPath":"/etc/app/app.conf"}"#;

@@ -3,8 +3,10 @@
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::host_path::HostPaths;
+use super::quotas::Quotas;
 use super::{Content, Files, Placed, Planned};
 
 /// What of a node's own disk volumes may be of.
@@ -14,34 +16,38 @@ pub struct Store {
     pub local: PathBuf,
     /// Which other paths pods may see.
     pub host_paths: HostPaths,
+    /// What holds volumes to their sizes.
+    pub quotas: Arc<Quotas>,
 }
 
 /// Makes the volume below `root`, and says where it lies. Nothing happens to what is as planned already.
 pub fn write(root: &Path, store: &Store, planned: &Planned) -> io::Result<Placed> {
     let path = root.join(&planned.name);
     match &planned.content {
-        Content::Scratch => {
+        Content::Scratch { bytes_max } => {
             std::fs::create_dir_all(&path)?;
-            Ok(Placed { path, read_only: false, is_swapped: false })
+            let quota = bytes_max.map(|bytes_max| store.quotas.of(&path, bytes_max));
+            Ok(Placed { path, read_only: false, is_swapped: false, quota })
         }
         Content::Files(files) => {
             std::fs::create_dir_all(&path)?;
             swap(&path, files)?;
-            Ok(Placed { path, read_only: true, is_swapped: true })
+            Ok(Placed { path, read_only: true, is_swapped: true, quota: None })
         }
         Content::Host { path: host, kind, read_only } => {
             store.host_paths.check(host)?;
             kind.ensure(host)?;
-            Ok(Placed { path: host.clone(), read_only: *read_only, is_swapped: false })
+            Ok(Placed { path: host.clone(), read_only: *read_only, is_swapped: false, quota: None })
         }
-        Content::Local { directory, read_only, .. } => {
+        Content::Local { directory, bytes_max, read_only } => {
             let path = store.local.join(directory);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path)?;
                 // What a guest has written for good is to be found after the power was gone.
                 std::fs::File::open(&store.local)?.sync_all()?;
             }
-            Ok(Placed { path, read_only: *read_only, is_swapped: false })
+            let quota = Some(store.quotas.of(&path, *bytes_max));
+            Ok(Placed { path, read_only: *read_only, is_swapped: false, quota })
         }
     }
 }

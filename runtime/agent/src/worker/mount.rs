@@ -89,7 +89,11 @@ impl Worker {
         Roots {
             disk: self.directory().join("volumes"),
             memory: self.directory_in_memory().join("volumes"),
-            store: Store { local: config.volumes_dir(), host_paths: config.host_paths.clone() },
+            store: Store {
+                local: config.volumes_dir(),
+                host_paths: config.host_paths.clone(),
+                quotas: self.context.quotas.clone(),
+            },
         }
     }
 }

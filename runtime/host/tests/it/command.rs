@@ -192,7 +192,8 @@ async fn output_waits_for_its_reader() {
 #[tokio::test]
 async fn a_mount_that_is_not_there_is_told() {
     let bench = Bench::new();
-    let mounts = vec![Mount { host: "/nowhere/at/all".into(), guest: "/data".into(), mode: Mode::ReadOnly }];
+    let mounts =
+        vec![Mount { host: "/nowhere/at/all".into(), guest: "/data".into(), mode: Mode::ReadOnly, quota: None }];
     let exit = bench.run(&command("i32.const 0"), Spec { mounts, ..Spec::default() }).await;
     assert!(matches!(&exit, Exit::NotStarted { message } if message.contains("/data")), "{exit:?}");
 }

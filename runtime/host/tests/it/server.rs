@@ -87,7 +87,7 @@ async fn mounts_are_seen_and_nothing_beside_them() {
     std::fs::create_dir(dir.path().join("etc")).expect("it is made");
     std::fs::write(dir.path().join("etc/greeting"), "hello").expect("it is written");
     std::fs::write(dir.path().join("secret"), "secret").expect("it is written");
-    let mounts = vec![Mount { host: dir.path().join("etc"), guest: "/etc".into(), mode: Mode::ReadOnly }];
+    let mounts = vec![Mount { host: dir.path().join("etc"), guest: "/etc".into(), mode: Mode::ReadOnly, quota: None }];
     let (_bench, server) = probe(Spec { mounts, ..Spec::default() }).await;
     check(&server, "/read?path=/etc/greeting", 200, "hello").await;
     for path in ["/etc/../secret", "/secret", "/proc/self/environ"] {

@@ -1,0 +1,137 @@
+//! How much may be in a directory: a number that holds, whoever writes.
+//!
+//! What guests add is counted as they add it, before it is written; what they take away is not, because what a deleted file had can
+//! only be known by looking. So the count is never too low, and whoever meets the limit has everything counted anew before he is
+//! refused: seldom, if nothing was taken away since the last time. The length of files is what counts.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The limit of one directory; a clone is the same one.
+#[derive(Clone)]
+pub struct Quota(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    bytes_max: AtomicU64,
+    /// What there is, or more.
+    bytes: AtomicU64,
+    /// Whether something was taken away since it was counted.
+    is_stale: AtomicBool,
+    /// When it was counted; whoever holds it counts.
+    counted: Mutex<Option<Instant>>,
+}
+
+/// What others than guests take away is found after this long.
+const COUNT_PERIOD: Duration = Duration::from_secs(1);
+
+/// No space left on device.
+const FULL: i32 = 28;
+
+// === impl Quota ===
+
+impl Quota {
+    /// So many bytes for everything below `root`.
+    pub fn new(root: PathBuf, bytes_max: u64) -> Self {
+        Self(Arc::new(Inner {
+            root,
+            bytes_max: AtomicU64::new(bytes_max),
+            bytes: AtomicU64::new(u64::MAX),
+            is_stale: AtomicBool::new(true),
+            counted: Mutex::new(None),
+        }))
+    }
+
+    /// Changes the limit; what is there already stays.
+    pub fn set(&self, bytes_max: u64) {
+        self.0.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Takes room for so many bytes more, or says that there is none.
+    pub(crate) fn take(&self, more: u64) -> io::Result<()> {
+        if more == 0 || self.try_take(more) {
+            return Ok(());
+        }
+        let mut counted = self.0.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = counted.is_none_or(|at| at.elapsed() >= COUNT_PERIOD);
+        if self.0.is_stale.swap(false, Ordering::Relaxed) || is_old {
+            self.0.bytes.store(count(&self.0.root), Ordering::Relaxed);
+            *counted = Some(Instant::now());
+        }
+        // Another may have had it counted meanwhile.
+        if self.try_take(more) { Ok(()) } else { Err(io::Error::from_raw_os_error(FULL)) }
+    }
+
+    /// Notes that something was taken away.
+    pub(crate) fn taken_away(&self) {
+        self.0.is_stale.store(true, Ordering::Relaxed);
+    }
+
+    fn try_take(&self, more: u64) -> bool {
+        let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
+        let fits = |bytes: u64| bytes.checked_add(more).filter(|sum| *sum <= bytes_max);
+        self.0.bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+}
+
+impl PartialEq for Quota {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Quota {}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quota({} of {})", self.0.bytes_max.load(Ordering::Relaxed), self.0.root.display())
+    }
+}
+
+/// The length of all files below a directory, each once; what cannot be read counts nothing.
+fn count(root: &Path) -> u64 {
+    let (mut bytes, mut seen, mut directories) = (0_u64, HashSet::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            if found.is_dir() {
+                directories.push(entry.path());
+            } else if found.nlink() < 2 || seen.insert((found.dev(), found.ino())) {
+                bytes = bytes.saturating_add(found.len());
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_counts_and_what_is_gone_does_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let quota = Quota::new(root.to_owned(), 100);
+        std::fs::create_dir(root.join("d")).expect("made");
+        std::fs::write(root.join("d/f"), [0; 60]).expect("written");
+        std::fs::hard_link(root.join("d/f"), root.join("same")).expect("linked");
+        assert!(quota.take(41).is_err(), "60 are there");
+        assert!(quota.take(40).is_ok());
+        assert!(quota.take(1).is_err());
+        std::fs::remove_file(root.join("same")).expect("removed");
+        std::fs::remove_file(root.join("d/f")).expect("removed");
+        quota.taken_away();
+        assert!(quota.take(100).is_ok());
+        assert!(quota.take(1).is_err());
+        quota.set(150);
+        assert!(quota.take(50).is_ok());
+        assert!(quota.take(1).is_err());
+    }
+}
