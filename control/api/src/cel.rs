@@ -28,7 +28,7 @@ mod node;
 mod parser;
 mod scope;
 mod signature;
-mod text;
+pub(crate) mod text;
 mod types;
 mod value;
 

@@ -38,6 +38,7 @@ pub mod selector;
 mod status;
 pub mod stdio;
 pub mod storage;
+pub mod time_zone;
 pub mod version;
 
 pub use admit::{blame_patch, identity_complaint, read};

@@ -2,11 +2,26 @@
 //!
 //! A schedule is read once, at the door, and what is wrong with it is told in the words of the parser that Kubernetes uses.
 
+mod next;
+
 use std::str::FromStr;
 
-/// The times at which something recurs: for each field, a bit for every number that it allows.
+use jiff::SignedDuration;
+
+pub use next::Missed;
+
+/// The times at which something recurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub enum Schedule {
+    /// Minutes that a clock shows.
+    Calendar(Calendar),
+    /// Again and again after so long.
+    Every(SignedDuration),
+}
+
+/// The minutes at which something recurs: for each field, a bit for every number that it allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calendar {
     /// 0 to 59.
     pub minutes: u64,
     /// 0 to 23.
@@ -65,6 +80,9 @@ impl FromStr for Schedule {
         if text.is_empty() {
             return Err(NotASchedule("empty spec string".into()));
         }
+        if let Some(span) = text.strip_prefix("@every ") {
+            return every(text, span);
+        }
         let text = match NAMED.iter().find(|(name, _)| *name == text) {
             Some((_, meaning)) => meaning,
             None if text.starts_with('@') => return Err(NotASchedule(format!("unrecognized descriptor: {text}"))),
@@ -75,7 +93,7 @@ impl FromStr for Schedule {
             let told = format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" "));
             return Err(NotASchedule(told));
         };
-        Ok(Self {
+        Ok(Self::Calendar(Calendar {
             minutes: MINUTES.field(minutes)?,
             hours: HOURS.field(hours)?,
             days: DAYS.field(days)?,
@@ -83,13 +101,20 @@ impl FromStr for Schedule {
             weekdays: WEEKDAYS.field(weekdays)?,
             any_day: is_open(days),
             any_weekday: is_open(weekdays),
-        })
+        }))
     }
+}
+
+/// Whole seconds, and at least one.
+fn every(text: &str, span: &str) -> Result<Schedule, NotASchedule> {
+    let told = || NotASchedule(format!("failed to parse duration {text}: time: invalid duration {span:?}"));
+    let span = crate::cel::text::duration(span).ok_or_else(told)?;
+    Ok(Schedule::Every(SignedDuration::from_secs(span.as_secs().max(1))))
 }
 
 /// Whether a field says that it does not matter.
 fn is_open(field: &str) -> bool {
-    field.split(',').any(|range| matches!(range, "*" | "?"))
+    field.split(',').any(|range| matches!(range, "*" | "?" | "*/1" | "?/1"))
 }
 
 // === impl Bounds ===
@@ -154,10 +179,17 @@ fn number(text: &str) -> Result<u32, NotASchedule> {
 mod tests {
     use super::*;
 
+    fn calendar(text: &str) -> Calendar {
+        match text.parse() {
+            Ok(Schedule::Calendar(calendar)) => calendar,
+            other => panic!("{text} is {other:?}"),
+        }
+    }
+
     #[test]
     fn fields_allow_numbers() {
         let check = |text: &str, minutes: &[u32]| {
-            let schedule: Schedule = format!("{text} * * * *").parse().expect("a schedule");
+            let schedule = calendar(&format!("{text} * * * *"));
             assert_eq!(schedule.minutes, minutes.iter().fold(0, |bits, minute| bits | 1 << minute), "{text}");
         };
         check("5", &[5]);
@@ -165,7 +197,7 @@ mod tests {
         check("*/20", &[0, 20, 40]);
         check("50/4", &[50, 54, 58]);
         check("10-20/5", &[10, 15, 20]);
-        let weekly: Schedule = "0 0 * JAN-mar sun".parse().expect("a schedule");
+        let weekly = calendar("0 0 * JAN-mar sun");
         assert_eq!((weekly.months, weekly.weekdays, weekly.any_day, weekly.any_weekday), (0b1110, 1, true, false));
         assert_eq!("@daily".parse::<Schedule>(), "0 0 * * *".parse());
     }
@@ -177,6 +209,7 @@ mod tests {
         };
         check("", "empty spec string");
         check("* * * *", "expected exactly 5 fields, found 4: [* * * *]");
+        check("@every soon", "failed to parse duration @every soon: time: invalid duration \"soon\"");
         check("@often", "unrecognized descriptor: @often");
         check("60 * * * *", "end of range (60) above maximum (59): 60");
         check("* * 0 * *", "beginning of range (0) below minimum (1): 0");

@@ -15,6 +15,7 @@ mod certificates;
 mod claim;
 mod conditions;
 mod created;
+mod cron_job;
 mod daemon_set;
 mod definitions;
 mod deletion;
@@ -103,6 +104,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
         Box::new(job::Jobs),
+        Box::new(cron_job::CronJobs),
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
         Box::new(scheduling::Scheduling),

@@ -19,7 +19,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use actors::{Step, job_step, step};
+use actors::{Step, cron_step, job_step, step};
 use world::World;
 
 /// Plays a history, lets the world come to rest, and checks every law.
@@ -43,6 +43,20 @@ fn work(seed: u64, steps: &[Step]) {
     world.rest();
     laws::at_rest(&world);
     laws::jobs_at_rest(&world);
+}
+
+/// Plays a history of jobs that recur.
+fn recur(seed: u64, steps: &[Step]) {
+    let mut world = World::new(seed, vec![laws::always, laws::of_jobs, laws::of_cron_jobs]);
+    for one in steps {
+        world.act(one);
+        world.look(4);
+    }
+    world.act(&Step::SuspendCron { suspend: true });
+    world.rest();
+    laws::at_rest(&world);
+    laws::jobs_at_rest(&world);
+    laws::history_is_kept(&world);
 }
 
 /// Plays a rolling update: only the image changes, pods only come up, and the bounds hold at every revision.
@@ -80,6 +94,11 @@ proptest! {
         seed: u64, steps in proptest::collection::vec(prop_oneof![6 => storage::act().prop_map(Step::Store), 2 => step()], 1..60),
     ) {
         play(seed, &steps);
+    }
+
+    #[test]
+    fn jobs_recur_once_for_each_time(seed: u64, steps in proptest::collection::vec(cron_step(), 1..40)) {
+        recur(seed, &steps);
     }
 
     #[test]

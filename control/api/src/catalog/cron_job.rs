@@ -8,7 +8,7 @@ use super::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, integer, job, text};
 use crate::pod_spec::template;
 use crate::rules::Causes;
 use crate::schedule::Schedule;
-use crate::{Column, Names, Resource, Scope, Subresource, cells, duration};
+use crate::{Column, Names, Resource, Scope, Subresource, cells, duration, time_zone};
 
 /// The kind.
 #[derive(Debug)]
@@ -123,12 +123,11 @@ fn validate_schedule(spec: &CronJobSpec, causes: &mut Causes) {
     }
     let Some(zone) = &spec.time_zone else { return };
     let explicit = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
     if zone.is_empty() {
         causes.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string");
     } else if zone.eq_ignore_ascii_case("local") {
         causes.invalid("spec.timeZone", zone, explicit);
-    } else if !zone.chars().all(is_name) {
+    } else if time_zone::named(zone).is_none() {
         causes.invalid("spec.timeZone", zone, &format!("unknown time zone {zone}"));
     }
 }
@@ -175,6 +174,11 @@ mod tests {
             "/spec/timeZone",
             json!("local"),
             "spec.timeZone: Invalid value: \"local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        );
+        check(
+            "/spec/timeZone",
+            json!("Mars/Olympus"),
+            "spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus",
         );
         check(
             "/spec/concurrencyPolicy",

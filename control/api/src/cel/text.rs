@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// A duration as Go writes it: `1h30m`, `-1.5s`, `300ms`.
-pub(super) fn duration(text: &str) -> Option<SignedDuration> {
+pub(crate) fn duration(text: &str) -> Option<SignedDuration> {
     let (is_negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),

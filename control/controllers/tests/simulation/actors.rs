@@ -32,6 +32,9 @@ pub(crate) enum Step {
     ScaleJob { job: u8, parallelism: u8, suspend: bool },
     EndJobPod { pod: u8, code: u8 },
     DeleteJob { job: u8, how: How },
+    ApplyCron { every: u8, policy: u8, deadline: Option<u8>, limit: u8 },
+    SuspendCron { suspend: bool },
+    DeleteOneJob { job: u8 },
     WriteRole { role: u8, parts_of: u8, rules: u8, made_of: u8 },
     DeleteRole { role: u8 },
     Store(storage::Act),
@@ -79,6 +82,20 @@ pub(crate) fn job_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::DeleteNamespace),
         1 => Just(Step::Revive),
         5 => (1_i64..60).prop_map(|seconds| Step::Pass { seconds }),
+    ]
+}
+
+/// A step of a world in which jobs recur.
+pub(crate) fn cron_step() -> impl Strategy<Value = Step> {
+    let deadline = proptest::option::weighted(0.3, 10_u8..100);
+    prop_oneof![
+        2 => (1_u8..4, 0_u8..3, deadline, 0_u8..3)
+            .prop_map(|(every, policy, deadline, limit)| Step::ApplyCron { every, policy, deadline, limit }),
+        1 => any::<bool>().prop_map(|suspend| Step::SuspendCron { suspend }),
+        1 => (0_u8..8).prop_map(|job| Step::DeleteOneJob { job }),
+        2 => (0_u8..8, 0_u8..2).prop_map(|(pod, code)| Step::EndJobPod { pod, code }),
+        5 => any::<bool>().prop_map(|lazy| Step::Agents { lazy }),
+        8 => (1_i64..200).prop_map(|seconds| Step::Pass { seconds }),
     ]
 }
 
@@ -175,6 +192,13 @@ pub(crate) fn act(world: &mut World, step: &Step) {
         Step::EndJobPod { pod, code } => {
             if let Some(key) = nth(world, kinds::POD, *pod) {
                 end_pod(world, &key, *code);
+            }
+        }
+        Step::ApplyCron { every, policy, deadline, limit } => apply_cron(world, *every, *policy, *deadline, *limit),
+        Step::SuspendCron { suspend } => world.edit(&cron_key(), |it| it["spec"]["suspend"] = json!(suspend)),
+        Step::DeleteOneJob { job } => {
+            if let Some(key) = nth(world, kinds::JOB, *job) {
+                delete(world, &key, How::Background);
             }
         }
         Step::DeleteJob { job, how } => delete(world, &job_key(*job), *how),
@@ -327,6 +351,28 @@ fn apply_job(world: &mut World, key: &Key, shape: Shape) {
         key,
         &json!({"apiVersion": "batch/v1", "metadata": {"uid": uid, "generation": 1, "creationTimestamp": now}, "spec": spec}),
     ));
+}
+
+pub(crate) fn cron_key() -> Key {
+    kinds::CRON_JOB.key("default", "tidy")
+}
+
+fn apply_cron(world: &mut World, every: u8, policy: u8, deadline: Option<u8>, limit: u8) {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "tidy:1"}]}});
+    let policy = ["Allow", "Forbid", "Replace"][usize::from(policy)];
+    let spec = json!({
+        "schedule": format!("*/{every} * * * *"), "startingDeadlineSeconds": deadline, "suspend": false,
+        "concurrencyPolicy": policy,
+        "successfulJobsHistoryLimit": limit, "failedJobsHistoryLimit": limit,
+        "jobTemplate": {"spec": {"template": template, "backoffLimit": 1}},
+    });
+    let key = cron_key();
+    if world.view.get(&key).is_some() {
+        return world.edit(&key, |it| it["spec"] = spec);
+    }
+    let now = seconds(world.now);
+    let metadata = json!({"uid": "cron", "generation": 1, "creationTimestamp": now});
+    world.put(object(&key, &json!({"apiVersion": "batch/v1", "metadata": metadata, "spec": spec})));
 }
 
 /// The containers of a pod of a job end.

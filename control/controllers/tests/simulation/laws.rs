@@ -110,6 +110,39 @@ fn parallelism_is_kept(world: &World, pod: &Object) {
     }
 }
 
+/// Where jobs recur: one for each time, that has come; with `Forbid` and `Replace` none beside it.
+pub(crate) fn of_cron_jobs(world: &World, event: &Event) {
+    let job = event.latest();
+    if job.key().kind() != kinds::JOB || event.before().is_some() {
+        return;
+    }
+    let time = &job.meta().annotations[crate::world::SCHEDULED];
+    let same = world.started.iter().filter(|it| *it == time).count();
+    assert_eq!(same, 1, "{time} was started {same} times\n{}", world.story());
+    let due: jiff::Timestamp = time.parse().expect("a time");
+    assert!(due <= world.now && due.as_second() % 60 == 0, "{time} was not due\n{}", world.story());
+    let cron = world.view.get(&crate::actors::cron_key()).map(tree).expect("who starts jobs is there");
+    let runs = |job: &&Object| {
+        let ended = |it: &serde_json::Value| it["type"] == "Complete" || it["type"] == "Failed";
+        !job.meta().is_terminating() && !tree(job)["status"]["conditions"].as_array().into_iter().flatten().any(ended)
+    };
+    let running = world.view.list(kinds::JOB).filter(runs).count();
+    assert!(cron["spec"]["concurrencyPolicy"] == "Allow" || running == 1, "{running} run\n{}", world.story());
+}
+
+/// Once nothing recurs any more: as many are kept as should be.
+pub(crate) fn history_is_kept(world: &World) {
+    let Some(cron) = world.view.get(&crate::actors::cron_key()).map(tree) else { return };
+    for (end, limit) in [("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")] {
+        let has = |job: &&Object| {
+            tree(job)["status"]["conditions"].as_array().into_iter().flatten().any(|it| it["type"] == end)
+        };
+        let kept = world.view.list(kinds::JOB).filter(has).count() as u64;
+        assert!(kept <= cron["spec"][limit].as_u64().unwrap_or(0), "{kept} {end}\n{}", world.story());
+    }
+    assert!(cron["status"]["active"].is_null(), "{}\n{}", cron["status"], world.story());
+}
+
 /// Once nothing is left to do in a world of jobs: each has come to something, or waits for somebody.
 pub(crate) fn jobs_at_rest(world: &World) {
     for job in world.view.list(kinds::JOB) {

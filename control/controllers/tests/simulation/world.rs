@@ -16,6 +16,8 @@ pub(crate) type Law = fn(&World, &Event);
 
 type Task = (usize, Key);
 
+/// The annotation of a job that tells for which time it was started.
+pub(crate) const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /// What holds a job's pod until it is counted.
 pub(crate) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
@@ -35,6 +37,8 @@ pub(crate) struct World {
     chance: u64,
     /// The pods that were let go in the same transaction that wrote their job: those that it counted.
     pub(crate) counted: Vec<Object>,
+    /// The times for which jobs were started.
+    pub(crate) started: Vec<String>,
     /// The last things done, for whoever reads a failure.
     diary: Vec<Line>,
 }
@@ -76,6 +80,7 @@ impl World {
             open: Vec::new(),
             chance: seed,
             counted: Vec::new(),
+            started: Vec::new(),
             diary: Vec::new(),
         }
     }
@@ -177,6 +182,8 @@ impl World {
             self.counted.extend(released.filter_map(Event::before).filter(held).cloned());
         }
         self.by = by;
+        let begun = events.iter().filter(|event| event.key().kind() == kinds::JOB && event.before().is_none());
+        self.started.extend(begun.filter_map(|event| event.latest().meta().annotations.get(SCHEDULED).cloned()));
         for event in &events {
             if event.key().kind() != kinds::LEASE {
                 self.diary.push(Line::Wrote(by, event.clone()));
