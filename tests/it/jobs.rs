@@ -162,3 +162,48 @@ fn a_job_is_held_and_goes_on() {
         apply(&cluster, &job("slow", "parallelism: 2\n  completions: 2\n  suspend: true", "OnFailure", ENDLESS));
     }
 }
+
+#[test]
+fn jobs_recur() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    let k = |words: &[&str]| cluster.kubectl(words);
+    let template = "template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - {name: main, image: EXAMPLES/ticker/ticker.wasm, args: [\"--every\", \"1\", \"--count\", \"1\"]}\n";
+    let cron = |zone: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: tidy}}\nspec:\n  schedule: '@every 1s'\n  timeZone: {zone}\n  concurrencyPolicy: Forbid\n  jobTemplate:\n    spec:\n      {template}"
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    contains(
+        &k(&["apply", "-f", &manifest(folder.path(), &cron("Mars/Olympus"))]).refused(),
+        &["spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus"],
+    );
+    apply(&cluster, &cron("Europe/Berlin"));
+    let told = |path: &str| k(&["get", "cronjob", "tidy", "-o", &format!("jsonpath={path}")]).ok();
+    eventually(60, || match told("{.status.lastSuccessfulTime}") {
+        none if none.is_empty() => Err(told("{.status}")),
+        time => Ok(time),
+    });
+    k(&["patch", "cronjob", "tidy", "-p", r#"{"spec":{"suspend":true}}"#]).ok();
+    let first = k(&["get", "jobs", "-o", "jsonpath={.items[0].metadata.name} {.items[0].metadata.annotations}"]).ok();
+    assert!(
+        first.starts_with("tidy-2") && first.contains("cronjob-scheduled-timestamp") && first.contains("+0"),
+        "{first}"
+    );
+    contains(
+        &k(&["get", "cronjob"]).ok(),
+        &["SCHEDULE    TIMEZONE        SUSPEND", "@every 1s   Europe/Berlin   True"],
+    );
+    contains(&k(&["describe", "cronjob", "tidy"]).ok(), &["Created job tidy-", "Saw completed job: tidy-"]);
+
+    contains(&k(&["create", "job", "now", "--from=cronjob/tidy"]).ok(), &["job.batch/now created"]);
+    k(&["wait", "--for=condition=complete", "--timeout=60s", "job/now"]).ok();
+    k(&["delete", "cronjob", "tidy"]).ok();
+    eventually(30, || match k(&["get", "jobs,pods", "-o", "name"]).ok() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+}

@@ -17,7 +17,7 @@ use state::{Event, Guard, Snapshot, Txn};
 
 use crate::edit::edited;
 use crate::record::{Tale, Tone, told, told_since};
-use crate::{Controller, Look, Plan, owners};
+use crate::{Controller, Look, Plan, created, owners};
 use due::Due;
 use start::Start;
 use survey::Survey;
@@ -65,7 +65,8 @@ impl Controller for CronJobs {
         let Some(spec) = &typed.spec else { return Plan::nothing() };
         let cron = Cron { object, spec, status: typed.status.clone().unwrap_or_default(), view, look };
         let mut survey = Survey::of(&cron);
-        let due = if object.meta().is_terminating() { Due::never() } else { due::of(&cron) };
+        let ends = object.meta().is_terminating() || created::home_ends(key, view);
+        let due = if ends { Due::never() } else { due::of(&cron) };
         let start = start::of(&cron, &due, &survey);
         survey.news.extend(due.news);
         let plan = cron.settle(survey, start);

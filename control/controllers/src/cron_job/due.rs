@@ -58,14 +58,8 @@ pub(super) fn of(cron: &Cron<'_>) -> Due {
         let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
         due.news.extend(cron.unless_told(News::warning("TooManyMissedTimes", message), missed.last));
     }
-    if deadline(cron).is_some_and(|deadline| missed.last < deadline) {
-        let time = missed.last.strftime("%a, %d %b %Y %H:%M:%S +0000");
-        let news = News::warning("MissSchedule", format!("Missed scheduled time to start a job: {time}"));
-        due.news.extend(cron.unless_told(news, ever));
-    } else {
-        due.scheduled = Some(missed.last);
-        due.zone = Some(zone);
-    }
+    due.scheduled = Some(missed.last);
+    due.zone = Some(zone);
     due
 }
 

@@ -164,12 +164,23 @@ pub(crate) fn jobs_at_rest(world: &World) {
             assert!(said("succeeded") >= completions, "{}", told());
         }
     }
-    let held = |pod: &&Object| pod.meta().finalizers.iter().any(|it| it == crate::world::TRACKING);
-    for pod in world.view.list(kinds::POD).filter(held) {
-        let job = pod.meta().controller().and_then(|it| world.view.by_uid(&it.uid));
-        let per_index = job.is_some_and(|job| !tree(job)["spec"]["backoffLimitPerIndex"].is_null());
-        assert!(per_index, "{} waits for nobody\n{}", pod.key(), world.story());
+    for pod in world.view.list(kinds::POD).filter(|pod| is_tracked(pod)) {
+        assert!(tells_the_next(world, pod), "{} waits for nobody\n{}", pod.key(), world.story());
     }
+}
+
+fn is_tracked(pod: &Object) -> bool {
+    pod.meta().finalizers.iter().any(|it| it == crate::world::TRACKING)
+}
+
+/// Whether a pod is kept, even deleted, to tell the next one of its index how often that has failed: there is none while the
+/// job is held.
+fn tells_the_next(world: &World, pod: &Object) -> bool {
+    let job = pod.meta().controller().and_then(|it| world.view.by_uid(&it.uid));
+    job.filter(|job| job.key().kind() == kinds::JOB && is_tracked(pod)).map(tree).is_some_and(|job| {
+        let is_held = job["spec"]["suspend"] == true || job["spec"]["parallelism"] == 0;
+        is_held && !job["spec"]["backoffLimitPerIndex"].is_null()
+    })
 }
 
 /// During a rolling update in which no pod fails.
@@ -227,7 +238,7 @@ pub(crate) fn at_rest(world: &World) {
         let orphaned = !owners.is_empty() && owners.iter().all(|owner| world.view.by_uid(&owner.uid).is_none());
         assert!(!orphaned, "{} outlives its owners\n{}", object.key(), world.story());
         assert!(
-            !object.meta().is_terminating() || storage::is_held(world, object),
+            !object.meta().is_terminating() || storage::is_held(world, object) || tells_the_next(world, object),
             "{} never ends\n{}",
             object.key(),
             world.story()
