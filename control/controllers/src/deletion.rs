@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use state::Txn;
 
-use crate::edit::edited_tree;
+use crate::conditions::{Says, pod_says};
+use crate::edit::{edited, edited_tree};
 use crate::look::whole_seconds;
-use crate::pods;
+use crate::{Look, pods};
 
 /// Deletes the dependents before the object.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -52,6 +53,16 @@ pub(crate) fn delete(object: &Object, propagation: Propagation, now: Timestamp) 
     after.map_or_else(Txn::default, |after| Txn::replace(object, after))
 }
 
+/// Deletes a pod for a reason that is not its own. The reason and the deletion are the same fact, and one write.
+pub(crate) fn disrupt(pod: &Object, reason: &str, message: &str, look: Look) -> Txn {
+    let told_why = edited::<Pod>(pod, |pod| {
+        let says = Says { kind: "DisruptionTarget", status: "True", reason, message };
+        pod_says(&mut pod.status.get_or_insert_default().conditions, says, &look.time());
+    });
+    let told_why = told_why.map_or_else(|| pod.clone(), |after| after.at(pod.revision()));
+    delete(&told_why, Propagation::Background, look.now)
+}
+
 /// Takes the object away at once, whatever grace it has left; finalizers still hold it.
 pub(crate) fn remove(object: &Object, now: Timestamp) -> Txn {
     if object.meta().finalizers.is_empty() {
@@ -62,6 +73,16 @@ pub(crate) fn remove(object: &Object, now: Timestamp) -> Txn {
             value["metadata"]["deletionTimestamp"] = whole_seconds(now).to_string().into();
         }
         value["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    });
+    after.map_or_else(Txn::default, |after| Txn::replace(object, after))
+}
+
+/// Puts a finalizer on.
+pub(crate) fn with_finalizer(object: &Object, finalizer: &str) -> Txn {
+    let after = edited_tree(object, |value| {
+        let mut finalizers = object.meta().finalizers.clone();
+        finalizers.push(finalizer.into());
+        value["metadata"]["finalizers"] = json!(finalizers);
     });
     after.map_or_else(Txn::default, |after| Txn::replace(object, after))
 }

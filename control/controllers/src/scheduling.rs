@@ -18,8 +18,8 @@ use scheduler::{Budgets, Cluster, Demand, NodeName, Unplaceable};
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
-use crate::deletion::{Propagation, delete};
-use crate::edit::{edited, replaced};
+use crate::deletion::disrupt;
+use crate::edit::replaced;
 use crate::record::{Tale, Tone, told};
 use crate::volume_binding::reference;
 use crate::{Controller, Look, Plan, pods};
@@ -162,17 +162,12 @@ fn refused(object: &Object, reasons: &Unplaceable, promised: Option<&NodeName>, 
     if waiting.is_empty() { waiting } else { waiting.and(told(view, look, object, &tale)) }
 }
 
-/// Deletes a pod for the sake of another that matters more. The reason and the deletion are the same fact, and one write.
+/// Deletes a pod for the sake of another that matters more.
 fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
-    let told_why = edited::<Pod>(victim, |pod| {
-        let message = "default-scheduler: preempting to accommodate a higher priority pod";
-        let says = Says { kind: "DisruptionTarget", status: "True", reason: "PreemptionByScheduler", message };
-        pod_says(&mut pod.status.get_or_insert_default().conditions, says, &look.time());
-    });
-    let told_why = told_why.map_or_else(|| victim.clone(), |after| after.at(victim.revision()));
     let message = format!("Preempted by pod {} on node {node}", sake.meta().uid);
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Preempted", message: &message };
-    delete(&told_why, Propagation::Background, look.now).and(told(view, look, victim, &tale))
+    let why = "default-scheduler: preempting to accommodate a higher priority pod";
+    disrupt(victim, "PreemptionByScheduler", why, look).and(told(view, look, victim, &tale))
 }
 
 fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {

@@ -5,9 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use state::{Event, Snapshot, Txn};
 
-use crate::conditions::{Says, pod_says};
-use crate::deletion::{Propagation, delete};
-use crate::edit::edited;
+use crate::deletion::disrupt;
 use crate::node_lifecycle::{NOT_READY, UNREACHABLE};
 use crate::record::{Tale, Tone, told};
 use crate::{Controller, Look, Plan, pods};
@@ -92,17 +90,10 @@ fn speaks_of(tolerations: &[Toleration], taint: &Taint) -> bool {
 }
 
 fn evict(object: &api::Object, view: &Snapshot, look: Look) -> Txn {
-    let told_why = edited::<Pod>(object, |pod| {
-        let conditions = &mut pod.status.get_or_insert_default().conditions;
-        let message = "Taint manager: deleting due to NoExecute taint";
-        let says = Says { kind: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message };
-        pod_says(conditions, says, &look.time());
-    });
-    // One write: the reason and the deletion are the same fact.
-    let told_why = told_why.map_or_else(|| object.clone(), |after| after.at(object.revision()));
     let (namespace, name) = (object.key().namespace(), object.key().name());
     let message = format!("Marking for deletion Pod {namespace}/{name}");
     let tale =
         Tale { by: "taint-eviction-controller", tone: Tone::Normal, reason: "TaintManagerEviction", message: &message };
-    delete(&told_why, Propagation::Background, look.now).and(told(view, look, object, &tale))
+    let why = "Taint manager: deleting due to NoExecute taint";
+    disrupt(object, "DeletionByTaintManager", why, look).and(told(view, look, object, &tale))
 }

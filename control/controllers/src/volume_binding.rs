@@ -21,8 +21,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use scheduler::volumes::{find, reaches};
 use state::{Event, Snapshot, Txn};
 
-use crate::deletion::without_finalizer;
-use crate::edit::{edited_tree, replaced};
+use crate::deletion::{with_finalizer, without_finalizer};
+use crate::edit::replaced;
 use crate::record::{Tale, Tone, told_once};
 use crate::{Controller, Look, Plan, pods};
 
@@ -78,7 +78,7 @@ impl Controller for VolumeBinding {
         match (object.meta().is_terminating(), is_held) {
             (true, true) if !case.is_used() => Plan::of(without_finalizer(object, storage::CLAIM_PROTECTION)),
             (true, _) => Plan::nothing(),
-            (false, false) => Plan::of(case.held()),
+            (false, false) => Plan::of(with_finalizer(object, storage::CLAIM_PROTECTION)),
             (false, true) if storage::is_bound(&claim) => Plan::of(case.keep()),
             (false, true) => Plan::of(case.seek()),
         }
@@ -116,16 +116,6 @@ impl<'a> Case<'a> {
         let pods = self.view.list_in(kinds::POD, key.namespace());
         let pods = pods.filter_map(|object| Some((object, object.decode::<Pod>().ok()?)));
         pods.filter(move |(_, pod)| storage::claim_names(pod).any(|name| name == key.name()))
-    }
-
-    /// The claim with what holds it while it is used.
-    fn held(self) -> Txn {
-        let after = edited_tree(self.object, |value| {
-            let mut finalizers = self.object.meta().finalizers.clone();
-            finalizers.push(storage::CLAIM_PROTECTION.into());
-            value["metadata"]["finalizers"] = finalizers.into();
-        });
-        after.map_or_else(Txn::default, |after| Txn::replace(self.object, after))
     }
 
     fn class(self) -> Option<std::sync::Arc<StorageClass>> {

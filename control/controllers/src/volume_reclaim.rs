@@ -11,8 +11,8 @@ use api::{Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
 use state::{Event, Guard, Snapshot, Txn};
 
-use crate::deletion::{Propagation, delete, without_finalizer};
-use crate::edit::{edited_tree, replaced};
+use crate::deletion::{Propagation, delete, with_finalizer, without_finalizer};
+use crate::edit::replaced;
 use crate::record::{Tale, Tone, told};
 use crate::volume_binding::COMPONENT;
 use crate::{Controller, Look, Plan};
@@ -66,7 +66,7 @@ impl Controller for VolumeReclaim {
         let Ok(volume) = object.decode::<PersistentVolume>() else { return Plan::nothing() };
         let is_held = object.meta().finalizers.iter().any(|one| one == storage::VOLUME_PROTECTION);
         if !is_held && !object.meta().is_terminating() {
-            return Plan::of(held(object));
+            return Plan::of(with_finalizer(object, storage::VOLUME_PROTECTION));
         }
         let standing = standing(&volume, view);
         let told = match standing {
@@ -128,15 +128,6 @@ fn maker(volume: &Object) -> Option<&str> {
 
 fn policy(volume: &PersistentVolume) -> &str {
     volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
-}
-
-fn held(object: &Object) -> Txn {
-    let after = edited_tree(object, |value| {
-        let mut finalizers = object.meta().finalizers.clone();
-        finalizers.push(storage::VOLUME_PROTECTION.into());
-        value["metadata"]["finalizers"] = finalizers.into();
-    });
-    after.map_or_else(Txn::default, |after| Txn::replace(object, after))
 }
 
 fn phased(object: &Object, phase: &str, look: Look) -> Txn {

@@ -106,10 +106,13 @@ impl Cluster {
         let node = &self.nodes[place];
         let priority = demand.resident.priority();
         let matters_less = |there: &Resident| there.priority() < priority;
-        let mut kept = node.with_only(|there| !matters_less(there));
         let lesser: Vec<Resident> =
             node.residents.iter().filter(|there| matters_less(there) && !there.is_leaving()).cloned().collect();
-        if lesser.is_empty() || !self.would_fit(place, &kept, demand) {
+        if lesser.is_empty() {
+            return None;
+        }
+        let mut kept = node.with_only(|there| !matters_less(there));
+        if !self.would_fit(place, &kept, demand) {
             return None;
         }
         let mut spared = most_important_first(lesser, budgets);
