@@ -1,8 +1,8 @@
 //! The job that is started when its time has come.
 
 use api::{Object, kinds};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -11,12 +11,10 @@ use super::due::Due;
 use super::survey::Survey;
 use super::{Cron, News};
 use crate::created::created;
-use crate::owners;
+use crate::{owners, refusal};
 
 /// The annotation that tells when it was due.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
-/// How long a refusal stands before it is tried again.
-const REFUSED: SignedDuration = SignedDuration::from_secs(15);
 
 /// What is started, and what gives way to it.
 #[derive(Default)]
@@ -64,8 +62,8 @@ pub(super) fn of<'a>(cron: &Cron<'a>, due: &Due, survey: &Survey<'a>) -> Start<'
 
 fn refused<'a>(mut start: Start<'a>, cron: &Cron<'_>, why: &str) -> Start<'a> {
     let news = News::warning("FailedCreate", format!("Error creating job: {why}"));
-    start.news.extend(cron.unless_told(news, cron.look.now - REFUSED));
-    start.again = Some(cron.look.now + REFUSED);
+    start.news.extend(cron.unless_told(news, cron.look.now - refusal::AGAIN));
+    start.again = Some(cron.look.now + refusal::AGAIN);
     start
 }
 

@@ -1,7 +1,7 @@
 //! The pods that a job lacks.
 
 use api::Object;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::indexes::Indexes;
 use super::member::Member;
@@ -10,11 +10,10 @@ use super::work::Work;
 use super::{COMPONENT, backoff, pod};
 use crate::created::awaits_account;
 use crate::record::{Tale, Tone, told_since};
+use crate::refusal;
 
 /// Enough for a job to be quick, few enough for one record of the log.
 const PODS_PER_LOOK_MAX: usize = 100;
-/// How long a refusal stands before it is tried again.
-const REFUSED: SignedDuration = SignedDuration::from_secs(15);
 
 /// New pods, and what kept others from coming.
 #[derive(Default)]
@@ -108,8 +107,8 @@ fn pending(
 fn refuse(growth: &mut Growth, work: &Work<'_>, why: &str) {
     let message = format!("Error creating: {why}");
     let tale = Tale { by: COMPONENT, tone: Tone::Warning, reason: "FailedCreate", message: &message };
-    if !told_since(work.view, work.object, &tale, work.look.now - REFUSED) {
+    if !told_since(work.view, work.object, &tale, work.look.now - refusal::AGAIN) {
         growth.refused = Some(message);
     }
-    growth.again = Some(work.look.now + REFUSED);
+    growth.again = Some(work.look.now + refusal::AGAIN);
 }
