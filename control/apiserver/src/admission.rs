@@ -7,6 +7,7 @@
 mod call;
 mod change;
 mod connect;
+mod gate;
 mod judge;
 mod permission;
 mod policies;
@@ -26,6 +27,7 @@ use crate::Door;
 use crate::audit::Trail;
 use crate::identity::Identity;
 pub(crate) use connect::connect;
+pub use gate::Gate;
 use permission::Permissions;
 use table::{SOURCES, Table};
 

@@ -53,6 +53,7 @@ mod verb;
 mod watch;
 mod websocket;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
@@ -64,10 +65,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use store::{ProposeError, Store};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub use admission::Gate;
 pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPolicyError};
 pub use connect::PORT_PROTOCOL;
 pub use identity::{MASTERS, NODE_USER, NODES};
@@ -168,67 +171,25 @@ pub(crate) struct Door {
 /// A follower waits so long between looks at whether the seed has come.
 const SEED_PAUSE_MS: u64 = 200;
 
-/// Serves until `shutdown`; then watches end, connections are told to go, and what is open gets a moment to finish.
+/// A server that is ready to serve.
+pub struct Server {
+    door: Arc<Door>,
+    tls: Tls,
+    protocols: Vec<Protocol>,
+    listener: TcpListener,
+    /// Ends the audit log, which is written by that task.
+    written: CancellationToken,
+    writing: Option<JoinHandle<()>>,
+}
+
+/// Opens a server and serves until `shutdown`.
 pub async fn run(
     config: Config,
     store: Store,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let images = Images::open(config.registry_dir.clone()).await;
-    let images = images.map_err(|source| ServeError::Registry { path: config.registry_dir, source })?;
-    let metrics = Metrics::new();
-    let (diary, scribe) = match config.audit {
-        None => (None, None),
-        Some(audit) => {
-            let (recorder, scribe) = audit::open(&audit.log, metrics.audit.clone()).await.map_err(ServeError::Audit)?;
-            (Some(Diary { policy: audit.policy, recorder }), Some(scribe))
-        }
-    };
-    let written = CancellationToken::new();
-    let writing = scribe.map(|scribe| tokio::spawn(scribe.run(written.clone())));
-    let closing = CancellationToken::new();
-    let door = Arc::new(Door {
-        store,
-        clock: config.clock,
-        entropy: config.entropy,
-        join: config.join,
-        tokens: Tokens::new(config.accounts),
-        diary,
-        images,
-        links: Arc::default(),
-        admission: Admission::default(),
-        authorizer: Authorizer::new(),
-        encoded: Arc::new(Encoded::new()),
-        surfaces: Surfaces::new(closing.clone()),
-        metrics,
-        fairness: Fairness::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
-        address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
-        seeded: AtomicBool::new(false),
-        closing,
-        tasks: TaskTracker::new(),
-    });
-    door.tasks.spawn(sow(door.clone()));
-    door.tasks.spawn(surface::follow(door.clone()));
-    let served =
-        serve::serve(config.tls, listener, routes::router(door.clone()), config.protocols, door.closing.clone());
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        () = shutdown => {
-            door.closing.cancel();
-            served.await
-        }
-    };
-    door.closing.cancel();
-    door.tasks.close();
-    door.tasks.wait().await;
-    written.cancel();
-    if let Some(writing) = writing {
-        // Its lines are written, or it says itself why not.
-        let _ = writing.await;
-    }
-    ended
+    Server::open(config, store, listener).await?.serve(shutdown).await
 }
 
 /// Sees to it that the objects every cluster has are there.
@@ -249,6 +210,86 @@ async fn sow(door: Arc<Door>) {
                 }
             }
         }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Opens what the server writes to: the image registry and the audit log.
+    pub async fn open(config: Config, store: Store, listener: TcpListener) -> Result<Self, ServeError> {
+        let images = Images::open(config.registry_dir.clone()).await;
+        let images = images.map_err(|source| ServeError::Registry { path: config.registry_dir, source })?;
+        let metrics = Metrics::new();
+        let (diary, scribe) = match config.audit {
+            None => (None, None),
+            Some(audit) => {
+                let opened = audit::open(&audit.log, metrics.audit.clone()).await;
+                let (recorder, scribe) = opened.map_err(ServeError::Audit)?;
+                (Some(Diary { policy: audit.policy, recorder }), Some(scribe))
+            }
+        };
+        let written = CancellationToken::new();
+        let writing = scribe.map(|scribe| tokio::spawn(scribe.run(written.clone())));
+        let closing = CancellationToken::new();
+        let door = Arc::new(Door {
+            store,
+            clock: config.clock,
+            entropy: config.entropy,
+            join: config.join,
+            tokens: Tokens::new(config.accounts),
+            diary,
+            images,
+            links: Arc::default(),
+            admission: Admission::default(),
+            authorizer: Authorizer::new(),
+            encoded: Arc::new(Encoded::new()),
+            surfaces: Surfaces::new(closing.clone()),
+            metrics,
+            fairness: Fairness::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
+            seeded: AtomicBool::new(false),
+            closing,
+            tasks: TaskTracker::new(),
+        });
+        Ok(Self { door, tls: config.tls, protocols: config.protocols, listener, written, writing })
+    }
+
+    /// Rules about what controllers create, as policies and webhooks rule about what clients do.
+    pub fn gate(&self) -> Gate {
+        Gate(self.door.clone())
+    }
+
+    /// Serves until `shutdown`; then watches end, connections are told to go, and what is open gets a moment to finish.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let door = self.door;
+        door.tasks.spawn(sow(door.clone()));
+        door.tasks.spawn(surface::follow(door.clone()));
+        let routes = routes::router(door.clone());
+        let served = serve::serve(self.tls, self.listener, routes, self.protocols, door.closing.clone());
+        let mut served = std::pin::pin!(served);
+        let ended = tokio::select! {
+            ended = &mut served => ended,
+            () = shutdown => {
+                door.closing.cancel();
+                served.await
+            }
+        };
+        door.closing.cancel();
+        door.tasks.close();
+        door.tasks.wait().await;
+        self.written.cancel();
+        if let Some(writing) = self.writing {
+            // Its lines are written, or it says itself why not.
+            let _ = writing.await;
+        }
+        ended
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.door.address).finish_non_exhaustive()
     }
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use api::Object;
 use client::{Client, Identity, Kubeconfig, Target};
-use controllers::Signers;
+use controllers::{Ruling, Signers};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use network::tunnel::{Hub, Relay};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use state::Snapshot;
 use store::Store;
 use tokio::net::TcpListener;
 
@@ -167,11 +170,15 @@ impl Control {
             audit: options.audit,
             protocols: tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel)),
         };
-        parts.start("API server", apiserver::run(config, store.clone(), listener, parts.stopping()));
+        let server =
+            apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
+        let gate = Arc::new(Gate(server.gate()));
+        parts.start("API server", server.serve(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let config = manager::Config {
             root_certificate: Some(authority.certificate().into()),
             signers: signers(&authority, &accounts),
+            gate: Some(gate),
             ..manager::Config::seeded(seed)
         };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
@@ -227,6 +234,20 @@ impl Control {
             }
         };
         tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
+    }
+}
+
+/// Lets the API server rule about what controllers create.
+#[derive(Debug)]
+struct Gate(apiserver::Gate);
+
+impl manager::Gate for Gate {
+    fn is_guarded(&self, world: &Snapshot) -> bool {
+        self.0.is_guarded(world)
+    }
+
+    fn rule<'a>(&'a self, object: Object, world: &'a Snapshot) -> BoxFuture<'a, Ruling> {
+        Box::pin(self.0.rule(object, world))
     }
 }
 

@@ -50,7 +50,7 @@ impl Controller for AccountSecrets {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look<'_>) -> Plan {
         let Some(object) = view.get(key).filter(|object| !object.meta().is_terminating()) else {
             return Plan::nothing();
         };

@@ -27,7 +27,7 @@ impl Controller for BootstrapTokens {
         if is_one { vec![key.clone()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         match expiration(object) {
             Some(at) if at <= look.now => Plan::of(Txn::delete(object)),

@@ -49,7 +49,7 @@ impl Controller for Certificates {
         if is_there { vec![event.key().clone()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(request) = object.decode::<CertificateSigningRequest>() else { return Plan::nothing() };
         let forgotten_at = forgotten_at(object, &request);
@@ -67,7 +67,7 @@ impl Controller for Certificates {
 
 impl Certificates {
     /// What is approved gets its certificate, or is told why it gets none. Other signers are other people's.
-    fn signed(&self, object: &Object, request: &CertificateSigningRequest, look: Look) -> Plan {
+    fn signed(&self, object: &Object, request: &CertificateSigningRequest, look: Look<'_>) -> Plan {
         let spec = &request.spec;
         let Some(sign) = self.signers.certificate.as_ref().filter(|_| is_ours(&spec.signer_name)) else {
             return Plan::nothing();
@@ -97,7 +97,7 @@ impl Certificates {
 }
 
 /// The request approved, if it is a node's for itself or that of a machine that may become one.
-fn approved(object: &Object, request: &CertificateSigningRequest, look: Look) -> Plan {
+fn approved(object: &Object, request: &CertificateSigningRequest, look: Look<'_>) -> Plan {
     let spec = &request.spec;
     let usages = spec.usages.clone().unwrap_or_default();
     let Ok(wanted) = certificate_request::parse(&spec.request.0) else { return Plan::nothing() };
@@ -115,7 +115,7 @@ fn approved(object: &Object, request: &CertificateSigningRequest, look: Look) ->
     Plan::of(decide(object, "Approved", "AutoApproved", why, look))
 }
 
-fn decide(object: &Object, kind: &str, reason: &str, message: &str, look: Look) -> Txn {
+fn decide(object: &Object, kind: &str, reason: &str, message: &str, look: Look<'_>) -> Txn {
     replaced::<CertificateSigningRequest>(object, |request| {
         let conditions = request.status.get_or_insert_default().conditions.get_or_insert_default();
         conditions.push(CertificateSigningRequestCondition {

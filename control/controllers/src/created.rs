@@ -6,11 +6,16 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use serde::Serialize;
 use state::Snapshot;
 
-use crate::Look;
+use crate::{Look, Ruling};
 
 /// The object to store for what a controller wants to exist, complete and valid; its uid follows from the look and its name.
 /// If it is refused, the refusal in words.
-pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look) -> Result<Object, String> {
+pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look<'_>) -> Ruling {
+    look.rulings.apply(admitted(kind, wanted, look)?)
+}
+
+/// What is right by the rules of its kind.
+fn admitted<T: Serialize>(kind: GroupKind, wanted: &T, look: Look<'_>) -> Result<Object, String> {
     let rules = catalog::by_kind(kind).ok_or_else(|| format!("no kind {kind} is known"))?;
     let value = serde_json::to_value(wanted).map_err(|error| error.to_string())?;
     let word = |name: &str| value["metadata"][name].as_str().unwrap_or_default().to_owned();
@@ -28,8 +33,9 @@ pub(crate) fn created<T: Serialize>(kind: GroupKind, wanted: &T, look: Look) -> 
 
 /// The pod to store, with what its account gives it. A refusal is in words that are the same when it is tried again under
 /// another name: whoever stores them would look again at once, and never come to rest.
-pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
-    admitted_pod(wanted, view, look).map_err(|why| {
+pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Ruling {
+    let pod = admitted_pod(wanted, view, look).and_then(|pod| look.rulings.apply(pod));
+    pod.map_err(|why| {
         let (name, start) = (wanted.metadata.name.as_deref(), wanted.metadata.generate_name.as_deref());
         match name.zip(start) {
             Some((name, start)) => why.replacen(&format!("{name:?}"), &format!("{start:?}"), 1),
@@ -38,8 +44,8 @@ pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<O
     })
 }
 
-fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, String> {
-    let pod = created(kinds::POD, wanted, look)?;
+fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Result<Object, String> {
+    let pod = admitted(kinds::POD, wanted, look)?;
     let told = |refusal: api::StatusError| refusal.message;
     let pod = pod_spec::prioritize(pod, view.list(kinds::PRIORITY_CLASS)).map_err(told)?;
     let runtime = pod_spec::runtime_class_of(&pod);
@@ -53,12 +59,12 @@ fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look) -> Result<Object, Str
 }
 
 /// The claim to store, of the class of storage that it names or that is the default.
-pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, view: &Snapshot, look: Look) -> Result<Object, String> {
-    let claim = created(kinds::PERSISTENT_VOLUME_CLAIM, wanted, look)?;
+pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, view: &Snapshot, look: Look<'_>) -> Ruling {
+    let claim = admitted(kinds::PERSISTENT_VOLUME_CLAIM, wanted, look)?;
     let told = |refusal: api::StatusError| refusal.message;
     let claim = api::default_storage::of_class(claim, view.list(kinds::STORAGE_CLASS)).map_err(told)?;
     pod_spec::limit_claim(&claim, view.list_in(kinds::LIMIT_RANGE, claim.key().namespace())).map_err(told)?;
-    Ok(claim)
+    look.rulings.apply(claim)
 }
 
 /// Whether nothing new comes into the namespace of `key`, because it goes or is gone.

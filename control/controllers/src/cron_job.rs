@@ -34,7 +34,7 @@ struct Cron<'a> {
     spec: &'a CronJobSpec,
     status: CronJobStatus,
     view: &'a Snapshot,
-    look: Look,
+    look: Look<'a>,
 }
 
 /// Something to tell.
@@ -59,7 +59,7 @@ impl Controller for CronJobs {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(typed) = object.decode::<CronJob>() else { return Plan::nothing() };
         let Some(spec) = &typed.spec else { return Plan::nothing() };

@@ -61,7 +61,7 @@ impl Controller for DaemonSets {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(set) = object.decode::<DaemonSet>() else { return Plan::nothing() };
         let Some(spec) = &set.spec else { return Plan::nothing() };

@@ -52,7 +52,7 @@ impl Controller for Definitions {
         view.list(DEFINITION).filter(ends).map(|definition| definition.key().clone()).collect()
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         if !object.meta().is_terminating() {
             Plan::of(begin(object, view, look))
@@ -76,7 +76,7 @@ fn teaches(object: &Object) -> Option<GroupKind> {
     kind.filter(|kind| catalog::by_kind(*kind).is_none())
 }
 
-fn begin(object: &Object, view: &Snapshot, look: Look) -> Txn {
+fn begin(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let taken = names::taken(object, view);
     replaced::<CustomResourceDefinition>(object, |definition| {
         let status = definition.status.get_or_insert_default();
@@ -101,7 +101,7 @@ fn begin(object: &Object, view: &Snapshot, look: Look) -> Txn {
 }
 
 /// Takes all objects of the kind away, and the definition with the last of them.
-fn end(object: &Object, view: &Snapshot, look: Look) -> Plan {
+fn end(object: &Object, view: &Snapshot, look: Look<'_>) -> Plan {
     let is_served = object.decode::<CustomResourceDefinition>().is_ok_and(|it| it.is(CONDITION_ESTABLISHED));
     // What never was served has no objects; a kind of the same name is somebody else's.
     let kind = teaches(object).filter(|_| is_served);
@@ -119,7 +119,7 @@ fn end(object: &Object, view: &Snapshot, look: Look) -> Plan {
 }
 
 /// Takes this controller's finalizer off, and the definition with it if nobody else holds it.
-fn release(object: &Object, look: Look) -> Txn {
+fn release(object: &Object, look: Look<'_>) -> Txn {
     if object.meta().finalizers.len() == 1 {
         return without_finalizer(object, CLEANUP);
     }
@@ -134,7 +134,7 @@ fn release(object: &Object, look: Look) -> Txn {
 }
 
 /// Lets the status say it; the time of a condition moves only with its status.
-fn say(status: &mut DefinitionStatus, kind: &str, says: &str, reason: &str, message: &str, look: Look) {
+fn say(status: &mut DefinitionStatus, kind: &str, says: &str, reason: &str, message: &str, look: Look<'_>) {
     let known = status.conditions.iter().position(|one| one.r#type == kind);
     let since = known.map(|at| &status.conditions[at]).filter(|one| one.status == says);
     let next = Condition {

@@ -54,7 +54,7 @@ pub(crate) fn delete(object: &Object, propagation: Propagation, now: Timestamp) 
 }
 
 /// Deletes a pod for a reason that is not its own. The reason and the deletion are the same fact, and one write.
-pub(crate) fn disrupt(pod: &Object, reason: &str, message: &str, look: Look) -> Txn {
+pub(crate) fn disrupt(pod: &Object, reason: &str, message: &str, look: Look<'_>) -> Txn {
     let told_why = edited::<Pod>(pod, |pod| {
         let says = Says { kind: "DisruptionTarget", status: "True", reason, message };
         pod_says(&mut pod.status.get_or_insert_default().conditions, says, &look.time());

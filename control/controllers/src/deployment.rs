@@ -55,7 +55,7 @@ impl Controller for Deployments {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(deployment) = object.decode::<apps::Deployment>() else { return Plan::nothing() };
         let Some(spec) = &deployment.spec else { return Plan::nothing() };

@@ -63,7 +63,7 @@ impl Controller for Disruptions {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key).filter(|budget| !budget.meta().is_terminating()) else {
             return Plan::nothing();
         };
@@ -142,7 +142,7 @@ fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn tell(budget: &mut PodDisruptionBudget, sum: &Sum, believed: Believed, look: Look) {
+fn tell(budget: &mut PodDisruptionBudget, sum: &Sum, believed: Believed, look: Look<'_>) {
     let generation = budget.metadata.generation;
     let mut status = budget.status.take().unwrap_or_default();
     let (says, reason, message) = match &sum.fault {

@@ -49,7 +49,7 @@ impl Controller for Endpoints {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let service = view.get(key).filter(|service| !service.meta().is_terminating());
         let decoded = service.and_then(|object| Some((object, object.decode::<Service>().ok()?)));
         let Some((object, service)) = decoded else {

@@ -25,7 +25,7 @@ impl Controller for EventExpiry {
         if is_told { vec![event.key().clone()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let told = object.decode::<v1::Event>().ok().and_then(|event| {
             let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);

@@ -54,7 +54,7 @@ impl Controller for GarbageCollection {
         affected
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let holds = |finalizer: &str| object.meta().finalizers.iter().any(|it| it == finalizer);
         if object.meta().is_terminating() && holds(ORPHAN) {
@@ -92,7 +92,7 @@ fn set_free(owner: &Object, view: &Snapshot) -> Plan {
     dependents.into_iter().map(|dependent| without_owners(dependent, |uid| uid == &*owner.meta().uid)).collect()
 }
 
-fn take_along(owner: &Object, view: &Snapshot, look: Look) -> Plan {
+fn take_along(owner: &Object, view: &Snapshot, look: Look<'_>) -> Plan {
     let uid = &owner.meta().uid;
     let blocks = |it: &&Object| {
         it.meta().owner_references.iter().any(|reference| reference.uid == *uid && reference.block_owner_deletion)
@@ -105,7 +105,7 @@ fn take_along(owner: &Object, view: &Snapshot, look: Look) -> Plan {
 }
 
 /// What the fates of its owners mean for an object that is not on its way out itself.
-fn judge(object: &Object, view: &Snapshot, look: Look) -> Txn {
+fn judge(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let owners = &object.meta().owner_references;
     let fate_of = |uid: &str| fate(object, uid, view);
     let has = |fate: Fate| owners.iter().any(|owner| fate_of(&owner.uid) == fate);

@@ -81,7 +81,7 @@ impl Controller for Jobs {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         if key.kind() == kinds::POD {
             return orphan::release(key, view);
         }

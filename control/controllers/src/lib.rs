@@ -43,6 +43,7 @@ mod replica_set;
 mod revisions;
 mod role_aggregation;
 mod root_certificate;
+mod ruling;
 mod scheduling;
 mod selector;
 mod share;
@@ -65,6 +66,7 @@ use state::{Event, Snapshot};
 pub use look::Look;
 pub use plan::Plan;
 pub use queue::{Outcome, Queue};
+pub use ruling::{Ruling, Rulings};
 pub use signers::{CertificateOrder, SignCertificate, SignToken, Signers};
 
 /// One concern of the cluster, seen to whenever something that matters to it changes.
@@ -77,7 +79,7 @@ pub trait Controller: Send + Sync {
     fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key>;
 
     /// What this world wants done about a key.
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan;
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan;
 }
 
 /// What the controllers are told about the cluster.

@@ -47,7 +47,7 @@ impl Controller for LoadBalancers {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look<'_>) -> Plan {
         let living = view.get(key).filter(|service| !service.meta().is_terminating());
         let decoded = living.and_then(|object| Some((object, object.decode::<Service>().ok()?)));
         let Some((object, service)) = decoded else { return Plan::nothing() };
@@ -166,7 +166,7 @@ mod tests {
         let told =
             r#"~Service web {"ingress":[{"ip":"192.0.2.1","ipMode":"VIP"},{"ip":"203.0.113.2","ipMode":"VIP"}]}"#;
         let after = check(&LoadBalancers, &world(web.clone()), web.key(), &SHOW, &[told]);
-        let look = Look { now: crate::notation::noon(), seed: 1 };
+        let look = Look::new(crate::notation::noon(), 1);
         assert!(LoadBalancers.reconcile(web.key(), &after, look).txns.is_empty(), "planning again changes nothing");
     }
 

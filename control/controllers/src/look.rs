@@ -4,21 +4,37 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
+use crate::ruling::{self, Rulings};
+
 /// Letters and digits that make no words and are not mistaken for each other: Kubernetes' own choice.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// When a controller looks, and a number that no other look has.
+/// When a controller looks, a number that no other look has, and what was ruled about the objects that it would create.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Look<'a> {
     /// The time.
     pub now: Timestamp,
     /// Chance.
     pub seed: u64,
+    /// What was ruled.
+    pub(crate) rulings: &'a Rulings,
 }
 
 // === impl Look ===
 
-impl Look {
+impl Look<'static> {
+    /// The first look at something, before anybody has ruled about what comes of it.
+    pub fn new(now: Timestamp, seed: u64) -> Self {
+        Self { now, seed, rulings: &ruling::NONE }
+    }
+}
+
+impl<'a> Look<'a> {
+    /// The same look, once more, with what was ruled about what came of it.
+    pub fn under(self, rulings: &'a Rulings) -> Self {
+        Self { rulings, ..self }
+    }
+
     /// The time as Kubernetes writes it: whole seconds.
     pub(crate) fn time(self) -> Time {
         Time(whole_seconds(self.now))

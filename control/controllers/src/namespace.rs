@@ -42,7 +42,7 @@ impl Controller for Namespaces {
         if ends || lost_account { vec![home] } else { Vec::new() }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         if object.meta().is_terminating() { end(object, view, look) } else { begin(object, view, look) }
     }
@@ -52,7 +52,7 @@ fn default_account(namespace: &str) -> Key {
     kinds::SERVICE_ACCOUNT.key(namespace, DEFAULT_ACCOUNT)
 }
 
-fn begin(object: &Object, view: &Snapshot, look: Look) -> Plan {
+fn begin(object: &Object, view: &Snapshot, look: Look<'_>) -> Plan {
     let name = object.key().name();
     let active = replaced::<Namespace>(object, |namespace| {
         namespace.status.get_or_insert_default().phase.get_or_insert_with(|| "Active".into());
@@ -70,7 +70,7 @@ fn begin(object: &Object, view: &Snapshot, look: Look) -> Plan {
     }
 }
 
-fn end(object: &Object, view: &Snapshot, look: Look) -> Plan {
+fn end(object: &Object, view: &Snapshot, look: Look<'_>) -> Plan {
     let known: Vec<GroupKind> = view.kinds().collect();
     let content: Vec<&Object> = known.iter().flat_map(|kind| view.list_in(*kind, object.key().name())).collect();
     if content.is_empty() {
@@ -87,14 +87,14 @@ fn end(object: &Object, view: &Snapshot, look: Look) -> Plan {
     deletions.also(terminating)
 }
 
-fn terminating(namespace: &mut Namespace, after: &Snapshot, look: Look) {
+fn terminating(namespace: &mut Namespace, after: &Snapshot, look: Look<'_>) {
     let remains = Remains::of(namespace.metadata.name.as_deref().unwrap_or_default(), after);
     namespace.status.get_or_insert_default().phase = Some("Terminating".into());
     remains.tell(namespace, look);
 }
 
 /// Takes this controller's finalizer off, and the namespace with it if nobody else holds it.
-fn release(object: &Object, view: &Snapshot, look: Look) -> Txn {
+fn release(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let after = edited::<Namespace>(object, |namespace| {
         terminating(namespace, view, look);
         if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {

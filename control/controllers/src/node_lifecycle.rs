@@ -66,7 +66,7 @@ impl Controller for NodeLifecycle {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(node) = object.decode::<Node>() else { return Plan::nothing() };
         let silent_from = self.last_seen(&node, object, view) + self.grace;
@@ -93,7 +93,7 @@ impl Controller for NodeLifecycle {
 }
 
 /// Pods on a node that is not ready are not ready either: nobody should send them requests.
-fn unready_pods(object: &Object, node: &Node, view: &Snapshot, look: Look) -> Plan {
+fn unready_pods(object: &Object, node: &Node, view: &Snapshot, look: Look<'_>) -> Plan {
     if health::ready(node).is_none() || health::is_ready(node) {
         return Plan::nothing();
     }

@@ -45,7 +45,7 @@ pub(crate) fn check(
 ) -> Snapshot {
     let home = object(kinds::NAMESPACE, "default", json!({}));
     let mut view = Snapshot::load(Revision(1), objects.iter().cloned().chain([home]).map(|it| it.at(Revision(1))));
-    let plan = controller.reconcile(key, &view, Look { now: noon(), seed: 7 });
+    let plan = controller.reconcile(key, &view, Look::new(noon(), 7));
     let mut told = Vec::new();
     for txn in &plan.txns {
         let (next, events) = view.apply(txn).expect("every guard holds in the world that was looked at");

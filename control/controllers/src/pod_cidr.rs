@@ -35,7 +35,7 @@ impl Controller for PodCidrs {
         if gone || event.after().is_some_and(lacks) { vec![address_plan()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let taken: BTreeSet<String> = view.list(kinds::NODE).filter_map(range).collect();
         let mut free = (0..RANGES).map(|n| format!("10.42.{n}.0/24")).filter(|range| !taken.contains(range));
         let lacking = view.list(kinds::NODE).filter(|node| range(node).is_none());
@@ -56,7 +56,7 @@ fn give(node: &Object, range: &str) -> Txn {
     })
 }
 
-fn refuse(node: &Object, view: &Snapshot, look: Look) -> Txn {
+fn refuse(node: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let known = view.list_in(kinds::EVENT, "default").any(|event| {
         event.decode::<k8s_openapi::api::core::v1::Event>().is_ok_and(|event| {
             event.reason.as_deref() == Some("CIDRNotAvailable")

@@ -39,7 +39,7 @@ impl Controller for PodGarbage {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(pod) = object.decode::<Pod>() else { return Plan::nothing() };
         let node = pods::node(&pod).map(|node| kinds::NODE.cluster_key(node));
@@ -55,7 +55,7 @@ impl Controller for PodGarbage {
 }
 
 /// Removes a pod that nobody will say the end of. If somebody holds it, it says itself that it has failed.
-fn remove(object: &Object, why: Option<Says<'_>>, look: Look) -> Txn {
+fn remove(object: &Object, why: Option<Says<'_>>, look: Look<'_>) -> Txn {
     if object.meta().finalizers.is_empty() {
         return deletion::remove(object, look.now);
     }

@@ -23,7 +23,7 @@ impl Controller for PolicyChecks {
         if is_there { vec![event.key().clone()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look<'_>) -> Plan {
         let Some(object) = view.get(key).filter(|policy| !policy.meta().is_terminating()) else {
             return Plan::nothing();
         };

@@ -36,7 +36,7 @@ pub(crate) enum Tone {
 }
 
 /// Tells it of `about`. In a namespace that is absent or on its way out nothing can be told.
-pub(crate) fn told(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>) -> Txn {
+pub(crate) fn told(view: &Snapshot, look: Look<'_>, about: &Object, tale: &Tale<'_>) -> Txn {
     let key = key(about, tale);
     let home = kinds::NAMESPACE.cluster_key(key.namespace());
     if view.get(&home).is_none_or(|namespace| namespace.meta().is_terminating()) {
@@ -51,7 +51,7 @@ pub(crate) fn told(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>)
 }
 
 /// Tells it of `about`, unless that is known. What was told is forgotten after a while and then told again.
-pub(crate) fn told_once(view: &Snapshot, look: Look, about: &Object, tale: &Tale<'_>) -> Txn {
+pub(crate) fn told_once(view: &Snapshot, look: Look<'_>, about: &Object, tale: &Tale<'_>) -> Txn {
     if view.get(&key(about, tale)).is_some() { Txn::default() } else { told(view, look, about, tale) }
 }
 
@@ -70,12 +70,12 @@ fn key(about: &Object, tale: &Tale<'_>) -> Key {
     kinds::EVENT.key(place, &format!("{}.{}", about.key().name(), fingerprint(about, tale)))
 }
 
-fn again(known: &Event, look: Look) -> Event {
+fn again(known: &Event, look: Look<'_>) -> Event {
     let count = known.count.unwrap_or(1).saturating_add(1);
     Event { count: Some(count), last_timestamp: Some(look.time()), ..known.clone() }
 }
 
-fn first(about: &Object, tale: &Tale<'_>, key: &Key, look: Look) -> Event {
+fn first(about: &Object, tale: &Tale<'_>, key: &Key, look: Look<'_>) -> Event {
     let (place, name) = (key.namespace(), key.name());
     let uid = look.uid(&format!("event {place}/{name}"));
     let tone = match tale.tone {

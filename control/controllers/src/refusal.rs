@@ -14,7 +14,7 @@ pub(crate) const AGAIN: SignedDuration = SignedDuration::from_secs(15);
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Tells of a refusal of what `owner` wants made.
-pub(crate) fn refused(by: &'static str, owner: &Object, message: &str, view: &Snapshot, look: Look) -> Plan {
+pub(crate) fn refused(by: &'static str, owner: &Object, message: &str, view: &Snapshot, look: Look<'_>) -> Plan {
     let tale = Tale { by, tone: Tone::Warning, reason: "FailedCreate", message };
     let known = told_since(view, owner, &tale, look.now - TOLD_AGAIN);
     let tale = if known { Txn::default() } else { told(view, look, owner, &tale) };

@@ -67,7 +67,7 @@ impl Controller for ReplicaSets {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Some(set) = kind::read(object) else { return Plan::nothing() };
         let Some(spec) = &set.spec else { return Plan::nothing() };
@@ -121,7 +121,7 @@ fn grow(
     active: &[&Replica<'_>],
     missing: usize,
     view: &Snapshot,
-    look: Look,
+    look: Look<'_>,
 ) -> Plan {
     let mut txn = Txn::default().guard(Guard::Unchanged(object.key().clone(), object.revision()));
     let by = Kind::of(object).component();
@@ -158,7 +158,7 @@ fn grow(
     Plan::of(status.into_iter().fold(txn, Txn::put)).again_at(again)
 }
 
-fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapshot, look: Look) -> Plan {
+fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapshot, look: Look<'_>) -> Plan {
     let doomed = ranking::doomed(object, active, excess.min(PODS_PER_LOOK_MAX), view, look.now);
     let unchanged = Guard::Unchanged(object.key().clone(), object.revision());
     let by = Kind::of(object).component();

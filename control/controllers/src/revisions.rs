@@ -63,7 +63,7 @@ pub(crate) fn newest<'a>(
     hash_label: &str,
     revisions: &[Revision<'a>],
     view: &Snapshot,
-    look: Look,
+    look: Look<'_>,
 ) -> Newest<'a> {
     let canonical = template::canonical(wanted);
     let next = revisions.last().map_or(0, |last| last.typed.revision) + 1;

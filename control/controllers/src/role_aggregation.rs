@@ -28,7 +28,7 @@ impl Controller for RoleAggregation {
         view.list(kinds::CLUSTER_ROLE).filter(|role| is_aggregated(role)).map(|role| role.key().clone()).collect()
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, _look: Look<'_>) -> Plan {
         let Some(role) = view.get(key).filter(|role| is_aggregated(role) && !role.meta().is_terminating()) else {
             return Plan::nothing();
         };

@@ -50,7 +50,7 @@ impl Controller for RootCertificate {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let (Some(certificate), Some(namespace)) = (&self.certificate, view.get(key)) else { return Plan::nothing() };
         if namespace.meta().is_terminating() {
             return Plan::nothing();
@@ -62,7 +62,7 @@ impl Controller for RootCertificate {
     }
 }
 
-fn published(certificate: &str, home: &Key, look: Look) -> Plan {
+fn published(certificate: &str, home: &Key, look: Look<'_>) -> Plan {
     let wanted = ConfigMap {
         metadata: ObjectMeta {
             name: Some(NAME.into()),

@@ -70,7 +70,7 @@ impl Controller for StatefulSets {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(set) = object.decode::<StatefulSet>() else { return Plan::nothing() };
         let Some(spec) = &set.spec else { return Plan::nothing() };

@@ -43,7 +43,7 @@ impl Controller for TaintEviction {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key).filter(|pod| !pod.meta().is_terminating()) else { return Plan::nothing() };
         let Ok(pod) = object.decode::<Pod>() else { return Plan::nothing() };
         let node = pods::node(&pod).and_then(|node| view.get(&kinds::NODE.cluster_key(node)));
@@ -89,7 +89,7 @@ fn speaks_of(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| toleration.key.as_deref() == Some(&taint.key))
 }
 
-fn evict(object: &api::Object, view: &Snapshot, look: Look) -> Txn {
+fn evict(object: &api::Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let (namespace, name) = (object.key().namespace(), object.key().name());
     let message = format!("Marking for deletion Pod {namespace}/{name}");
     let tale =

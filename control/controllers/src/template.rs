@@ -38,7 +38,7 @@ pub(crate) fn pod(template: PodTemplateSpec, owner: &Object, name: String) -> Po
 }
 
 /// The name of the `n`th new pod of this look, which nobody has: `start` with an ending.
-pub(crate) fn free_name(owner: &Object, start: &str, n: usize, view: &Snapshot, look: Look) -> String {
+pub(crate) fn free_name(owner: &Object, start: &str, n: usize, view: &Snapshot, look: Look<'_>) -> String {
     let start = start.get(..NAME_START_MAX).unwrap_or(start);
     let mut names =
         (0..u32::MAX).map(|turn| format!("{start}-{}", look.ending(&format!("{} {n} {turn}", owner.key()))));

@@ -38,7 +38,7 @@ struct Case<'a> {
     object: &'a Object,
     claim: &'a PersistentVolumeClaim,
     view: &'a Snapshot,
-    look: Look,
+    look: Look<'a>,
 }
 
 // === impl VolumeBinding ===
@@ -70,7 +70,7 @@ impl Controller for VolumeBinding {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(claim) = object.decode::<PersistentVolumeClaim>() else { return Plan::nothing() };
         let case = Case { object, claim: &claim, view, look };

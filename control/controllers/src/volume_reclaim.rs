@@ -61,7 +61,7 @@ impl Controller for VolumeReclaim {
         }
     }
 
-    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(volume) = object.decode::<PersistentVolume>() else { return Plan::nothing() };
         let is_held = object.meta().finalizers.iter().any(|one| one == storage::VOLUME_PROTECTION);
@@ -130,11 +130,11 @@ fn policy(volume: &PersistentVolume) -> &str {
     volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-fn phased(object: &Object, phase: &str, look: Look) -> Txn {
+fn phased(object: &Object, phase: &str, look: Look<'_>) -> Txn {
     replaced::<PersistentVolume>(object, |volume| say(volume, phase, None, look))
 }
 
-fn say(volume: &mut PersistentVolume, phase: &str, message: Option<&str>, look: Look) {
+fn say(volume: &mut PersistentVolume, phase: &str, message: Option<&str>, look: Look<'_>) {
     let status = volume.status.get_or_insert_default();
     if status.phase.as_deref() != Some(phase) {
         status.phase = Some(phase.into());
@@ -144,7 +144,7 @@ fn say(volume: &mut PersistentVolume, phase: &str, message: Option<&str>, look: 
 }
 
 /// The claim chose another: what the controller wrote is taken back, what a person wrote is left as he wrote it.
-fn set_free(object: &Object, look: Look) -> Txn {
+fn set_free(object: &Object, look: Look<'_>) -> Txn {
     let by_controller = object.meta().annotations.contains_key(storage::BOUND_BY_CONTROLLER);
     replaced::<PersistentVolume>(object, |volume| {
         let spec = volume.spec.get_or_insert_default();
@@ -159,7 +159,7 @@ fn set_free(object: &Object, look: Look) -> Txn {
 }
 
 /// Nobody has it any more: it is kept, or goes.
-fn released(object: &Object, volume: &PersistentVolume, view: &Snapshot, look: Look) -> Txn {
+fn released(object: &Object, volume: &PersistentVolume, view: &Snapshot, look: Look<'_>) -> Txn {
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
     if object.meta().is_terminating() {
         let told = if phase == Some("Failed") { Txn::default() } else { phased(object, "Released", look) };
@@ -186,7 +186,7 @@ fn released(object: &Object, volume: &PersistentVolume, view: &Snapshot, look: L
     }
 }
 
-fn failed(object: &Object, view: &Snapshot, look: Look, reason: &'static str, message: &str) -> Txn {
+fn failed(object: &Object, view: &Snapshot, look: Look<'_>, reason: &'static str, message: &str) -> Txn {
     let after = replaced::<PersistentVolume>(object, |volume| say(volume, "Failed", Some(message), look));
     let tale = Tale { by: COMPONENT, tone: Tone::Warning, reason, message };
     after.and(told(view, look, object, &tale))

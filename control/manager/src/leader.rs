@@ -131,10 +131,10 @@ where
         while self.has_free_look() {
             let Some(task) = self.queue.pop(now) else { return };
             self.looked += 1;
-            let look = Look { now, seed: mixed(self.config.seed, self.looked, now) };
-            let (store, controllers) = (self.store.clone(), self.controllers.clone());
+            let look = Look::new(now, mixed(self.config.seed, self.looked, now));
+            let (store, controllers, gate) = (self.store.clone(), self.controllers.clone(), self.config.gate.clone());
             self.looks.spawn(async move {
-                let ended = round::look(&*controllers[task.0], &task.1, &store, look).await;
+                let ended = round::look(&*controllers[task.0], &task.1, &store, look, gate.as_deref()).await;
                 (task, ended)
             });
         }

@@ -4,6 +4,7 @@
 //! only carries out: it never looks into an object. A key is looked at once at a time, many keys side by side. A refusal means
 //! look again, later each time; a slow full scan finds what no event told of.
 
+mod gate;
 mod leader;
 mod round;
 
@@ -15,6 +16,8 @@ use controllers::Signers;
 use jiff::Timestamp;
 use store::{ReadError, Store};
 use tracing::info;
+
+pub use gate::Gate;
 
 /// How the loop goes.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub root_certificate: Option<Arc<str>>,
     /// Those who hold the cluster's keys.
     pub signers: Signers,
+    /// Who rules about what controllers create; nobody, if none.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 /// Why the loop ended before it was told to.
@@ -57,6 +62,7 @@ impl Config {
             node_grace: Duration::from_secs(40),
             root_certificate: None,
             signers: Signers::default(),
+            gate: None,
         }
     }
 }

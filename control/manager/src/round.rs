@@ -6,6 +6,8 @@ use state::Key;
 use store::{ProposeError, Store};
 use tracing::{debug, trace};
 
+use crate::gate::{self, Gate};
+
 /// How a look ended for the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -18,8 +20,14 @@ pub(crate) enum Ended {
 }
 
 /// Looks at the key in the latest world and proposes what the controller wants.
-pub(crate) async fn look(controller: &dyn Controller, key: &Key, store: &Store, look: Look) -> Ended {
-    let plan = controller.reconcile(key, &store.snapshot(), look);
+pub(crate) async fn look(
+    controller: &dyn Controller,
+    key: &Key,
+    store: &Store,
+    look: Look<'_>,
+    gate: Option<&dyn Gate>,
+) -> Ended {
+    let plan = gate::decided(controller, key, &store.snapshot(), look, gate).await;
     if !plan.txns.is_empty() {
         debug!(controller = controller.name(), %key, txns = plan.txns.len(), "wants a change");
     }

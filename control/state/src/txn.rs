@@ -111,6 +111,16 @@ impl Txn {
         self
     }
 
+    /// What it creates: the objects that it puts where it demands that there is none.
+    pub fn creations(&self) -> impl Iterator<Item = &Object> {
+        let is_new =
+            |key: &Key| self.guards.iter().any(|guard| matches!(guard, Guard::Absent(absent) if absent == key));
+        self.writes.iter().filter_map(move |write| match write {
+            Write::Put(object) if is_new(object.key()) => Some(object),
+            _ => None,
+        })
+    }
+
     /// Whether it wants nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

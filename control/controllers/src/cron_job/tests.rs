@@ -63,7 +63,7 @@ fn a_job_starts_when_its_time_has_come() {
         (&job["spec"]["backoffLimit"], &job["metadata"]["ownerReferences"][0]["kind"]),
         (&json!(6), &json!("CronJob"))
     );
-    let again = CronJobs.reconcile(&kinds::CRON_JOB.key("default", "tidy"), &view, Look { now: noon(), seed: 8 });
+    let again = CronJobs.reconcile(&kinds::CRON_JOB.key("default", "tidy"), &view, Look::new(noon(), 8));
     assert_eq!(again.txns, []);
     assert_eq!(again.again.map(|again| again.duration_since(noon()).as_mins()), Some(60));
     see(json!({}), json!({"lastScheduleTime": "2026-11-21T12:00:00Z"}), &[], &show, &[]);
@@ -113,7 +113,7 @@ fn who_still_runs_is_beside_it_or_before_it_or_gives_way() {
     let held =
         "event JobAlreadyActive: Not starting job because prior execution is running and concurrency policy is Forbid";
     let view = see("Forbid", &[held]);
-    let again = CronJobs.reconcile(&kinds::CRON_JOB.key("default", "tidy"), &view, Look { now: noon(), seed: 8 });
+    let again = CronJobs.reconcile(&kinds::CRON_JOB.key("default", "tidy"), &view, Look::new(noon(), 8));
     assert_eq!(again.txns, [], "it is told once");
     see("Replace", &[&made, "-Job old", &told, "event SuccessfulDelete: Deleted job old", "~CronJob tidy"]);
 }

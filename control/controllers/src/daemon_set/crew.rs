@@ -20,7 +20,7 @@ pub(super) struct Crew<'a> {
     pub(super) object: &'a Object,
     pub(super) spec: &'a DaemonSetSpec,
     pub(super) view: &'a Snapshot,
-    pub(super) look: Look,
+    pub(super) look: Look<'a>,
     /// By which pods tell that they are of the template that is wanted.
     pub(super) hash: &'a str,
     /// Every node, and what of the set is on it.
@@ -56,7 +56,7 @@ impl<'a> Crew<'a> {
         spec: &'a DaemonSetSpec,
         (history, update): (&'a [Revision<'a>], &Revision<'a>),
         view: &'a Snapshot,
-        look: Look,
+        look: Look<'a>,
     ) -> Self {
         let template = spec.template.spec.clone().unwrap_or_default();
         let post = |node: &Object| Post { verdict: eligible::verdict(&template, node), daemons: Vec::new() };

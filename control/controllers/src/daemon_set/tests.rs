@@ -142,7 +142,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..50 {
             self.looks += 1;
-            let plan = DaemonSets.reconcile(&key(), &self.view, Look { now: self.now, seed: self.looks });
+            let plan = DaemonSets.reconcile(&key(), &self.view, Look::new(self.now, self.looks));
             if plan.txns.is_empty() {
                 self.now += SignedDuration::from_secs(1);
                 return;

@@ -31,7 +31,7 @@ pub(super) struct Rollout<'a> {
     pub(super) replicas: i32,
     pub(super) bounds: Bounds,
     pub(super) view: &'a Snapshot,
-    pub(super) look: Look,
+    pub(super) look: Look<'a>,
     /// The deployment as it will be.
     pub(super) after: Deployment,
     /// Its sets, oldest first.
@@ -68,7 +68,7 @@ pub(super) struct Set {
 
 impl<'a> Rollout<'a> {
     /// Lays the deployment and its sets out.
-    pub(super) fn read(object: &'a Object, before: &'a Deployment, view: &'a Snapshot, look: Look) -> Self {
+    pub(super) fn read(object: &'a Object, before: &'a Deployment, view: &'a Snapshot, look: Look<'a>) -> Self {
         let spec = before.spec.as_ref().expect("reconcile returns early for a deployment without a spec");
         let seconds = spec.min_ready_seconds.unwrap_or(0);
         let mut again = None;

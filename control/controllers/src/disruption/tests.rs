@@ -52,7 +52,7 @@ fn told(spec: Value, pods: &str, expected: &str) {
         &SHOW,
         &[&format!("~PodDisruptionBudget web {expected}")],
     );
-    let look = Look { now: crate::notation::noon(), seed: 1 };
+    let look = Look::new(crate::notation::noon(), 1);
     assert!(Disruptions.reconcile(budget.key(), &after, look).txns.is_empty(), "planning again changes nothing");
     let status: Value = serde_json::from_slice(after.get(budget.key()).expect("it is there").body()).expect("JSON");
     assert_eq!(status["status"]["observedGeneration"], 2);
@@ -81,7 +81,7 @@ fn an_eviction_is_believed_in_for_a_while() {
         let budget = budget(json!({"minAvailable": 2}), since(at));
         let world = world(budget.clone(), "a b c");
         let view = Snapshot::load(api::Revision(1), world.into_iter().map(|object| object.at(api::Revision(1))));
-        let plan = Disruptions.reconcile(budget.key(), &view, Look { now: crate::notation::noon(), seed: 1 });
+        let plan = Disruptions.reconcile(budget.key(), &view, Look::new(crate::notation::noon(), 1));
         let (after, _) = view.apply(&plan.txns[0]).expect("it applies");
         let told: Value = serde_json::from_slice(after.get(budget.key()).expect("it is there").body()).expect("JSON");
         (told["status"]["disruptionsAllowed"].clone(), told["status"]["disruptedPods"].clone(), plan.again.is_some())

@@ -18,7 +18,7 @@ pub(super) const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 pub(super) const CONTROLLER: &str = "endpoint-controller";
 
 /// What must change for the object to tell of the backends.
-pub(super) fn plan(service: &Object, spec: &ServiceSpec, backends: &[Backend], view: &Snapshot, look: Look) -> Txn {
+pub(super) fn plan(service: &Object, spec: &ServiceSpec, backends: &[Backend], view: &Snapshot, look: Look<'_>) -> Txn {
     let key = service.key().sibling(kinds::ENDPOINTS, service.key().name());
     let labels = labels(service, spec, &[(MANAGED_BY, CONTROLLER)]);
     let subsets = Some(subsets(spec, backends)).filter(|subsets| !subsets.is_empty());

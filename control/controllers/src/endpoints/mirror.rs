@@ -22,7 +22,7 @@ const OWN: [&str; 2] =
     ["kubectl.kubernetes.io/last-applied-configuration", "endpoints.kubernetes.io/last-change-trigger-time"];
 
 /// What must change for slices to tell what the Endpoints object of a service without a selector tells.
-pub(super) fn plan(service: &Key, view: &Snapshot, look: Look) -> Plan {
+pub(super) fn plan(service: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
     let object = view.get(&service.sibling(kinds::ENDPOINTS, service.name())).filter(|object| is_mirrored(object));
     let decoded = object.and_then(|object| Some((object, object.decode::<Endpoints>().ok()?)));
     let Some((object, endpoints)) = decoded else {

@@ -81,12 +81,12 @@ impl<'a> Keeping<'a> {
     }
 
     /// What must change for the slices to tell of the backends.
-    pub(super) fn plan(&self, backends: &[Backend], view: &Snapshot, look: Look) -> Vec<Txn> {
+    pub(super) fn plan(&self, backends: &[Backend], view: &Snapshot, look: Look<'_>) -> Vec<Txn> {
         let portions = self.portions(backends, view).into_iter().enumerate();
         portions.map(|(number, portion)| self.write(number, portion, view, look)).collect()
     }
 
-    fn write(&self, number: usize, portion: Portion<'_>, view: &Snapshot, look: Look) -> Txn {
+    fn write(&self, number: usize, portion: Portion<'_>, view: &Snapshot, look: Look<'_>) -> Txn {
         let ports = portion.group.ports.iter().map(port).collect();
         let ports = Some(ports).filter(|ports: &Vec<_>| !ports.is_empty());
         let txn = match portion.object {

@@ -43,7 +43,7 @@ fn slices_and_endpoints_tell_who_is_ready_serving_and_leaving() {
     let plan = Endpoints.reconcile(
         service().key(),
         &Snapshot::load(api::Revision(1), world.clone()),
-        Look { now: crate::notation::noon(), seed: 1 },
+        Look::new(crate::notation::noon(), 1),
     );
     assert_eq!(plan.txns.len(), 2);
     let home = object(kinds::NAMESPACE, "default", json!({}));
@@ -71,9 +71,7 @@ fn slices_and_endpoints_tell_who_is_ready_serving_and_leaving() {
         (&subset["addresses"][0]["ip"], &subset["notReadyAddresses"][0]["ip"]),
         (&json!("10.42.0.2"), &json!("10.42.0.3"))
     );
-    assert!(
-        Endpoints.reconcile(service().key(), &view, Look { now: crate::notation::noon(), seed: 2 }).txns.is_empty()
-    );
+    assert!(Endpoints.reconcile(service().key(), &view, Look::new(crate::notation::noon(), 2)).txns.is_empty());
 }
 
 #[test]
@@ -105,7 +103,7 @@ fn endpoints_kept_by_hand_are_told_in_slices_too() {
         ],
     );
     assert_eq!(tree(&after, kinds::ENDPOINT_SLICE)["metadata"]["annotations"], json!({"a": "b"}));
-    let again = Endpoints.reconcile(world[0].key(), &after, Look { now: crate::notation::noon(), seed: 2 });
+    let again = Endpoints.reconcile(world[0].key(), &after, Look::new(crate::notation::noon(), 2));
     assert!(again.txns.is_empty(), "planning again changes nothing");
 }
 
@@ -146,7 +144,7 @@ fn pods_have_names_zones_and_ports_of_their_own() {
         let home = object(kinds::NAMESPACE, "default", json!({}));
         let world = [service.clone(), named, pod("web-1", "10.42.0.3", true, true), node, home];
         let view = Snapshot::load(api::Revision(1), world);
-        let look = Look { now: crate::notation::noon(), seed: 1 };
+        let look = Look::new(crate::notation::noon(), 1);
         let plan = Endpoints.reconcile(service.key(), &view, look);
         plan.txns.iter().fold(view, |view, txn| view.apply(txn).expect("every guard holds").0)
     };

@@ -88,7 +88,7 @@ fn see_all(more: Value, pods: &[&str]) -> Snapshot {
 /// Looks on until nothing changes, as long as no pod does anything.
 fn settled(mut view: Snapshot, key: &Key) -> Snapshot {
     for seed in 0..8 {
-        let plan = Jobs.reconcile(key, &view, Look { now: noon(), seed });
+        let plan = Jobs.reconcile(key, &view, Look::new(noon(), seed));
         if plan.txns.is_empty() {
             return view;
         }
@@ -154,7 +154,7 @@ fn a_failure_is_counted_and_waited_after() {
     let pods = ["a Failed counted", "b Failed counted", "c Failed counted", "d Failed"];
     let objects = pods.iter().map(|text| pod(text)).chain([job(json!({"backoffLimit": 9}), json!({"failed": 3}))]);
     let view = Snapshot::load(api::Revision(1), objects.chain(home()).map(|it| it.at(api::Revision(1))));
-    let plan = Jobs.reconcile(&key, &view, Look { now: noon(), seed: 7 });
+    let plan = Jobs.reconcile(&key, &view, Look::new(noon(), 7));
     let wait = plan.again.map(|again| again.duration_since(noon()).as_secs());
     assert_eq!((wait, settled(view, &key).count(kinds::POD)), (Some(20), 4));
 }

@@ -16,13 +16,13 @@ pub(super) struct Work<'a> {
     pub(super) job: Arc<Job>,
     pub(super) members: Vec<Member<'a>>,
     pub(super) view: &'a Snapshot,
-    pub(super) look: Look,
+    pub(super) look: Look<'a>,
 }
 
 // === impl Work ===
 
 impl<'a> Work<'a> {
-    pub(super) fn read(key: &Key, view: &'a Snapshot, look: Look) -> Option<Self> {
+    pub(super) fn read(key: &Key, view: &'a Snapshot, look: Look<'a>) -> Option<Self> {
         let object = view.get(key)?;
         let job = object.decode::<Job>().ok().filter(|job| job.spec.is_some())?;
         let replacement = match job.spec.as_ref().and_then(|spec| spec.pod_replacement_policy.as_deref()) {

@@ -37,7 +37,7 @@ impl Remains {
     }
 
     /// Lets the namespace tell of it.
-    pub(super) fn tell(&self, namespace: &mut Namespace, look: Look) {
+    pub(super) fn tell(&self, namespace: &mut Namespace, look: Look<'_>) {
         let conditions = &mut namespace.status.get_or_insert_default().conditions;
         let mut say = |kind, status, reason, message: &str| {
             namespace_says(conditions, Says { kind, status, reason, message }, &look.time());

@@ -19,7 +19,7 @@ pub(super) fn is_ready(node: &Node) -> bool {
 }
 
 /// Nothing the node said holds any longer.
-pub(super) fn give_up(node: &mut Node, look: Look) {
+pub(super) fn give_up(node: &mut Node, look: Look<'_>) {
     let conditions = &mut node.status.get_or_insert_default().conditions;
     for kind in TOLD_BY_THE_NODE {
         let known = conditions.iter().flatten().find(|condition| condition.type_ == kind);

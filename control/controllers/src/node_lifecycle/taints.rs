@@ -14,7 +14,7 @@ const PRESSURES: [(&str, &str); 3] = [
 ];
 
 /// Puts the taints on that the node's state calls for and takes off those it does not; foreign taints stay.
-pub(super) fn update(node: &mut Node, look: Look) {
+pub(super) fn update(node: &mut Node, look: Look<'_>) {
     let wanted = wanted(node);
     if wanted.is_empty() && node.spec.as_ref().is_none_or(|spec| spec.taints.is_none()) {
         return;

@@ -15,7 +15,7 @@ use crate::record::{Tale, Tone, told, told_since};
 const NEWS: SignedDuration = SignedDuration::from_mins(10);
 
 /// What has not been told yet of a node.
-pub(super) fn untold(object: &Object, node: &Node, view: &Snapshot, look: Look) -> Vec<Txn> {
+pub(super) fn untold(object: &Object, node: &Node, view: &Snapshot, look: Look<'_>) -> Vec<Txn> {
     let name = object.key().name();
     let ready = health::ready(node).filter(|ready| ready.status == "True");
     let moments = [
@@ -37,7 +37,7 @@ pub(super) fn untold(object: &Object, node: &Node, view: &Snapshot, look: Look) 
     told.collect()
 }
 
-fn tell(object: &Object, view: &Snapshot, look: Look, moment: Timestamp, tale: &Tale<'_>) -> Option<Txn> {
+fn tell(object: &Object, view: &Snapshot, look: Look<'_>, moment: Timestamp, tale: &Tale<'_>) -> Option<Txn> {
     // The node's clock may be ahead of ours.
     let moment = moment.min(look.time().0);
     (!told_since(view, object, tale, moment)).then(|| told(view, look, object, tale))

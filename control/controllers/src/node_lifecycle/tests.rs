@@ -38,7 +38,7 @@ fn news_of_a_node_is_told_once() {
     ];
     let controller = NodeLifecycle::new(&config());
     let view = check(&controller, std::slice::from_ref(&node), node.key(), &[], &told);
-    let look = Look { now: noon() + SignedDuration::from_secs(5), seed: 8 };
+    let look = Look::new(noon() + SignedDuration::from_secs(5), 8);
     assert_eq!(controller.reconcile(node.key(), &view, look).txns, []);
 }
 

@@ -17,7 +17,7 @@ pub(super) fn updated(
     active: &[&Replica<'_>],
     created: &[Object],
     refused: Option<&str>,
-    look: Look,
+    look: Look<'_>,
 ) -> Option<Object> {
     let set = kind::read(object)?;
     let spec = set.spec.clone().unwrap_or_default();
@@ -50,7 +50,7 @@ pub(super) fn says_refused(set: &ReplicaSet, why: &str) -> bool {
     conditions.into_iter().any(|it| it.type_ == REPLICA_FAILURE && it.message.as_deref() == Some(why))
 }
 
-fn tell_refusal(status: &mut ReplicaSetStatus, refused: Option<&str>, look: Look) {
+fn tell_refusal(status: &mut ReplicaSetStatus, refused: Option<&str>, look: Look<'_>) {
     match refused {
         Some(message) => {
             let says = Says { kind: REPLICA_FAILURE, status: "True", reason: "FailedCreate", message };

@@ -22,11 +22,7 @@ fn pod(name: &str, ready: bool, owners: Value) -> Object {
 fn what_is_missing_is_made_and_counted_in_one_breath() {
     let view = check(&ReplicaSets, &[set(0)], set(0).key(), &["/status/replicas"], &["~ReplicaSet web 0"]);
     assert_eq!(view.count(kinds::POD), 0);
-    let plan = ReplicaSets.reconcile(
-        set(2).key(),
-        &with_home(&[set(2)]),
-        crate::Look { now: crate::notation::noon(), seed: 1 },
-    );
+    let plan = ReplicaSets.reconcile(set(2).key(), &with_home(&[set(2)]), crate::Look::new(crate::notation::noon(), 1));
     assert_eq!(plan.txns.len(), 1);
     let (view, _) = with_home(&[set(2)]).apply(&plan.txns[0]).expect("every guard holds");
     assert_eq!((view.count(kinds::POD), view.count(kinds::EVENT)), (2, 2));
@@ -41,7 +37,7 @@ fn a_refusal_is_told_once_and_tried_again_in_a_while() {
     let now = crate::notation::noon();
     let mut revisions = Vec::new();
     for seed in 1..4 {
-        let plan = ReplicaSets.reconcile(set(2).key(), &view, crate::Look { now, seed });
+        let plan = ReplicaSets.reconcile(set(2).key(), &view, crate::Look::new(now, seed));
         assert_eq!(plan.again, Some(now + refusal::AGAIN));
         for txn in &plan.txns {
             (view, _) = view.apply(txn).expect("every guard holds");

@@ -19,7 +19,7 @@ pub(super) struct Ranks<'a> {
     pub(super) object: &'a Object,
     pub(super) spec: &'a StatefulSetSpec,
     pub(super) view: &'a Snapshot,
-    pub(super) look: Look,
+    pub(super) look: Look<'a>,
     /// The ordinals that should have a pod.
     pub(super) ordinals: Ordinals,
     /// The pods that it manages, wanted or not.
@@ -49,7 +49,7 @@ impl<'a> Ranks<'a> {
         spec: &'a StatefulSetSpec,
         (history, update): (&'a [Revision<'a>], Revision<'a>),
         view: &'a Snapshot,
-        look: Look,
+        look: Look<'a>,
     ) -> Self {
         let known = set.status.as_ref().and_then(|status| status.current_revision.as_deref());
         let current = history.iter().find(|one| Some(one.name()) == known).unwrap_or(&update).clone();

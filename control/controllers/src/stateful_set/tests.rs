@@ -130,7 +130,7 @@ impl World {
         let set = kinds::STATEFUL_SET.key("default", "web");
         for _ in 0..50 {
             self.looks += 1;
-            let plan = StatefulSets.reconcile(&set, &self.view, Look { now: noon(), seed: self.looks });
+            let plan = StatefulSets.reconcile(&set, &self.view, Look::new(noon(), self.looks));
             if plan.txns.is_empty() {
                 return;
             }
@@ -374,7 +374,7 @@ fn a_refusal_is_told_once_and_tried_again() {
     let mut world = check("stranger 0; 1", "0:other-");
     let set = kinds::STATEFUL_SET.key("default", "web");
     let later = noon() + SignedDuration::from_secs(60);
-    let plan = StatefulSets.reconcile(&set, &world.view, Look { now: later, seed: 1 });
+    let plan = StatefulSets.reconcile(&set, &world.view, Look::new(later, 1));
     assert_eq!((plan.txns.len(), plan.again), (0, Some(later + crate::refusal::AGAIN)));
     world.settle();
 }

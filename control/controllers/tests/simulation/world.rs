@@ -148,7 +148,7 @@ impl World {
     /// Begins a look at a key that is due; what it wants is kept for later.
     fn begin(&mut self) -> bool {
         let Some(task) = self.queue.pop(self.now + SignedDuration::from_millis(20)) else { return false };
-        let look = Look { now: self.now, seed: self.draw() };
+        let look = Look::new(self.now, self.draw());
         let plan = self.controllers[task.0].reconcile(&task.1, &self.view, look);
         self.open.push((task, plan));
         true
