@@ -36,7 +36,7 @@ pub(crate) struct Scheduling;
 struct Round<'a> {
     cluster: Cluster,
     view: &'a Snapshot,
-    look: Look,
+    look: Look<'a>,
     budgets: OnceCell<Budgets>,
 }
 
@@ -62,7 +62,7 @@ impl Controller for Scheduling {
         if matters { vec![waiting_room()] } else { Vec::new() }
     }
 
-    fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look) -> Plan {
+    fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let mut waiting: Vec<(&Object, Arc<Pod>)> = view.list(kinds::POD).filter_map(waits).collect();
         if waiting.is_empty() {
             return Plan::nothing();
@@ -129,7 +129,8 @@ impl Round<'_> {
                 let choices = self.cluster.choices(&node, &demand);
                 self.cluster.assume(&node, &demand);
                 let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
-                chosen.fold(bind(object, &node, view, look), Txn::and)
+                let bound = claims(object, pod, view).fold(bind(object, &node, view, look), Txn::guard);
+                chosen.fold(bound, Txn::and)
             }
             Err(reasons) => self.make_room(object, pod, &demand, &reasons),
         }
@@ -155,7 +156,13 @@ impl Round<'_> {
 }
 
 /// Says why the pod waits, and which node it was promised.
-fn refused(object: &Object, reasons: &Unplaceable, promised: Option<&NodeName>, view: &Snapshot, look: Look) -> Txn {
+fn refused(
+    object: &Object,
+    reasons: &Unplaceable,
+    promised: Option<&NodeName>,
+    view: &Snapshot,
+    look: Look<'_>,
+) -> Txn {
     let message = reasons.to_string();
     let waiting = says_waiting(object, "Unschedulable", &message, promised, look);
     let tale = Tale { by: SCHEDULER, tone: Tone::Warning, reason: "FailedScheduling", message: &message };
@@ -163,14 +170,14 @@ fn refused(object: &Object, reasons: &Unplaceable, promised: Option<&NodeName>, 
 }
 
 /// Deletes a pod for the sake of another that matters more.
-fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
+fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, look: Look<'_>) -> Txn {
     let message = format!("Preempted by pod {} on node {node}", sake.meta().uid);
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Preempted", message: &message };
     let why = "default-scheduler: preempting to accommodate a higher priority pod";
     disrupt(victim, "PreemptionByScheduler", why, look).and(told(view, look, victim, &tale))
 }
 
-fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
+fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look<'_>) -> Txn {
     let bound = replaced::<Pod>(object, |pod| {
         pod.spec.get_or_insert_default().node_name = Some(node.to_string());
         let conditions = &mut pod.status.get_or_insert_default().conditions;
@@ -184,6 +191,14 @@ fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look) -> Txn {
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Scheduled", message: &message };
     bound.guard(Guard::Alive(kinds::NODE.cluster_key(node.as_str()))).and(told(view, look, object, &tale))
+}
+
+/// A pod gets a node for the claims that were looked at, or none: one that is deleted meanwhile is let go of as long as nobody
+/// with a node uses it.
+fn claims(object: &Object, pod: &Pod, view: &Snapshot) -> impl Iterator<Item = Guard> {
+    let keys = storage::claim_names(pod).map(|name| object.key().sibling(kinds::PERSISTENT_VOLUME_CLAIM, &name));
+    let claims = keys.filter_map(|key| view.get(&key));
+    claims.map(|claim| Guard::Unchanged(claim.key().clone(), claim.revision()))
 }
 
 /// What becomes of a claim that waited for this pod: the node is told to whoever makes its volume, or the volume that was found
@@ -210,7 +225,13 @@ fn chosen(claim: &Key, choice: &Choice, node: &NodeName, view: &Snapshot) -> Txn
     }
 }
 
-fn says_waiting(object: &Object, reason: &'static str, message: &str, promised: Option<&NodeName>, look: Look) -> Txn {
+fn says_waiting(
+    object: &Object,
+    reason: &'static str,
+    message: &str,
+    promised: Option<&NodeName>,
+    look: Look<'_>,
+) -> Txn {
     replaced::<Pod>(object, |pod| {
         let status = pod.status.get_or_insert_default();
         status.nominated_node_name = promised.map(ToString::to_string);

@@ -1,6 +1,6 @@
 //! People who want storage and people who have some; and the nodes on which it lies.
 
-use api::storage::{BIND_COMPLETED, LOCAL_PATH, NODE_LABEL, VOLUME_PROTECTION};
+use api::storage::{BIND_COMPLETED, CLAIM_PROTECTION, LOCAL_PATH, NODE_LABEL, VOLUME_PROTECTION};
 use api::{Key, Object, kinds};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -88,6 +88,7 @@ pub(crate) fn carry_out(world: &mut World, act: &Act) {
     }
 }
 
+/// As the API creates: what is protected is so from its first moment.
 fn create(world: &mut World, key: &Key, what: impl FnOnce(&World) -> Value) {
     if world.view.get(key).is_some() {
         return;
@@ -96,6 +97,11 @@ fn create(world: &mut World, key: &Key, what: impl FnOnce(&World) -> Value) {
     let uid = world.draw();
     value["apiVersion"] = "v1".into();
     value["metadata"] = json!({"uid": format!("{}-{uid:x}", key.name()), "creationTimestamp": seconds(world.now)});
+    match key.kind() {
+        kinds::PERSISTENT_VOLUME_CLAIM => value["metadata"]["finalizers"] = json!([CLAIM_PROTECTION]),
+        kinds::PERSISTENT_VOLUME => value["metadata"]["finalizers"] = json!([VOLUME_PROTECTION]),
+        _ => {}
+    }
     world.put(object(key, &value));
 }
 
