@@ -4,6 +4,7 @@ mod acme;
 mod audit;
 mod disk;
 mod edge;
+mod room;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use acme::Acme;
 use audit::Audit;
 use disk::Disk;
 use edge::Edge;
+use room::Room;
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -93,6 +95,8 @@ pub(crate) struct Machine {
     pub(crate) names: crate::names::Flags,
     #[command(flatten)]
     pub(crate) edge: Edge,
+    #[command(flatten)]
+    pub(crate) room: Room,
     #[command(flatten)]
     pub(crate) disk: Disk,
 }

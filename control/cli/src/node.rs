@@ -25,6 +25,8 @@ pub(crate) struct Defaults {
     dns: SocketAddr,
     /// Whether the services answer on the loopback, too.
     mirror: bool,
+    /// How many pods are taken on.
+    pods: u32,
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -36,6 +38,7 @@ pub(crate) const LAPTOP: Defaults = Defaults {
     ingress_https: SocketAddr::new(LOOPBACK, 8443),
     dns: SocketAddr::new(LOOPBACK, 1053),
     mirror: true,
+    pods: 1_000,
 };
 
 /// For `server` and `agent`: the usual ports.
@@ -44,6 +47,8 @@ pub(crate) const MACHINE: Defaults = Defaults {
     ingress_https: SocketAddr::new(EVERYWHERE, 443),
     dns: SocketAddr::new(EVERYWHERE, 53),
     mirror: false,
+    // As many as one range of addresses serves: a fleet has many nodes, and the cluster's addresses are for all of them.
+    pods: 250,
 };
 
 /// Where everything listens: what `addresses.json` holds.
@@ -135,6 +140,7 @@ impl Node {
 
         let mut hosting = host::Config::new(data.join("cache"));
         hosting.compiler = std::env::current_exe().ok();
+        hosting.instances_max = machine.room.max_instances.unwrap_or(hosting.instances_max);
         let host = host::Host::new(hosting).context("the wasm runtime cannot be started")?;
 
         let edge = http.local_addr()?.ip();
@@ -157,6 +163,10 @@ impl Node {
             collection: machine.disk.collection(),
             rotation: machine.disk.rotation(),
             host_paths: machine.disk.host_paths(),
+            resources: agent::Resources {
+                pods: Some(machine.room.max_pods.unwrap_or(defaults.pods)),
+                ..agent::Resources::default()
+            },
             memory_dir: memory.as_ref().map(|memory| memory.path().to_owned()),
             ..agent::Config::new(name, data.path())
         };

@@ -1,7 +1,7 @@
 //! Which address a pod gets: a pure function of a snapshot. Nobody keeps a list of free ones.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use api::kinds;
 use ipnet::{IpNet, Ipv4Net};
@@ -15,43 +15,58 @@ pub enum NoAddress {
     #[error("node \"{0}\" has no pod CIDR yet")]
     NoRange(String),
     /// All are taken.
-    #[error("no IP addresses available in range {0}")]
-    Exhausted(Ipv4Net),
+    #[error("no IP addresses available in range {}", told(.0))]
+    Exhausted(Vec<Ipv4Net>),
 }
 
-/// The range of addresses of a node's pods.
-pub fn range(view: &Snapshot, node: &str) -> Result<Ipv4Net, NoAddress> {
+fn told(ranges: &[Ipv4Net]) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The ranges of addresses of a node's pods: never none.
+pub fn ranges(view: &Snapshot, node: &str) -> Result<Vec<Ipv4Net>, NoAddress> {
     let none = || NoAddress::NoRange(node.to_owned());
     let object = view.get(&kinds::NODE.cluster_key(node)).ok_or_else(none)?;
     let object = object.decode::<Node>().map_err(|_| none())?;
     let spec = object.spec.as_ref().ok_or_else(none)?;
-    let mut cidrs = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
-    cidrs.find_map(|cidr| cidr.parse().ok()).ok_or_else(none)
+    let mut ranges: Vec<Ipv4Net> = Vec::new();
+    for range in spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten()).filter_map(|cidr| cidr.parse().ok()) {
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
+    }
+    if ranges.is_empty() { Err(none()) } else { Ok(ranges) }
 }
 
-/// An address of the range that nobody holds: the one preferred if it is free, else the next after `after`, going round.
-/// The first address of a range is the node's own, and is not given.
+/// An address of the ranges that nobody holds: the one preferred if it is free, else the next after `after`, going round. What is
+/// `avoided` is not given. The first address of a range is the node's own, and is not given either.
 pub fn pick(
     view: &Snapshot,
-    range: Ipv4Net,
+    ranges: &[Ipv4Net],
     preferred: Option<IpAddr>,
     after: Option<IpAddr>,
-    avoid: &BTreeSet<IpAddr>,
+    avoided: impl Fn(&IpAddr) -> bool,
 ) -> Result<IpAddr, NoAddress> {
-    let first = u32::from(range.network()).saturating_add(2);
-    let last = u32::from(range.broadcast()).saturating_sub(1);
-    let is_free = |address: &IpAddr| !avoid.contains(address) && view.holders(&Claim::PodIp(*address)).next().is_none();
-    if let Some(preferred) = preferred.filter(|address| IpNet::V4(range).contains(address) && !avoid.contains(address))
-    {
+    let is_ours = |address: &IpAddr| ranges.iter().any(|range| IpNet::V4(*range).contains(address));
+    if let Some(preferred) = preferred.filter(|address| is_ours(address) && !avoided(address)) {
         return Ok(preferred);
     }
-    let start = match after {
-        Some(IpAddr::V4(after)) if (first..last).contains(&u32::from(after)) => u32::from(after) + 1,
-        _ => first,
+    let is_free = |address: &IpAddr| !avoided(address) && view.holders(&Claim::PodIp(*address)).next().is_none();
+    let after = match after {
+        Some(IpAddr::V4(after)) => u32::from(after),
+        _ => 0,
     };
-    let round = (start..=last).chain(first..start);
+    let at = ranges.iter().position(|range| hosts(range).contains(&after)).unwrap_or(0);
+    let rest =
+        ranges[at..].iter().flat_map(hosts).skip_while(|bits| hosts(&ranges[at]).contains(&after) && *bits <= after);
+    let round = rest.chain(ranges[..=at].iter().flat_map(hosts));
     let free = round.map(|bits| IpAddr::V4(bits.into())).find(is_free);
-    free.ok_or(NoAddress::Exhausted(range))
+    free.ok_or_else(|| NoAddress::Exhausted(ranges.to_vec()))
+}
+
+/// What pods may have of a range.
+fn hosts(range: &Ipv4Net) -> RangeInclusive<u32> {
+    u32::from(range.network()).saturating_add(2)..=u32::from(range.broadcast()).saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -75,7 +90,7 @@ mod tests {
     fn check(taken: &[u8], after: Option<u8>, expected: &str) {
         let view = view(taken);
         let after = after.map(|last| IpAddr::from([10, 42, 3, last]));
-        let picked = range(&view, "n1").and_then(|range| pick(&view, range, None, after, &BTreeSet::new()));
+        let picked = ranges(&view, "n1").and_then(|ranges| pick(&view, &ranges, None, after, |_| false));
         assert_eq!(picked.map_or_else(|none| none.to_string(), |address| address.to_string()), expected);
     }
 
@@ -89,17 +104,31 @@ mod tests {
     }
 
     #[test]
+    fn a_further_range_is_used_as_the_first_is() {
+        let ranges = ["10.42.3.0/29", "10.42.9.0/29"].map(|range| range.parse().expect("a range"));
+        let check = |taken: &[u8], after: [u8; 2], expect: [u8; 2]| {
+            let of = |[third, last]: [u8; 2]| IpAddr::from([10, 42, third, last]);
+            let picked = pick(&view(taken), &ranges, None, Some(of(after)), |_| false);
+            assert_eq!(picked, Ok(of(expect)), "after {after:?}");
+        };
+        check(&[2, 3, 4, 5], [3, 5], [3, 6]);
+        check(&[2, 3, 4, 5, 6], [3, 6], [9, 2]);
+        check(&[2, 3, 4, 5, 6], [9, 2], [9, 3]);
+        check(&[2, 4], [9, 6], [3, 3]);
+    }
+
+    #[test]
     fn an_old_address_is_asked_for_again() {
         let view = view(&[2]);
         let old = IpAddr::from([10, 42, 3, 2]);
-        let range = range(&view, "n1").expect("a range");
-        assert_eq!(pick(&view, range, Some(old), None, &BTreeSet::new()), Ok(old));
-        assert_eq!(pick(&view, range, Some(old), None, &[old].into()), Ok(IpAddr::from([10, 42, 3, 3])));
+        let ranges = ranges(&view, "n1").expect("a range");
+        assert_eq!(pick(&view, &ranges, Some(old), None, |_| false), Ok(old));
+        assert_eq!(pick(&view, &ranges, Some(old), None, |one| *one == old), Ok(IpAddr::from([10, 42, 3, 3])));
     }
 
     #[test]
     fn a_node_without_a_range_says_so() {
-        let refused = range(&world([]), "n1").map_err(|none| none.to_string());
+        let refused = ranges(&world([]), "n1").map_err(|none| none.to_string());
         assert_eq!(refused, Err("node \"n1\" has no pod CIDR yet".to_owned()));
     }
 }

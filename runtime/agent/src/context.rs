@@ -77,11 +77,11 @@ impl Context {
         avoid: &BTreeSet<IpAddr>,
     ) -> Result<IpAddr, NoAddress> {
         let view = self.view();
-        let range = address::range(&view, &self.config.node_name)?;
+        let ranges = address::ranges(&view, &self.config.node_name)?;
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = addresses.taken.iter().filter(|(_, by)| *by != uid).map(|(address, _)| *address);
-        let taken = others.chain(avoid.iter().copied()).collect();
-        let picked = address::pick(&view, range, preferred, addresses.last, &taken)?;
+        let is_others = |address: &IpAddr| addresses.taken.get(address).is_some_and(|by| by != uid);
+        let avoided = |address: &IpAddr| avoid.contains(address) || is_others(address);
+        let picked = address::pick(&view, &ranges, preferred, addresses.last, avoided)?;
         addresses.taken.insert(picked, uid.clone());
         addresses.last = Some(picked);
         Ok(picked)
@@ -92,10 +92,12 @@ impl Context {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner).get(uid)?.upgrade()
     }
 
-    /// Notes a pod's place on the network, and forgets those that are gone.
+    /// Notes a pod's place on the network; before there would be need of more room, those that are gone are forgotten.
     pub(crate) fn note_attachment(&self, uid: &Uid, attachment: &Arc<Attachment>) {
         let mut attachments = self.attachments.lock().unwrap_or_else(PoisonError::into_inner);
-        attachments.retain(|_, known| known.strong_count() > 0);
+        if attachments.len() == attachments.capacity() {
+            attachments.retain(|_, known| known.strong_count() > 0);
+        }
         attachments.insert(uid.clone(), Arc::downgrade(attachment));
     }
 

@@ -18,8 +18,8 @@ pub(crate) struct Machine {
     pub(crate) boot_id: String,
 }
 
-/// A pod that waits costs a few kilobytes; more than this is more than a scheduler should pile on one machine.
-const PODS_DEFAULT: u32 = 5_000;
+/// As many as one range of addresses serves.
+const PODS_DEFAULT: u32 = 250;
 
 /// What is taken of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +121,6 @@ mod tests {
         let machine = Machine::read(&Resources { cpu_millis: Some(1_500), memory_bytes: Some(1 << 20), pods: None });
         let told: Vec<String> =
             machine.quantities().into_iter().map(|(name, amount)| format!("{name}={amount}")).collect();
-        assert_eq!(told, ["cpu=1500m", "memory=1024Ki", "pods=5000"]);
+        assert_eq!(told, ["cpu=1500m", "memory=1024Ki", "pods=250"]);
     }
 }

@@ -28,7 +28,8 @@ fn ranges_are_apart(world: &World) {
     let ranges: Vec<String> = world
         .view
         .list(kinds::NODE)
-        .filter_map(|node| tree(node)["spec"]["podCIDR"].as_str().map(str::to_owned))
+        .flat_map(|node| tree(node)["spec"]["podCIDRs"].as_array().cloned().unwrap_or_default())
+        .filter_map(|range| range.as_str().map(str::to_owned))
         .collect();
     let distinct: HashSet<&String> = ranges.iter().collect();
     assert_eq!(ranges.len(), distinct.len(), "two nodes share a range: {ranges:?}\n{}", world.story());
