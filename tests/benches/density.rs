@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
     let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(PROGRAM)?;
-    let unplaced = runtime.block_on(measure(&cluster, "no-node", pods, json!({"nobody": "has this"}), "replicas"))?;
+    let unplaced = runtime.block_on(measure(&cluster, "no-node", pods, json!({"nobody": "has-this"}), "replicas"))?;
     drop(cluster);
     let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(PROGRAM)?;
     let ready = runtime.block_on(measure(&cluster, "ready", pods, json!({}), "readyReplicas"))?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use api::{Key, kinds, references};
+use api::{Key, Object, kinds, references};
 
 use crate::Snapshot;
 
@@ -22,16 +22,23 @@ impl Snapshot {
         used
     }
 
-    /// Whether it is among them.
+    /// Whether it is among them. What many pods use is found with the first of them.
     pub fn is_used_on(&self, node: &str, key: &Key) -> bool {
-        self.used_on(node).contains(key)
+        let namers = || self.pods_on(node).chain(self.list(kinds::INGRESS));
+        let names = |object: &Object| references::of(object).contains(key);
+        if namers().any(names) {
+            return true;
+        }
+        let mut seen = BTreeSet::new();
+        let mut further = namers().flat_map(references::of).filter(|named| seen.insert(named.clone()));
+        further.any(|named| self.get(&named).is_some_and(names))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{GroupKind, Object, Revision};
+    use api::{GroupKind, Revision};
     use serde_json::{Value, json};
 
     fn object(kind: GroupKind, name: &str, mut value: Value) -> Object {
@@ -61,6 +68,9 @@ mod tests {
         );
         let used: Vec<String> = view.used_on("n1").iter().map(ToString::to_string).collect();
         assert_eq!(used, ["Secret/shop/cert", "Secret/shop/one-pull", "ServiceAccount/shop/one"]);
-        assert!(!view.is_used_on("n1", &kinds::SECRET.key("shop", "two-pull")));
+        for secret in ["cert", "one-pull", "two-pull", "none"] {
+            let key = kinds::SECRET.key("shop", secret);
+            assert_eq!(view.is_used_on("n1", &key), view.used_on("n1").contains(&key), "{secret}");
+        }
     }
 }

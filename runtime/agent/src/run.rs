@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use api::Revision;
 use bytes::Bytes;
@@ -105,11 +107,24 @@ pub async fn run(
             swept: false,
         };
         loop {
+            let start = Instant::now();
             let world = view.borrow_and_update().clone();
             workers.look(&world);
-            tokio::select! {
-                changed = view.changed() => if changed.is_err() { return },
-                Some(ended) = workers.tasks.join_next() => workers.ended(ended),
+            // However many pods there are, most of the time is left for them.
+            let mut rested = pin!(tokio::time::sleep(2 * start.elapsed()));
+            let mut is_due = false;
+            loop {
+                tokio::select! {
+                    changed = view.changed(), if !is_due => match changed {
+                        Ok(()) => is_due = true,
+                        Err(_) => return,
+                    },
+                    Some(ended) = workers.tasks.join_next() => {
+                        workers.ended(ended);
+                        is_due = true;
+                    }
+                    () = &mut rested, if is_due => break,
+                }
             }
         }
     };

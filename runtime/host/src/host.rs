@@ -1,7 +1,8 @@
 //! The host: an engine, a pool of instances, threads for guests, and the code compiled so far.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::{Handle, Runtime};
 use wasmtime::Engine;
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::guest::Guest;
 use crate::prepare::{self, PrepareError};
 use crate::ticker::Ticker;
-use crate::workload::Workload;
+use crate::workload::{self, Workload};
 use crate::{engine, link};
 
 /// Runs components; a clone is the same host, which ends when the last workload and clone are gone.
@@ -49,9 +50,15 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     /// Held while compiling: one at a time.
     pub(crate) compiling: tokio::sync::Mutex<()>,
+    /// What is prepared now, so that all who run a component share its code.
+    pub(crate) prepared: Prepared,
     linker: OnceLock<Linker<Guest>>,
     guests: Guests,
 }
+
+/// The prepared components that somebody runs, and the places of those that nobody runs any more.
+#[derive(Default)]
+pub(crate) struct Prepared(Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<Weak<workload::Shared>>>>>);
 
 /// The threads on which guests run, apart from those of whoever uses the host.
 struct Guests {
@@ -73,7 +80,8 @@ impl Host {
         let ticker = Ticker::start(&engine, config.tick).map_err(StartError::Threads)?;
         let guests = Guests::start(config.guest_threads).map_err(StartError::Threads)?;
         let compiling = tokio::sync::Mutex::new(());
-        let shared = Shared { config, engine, ticker, cache, compiling, linker: OnceLock::new(), guests };
+        let prepared = Prepared::default();
+        let shared = Shared { config, engine, ticker, cache, compiling, prepared, linker: OnceLock::new(), guests };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -89,7 +97,21 @@ impl Host {
 
     /// Forgets what was compiled from a component; workloads made of it go on.
     pub fn forget(&self, digest: Digest) -> io::Result<()> {
+        self.shared.prepared.forget(&digest);
         self.shared.cache.remove(&digest)
+    }
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// Where a component is while it is prepared. Whoever holds the lock prepares it; the others find what came of it.
+    pub(crate) fn place(&self, digest: Digest) -> Arc<tokio::sync::Mutex<Weak<workload::Shared>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone()
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 }
 

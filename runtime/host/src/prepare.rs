@@ -64,8 +64,19 @@ pub enum PrepareError {
     Stopping,
 }
 
-/// The cached form if there is one, else a new one; then everything that makes it runnable.
+/// What others have of it, or the cached form if there is one, else a new one; then everything that makes it runnable.
 pub(crate) async fn prepare(host: Arc<Shared>, digest: Digest, source: Source) -> Result<Workload, PrepareError> {
+    let place = host.prepared.place(digest);
+    let mut place = place.lock().await;
+    if let Some(shared) = place.upgrade() {
+        return Ok(Workload { shared });
+    }
+    let workload = made(host, digest, source).await?;
+    *place = Arc::downgrade(&workload.shared);
+    Ok(workload)
+}
+
+async fn made(host: Arc<Shared>, digest: Digest, source: Source) -> Result<Workload, PrepareError> {
     if let Some(workload) = blocking(&host, move |host| cached(host, digest)).await? {
         return Ok(workload);
     }

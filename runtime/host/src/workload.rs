@@ -19,7 +19,7 @@ use crate::stdio::Stdin;
 /// A component, compiled and linked; it holds no instance and costs nothing while it waits.
 #[derive(Clone)]
 pub struct Workload {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// The component answers no requests.
