@@ -77,6 +77,8 @@ impl Controller for VolumeBinding {
         let is_held = object.meta().finalizers.iter().any(|one| one == storage::CLAIM_PROTECTION);
         match (object.meta().is_terminating(), is_held) {
             (true, true) if !case.is_used() => Plan::of(without_finalizer(object, storage::CLAIM_PROTECTION)),
+            // One that is deleted while a pod with a node waits for it is seen through: the pod has it until its own end.
+            (true, true) if !storage::is_bound(&claim) => Plan::of(case.seek()),
             (true, _) => Plan::nothing(),
             (false, false) => Plan::of(with_finalizer(object, storage::CLAIM_PROTECTION)),
             (false, true) if storage::is_bound(&claim) => Plan::of(case.keep()),

@@ -76,13 +76,13 @@ fn roll(seed: u64, replicas: u8, surge: u8, unavailable: u8, looks: &[u8]) {
     laws::at_rest(&world);
 }
 
-/// How many histories each test generates: `HISTORIES`, for a long night.
-fn histories() -> u32 {
-    std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(48)
+/// How many histories a test generates: so many, or what `HISTORIES` says.
+pub(crate) fn histories(few: u32) -> u32 {
+    std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: histories(), failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: histories(48), failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn the_world_comes_to_rest_and_keeps_the_laws(seed: u64, steps in proptest::collection::vec(step(), 1..60)) {

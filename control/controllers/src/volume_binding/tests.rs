@@ -221,6 +221,10 @@ fn a_claim_in_use_is_held_and_then_let_go() {
     };
     look(&[ends(), pod("n1")], &[]);
     look(&[ends(), pod("")], &["-PersistentVolumeClaim data \"v\" \"Bound\" \"1Gi\""]);
+    // What its pod was given a node for is seen through.
+    let open = || claim(|it| it["metadata"]["deletionTimestamp"] = "2026-11-21T11:00:00Z".into());
+    look(&[open(), pod("n1"), volume("v", "1Gi", kept(json!("data")))], &BOUND);
+    look(&[open(), pod(""), volume("v", "1Gi", kept(json!("data")))], &["-PersistentVolumeClaim data \"Pending\""]);
     let bare = claim(|it| it["metadata"]["finalizers"] = json!([]));
     look(&[bare], &["~PersistentVolumeClaim data \"Pending\""]);
 }
