@@ -1,7 +1,8 @@
 //! How many pods one node carries: how fast a deployment of thousands is Ready, and what a pod that nobody asks anything costs.
 //!
 //! `cargo bench -p tests --bench density`; `PODS` (10,000) says how many. Beside it, in the same run, what the store alone needs for
-//! as many objects: the pods of a deployment that no node takes. The difference is what a node pays for a pod.
+//! as many objects: the pods of a deployment that no node takes. The difference is what a node pays for a pod. `PROGRAM` names another
+//! build of the program.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use harness::measure::processor_seconds;
 use harness::{Cluster, Plan};
 use serde_json::{Value, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_coracle-under-test");
+const BUILT: &str = env!("CARGO_BIN_EXE_coracle-under-test");
 /// Longest a deployment may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The memory that pods may take in all, in KiB: the question is how many that is.
@@ -21,14 +22,15 @@ const MEMORY_KIB: f64 = 4.0 * 1024.0 * 1024.0;
 
 fn main() -> anyhow::Result<()> {
     let pods: u64 = std::env::var("PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
+    let program = std::env::var("PROGRAM").unwrap_or_else(|_| BUILT.to_owned());
     let room = (pods + 100).to_string();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
-    let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(PROGRAM)?;
+    let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(&program)?;
     let unplaced = runtime.block_on(measure(&cluster, "no-node", pods, json!({"nobody": "has-this"}), "replicas"))?;
     drop(cluster);
-    let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(PROGRAM)?;
+    let cluster = Plan::new().apply(example).say(&["--max-pods", &room]).up(&program)?;
     let ready = runtime.block_on(measure(&cluster, "ready", pods, json!({}), "readyReplicas"))?;
 
     println!("{:<32}{:>10}{:>12}{:>16}{:>14}", "", "seconds", "pods/s", "processor, us", "KiB a pod");

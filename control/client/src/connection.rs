@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -33,6 +33,9 @@ pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that does not answer a ping for this long is given up.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// So many requests of one client wait for their answers at a time. The others wait here, where they cost less than at the server,
+/// which refuses a client that asks for too much at once.
+const IN_FLIGHT_MAX: usize = 64;
 /// Watches share one connection; a window this large keeps one busy list from starving them.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
@@ -41,6 +44,8 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub struct Client {
     target: Arc<Target>,
     connection: Arc<Mutex<Option<http2::SendRequest<Body>>>>,
+    /// Who may wait for an answer.
+    pub(crate) turns: Arc<Semaphore>,
     /// What the server was taught, as far as somebody asked.
     pub(crate) learned: Arc<RwLock<Arc<Kinds>>>,
 }
@@ -173,7 +178,13 @@ fn provider() -> Arc<CryptoProvider> {
 impl Client {
     /// A client that will dial when first asked for something.
     pub fn new(target: Target) -> Self {
-        Self { target: Arc::new(target), connection: Arc::default(), learned: Arc::default() }
+        let turns = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Self { target: Arc::new(target), connection: Arc::default(), turns, learned: Arc::default() }
+    }
+
+    /// The same client over the same connection, whose requests do not wait behind those of its clones.
+    pub fn apart(&self) -> Self {
+        Self { turns: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), ..self.clone() }
     }
 
     /// The server's host and port.

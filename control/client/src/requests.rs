@@ -180,6 +180,8 @@ impl Client {
             request = request.header(CONTENT_TYPE, content_type);
         }
         let request = request.body(full(body)).map_err(|error| ClientError::Request(error.to_string()))?;
+        // Nobody closes it.
+        let _turn = self.turns.acquire().await;
         let answer = self.request(request).await?;
         let status = answer.status();
         let bytes = answer.into_body().collect().await;

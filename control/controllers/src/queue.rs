@@ -37,7 +37,12 @@ struct Entry {
     due: Option<Timestamp>,
     running: bool,
     failures: u32,
+    /// It rests until then, whoever wants it looked at.
+    rests_until: Option<Timestamp>,
 }
+
+/// A rest that is shorter is not worth remembering.
+const REST_MIN: SignedDuration = SignedDuration::from_millis(1);
 
 // === impl Queue ===
 
@@ -47,9 +52,10 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         Self { due: BTreeSet::new(), entries: HashMap::new() }
     }
 
-    /// Wants `key` looked at by `due`, or earlier if that was wanted before.
+    /// Wants `key` looked at by `due`, or earlier if that was wanted before; but not while it rests.
     pub fn add(&mut self, key: K, due: Timestamp) {
         let entry = self.entries.entry(key.clone()).or_default();
+        let due = entry.rests_until.map_or(due, |rested| due.max(rested));
         if entry.due.is_some_and(|known| known <= due) {
             return;
         }
@@ -76,11 +82,13 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         Some(key)
     }
 
-    /// The key has been looked at.
-    pub fn done(&mut self, key: K, outcome: Outcome, now: Timestamp) {
+    /// The key has been looked at. It comes back after `rest` at the earliest: however much there is to see in one look, and however
+    /// often something changes, it is not looked at all the time.
+    pub fn done(&mut self, key: K, outcome: Outcome, rest: SignedDuration, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.running = false;
         let wanted = entry.due.take();
+        entry.rests_until = (rest >= REST_MIN).then(|| now + rest);
         let next = match outcome {
             Outcome::Settled { again } => {
                 entry.failures = 0;
@@ -94,9 +102,8 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         };
         match next {
             Some(due) => self.add(key, due),
-            None => {
-                self.entries.remove(&key);
-            }
+            None if entry.rests_until.is_some() => {}
+            None => drop(self.entries.remove(&key)),
         }
     }
 
@@ -107,12 +114,12 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// How many keys wait or run.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.values().filter(|entry| entry.running || entry.due.is_some()).count()
     }
 
     /// Whether no key waits or runs.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.due.is_empty() && !self.entries.values().any(|entry| entry.running)
     }
 }
 
@@ -149,10 +156,28 @@ mod tests {
         assert_eq!(queue.pop(at(0)), Some("a"));
         queue.add("a", at(1));
         assert_eq!(queue.pop(at(2)), None);
-        queue.done("a", SETTLED, at(3));
+        queue.done("a", SETTLED, SignedDuration::ZERO, at(3));
         assert_eq!(queue.pop(at(3)), Some("a"));
-        queue.done("a", SETTLED, at(4));
+        queue.done("a", SETTLED, SignedDuration::ZERO, at(4));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_took_long_to_look_at_rests() {
+        let mut queue = Queue::new();
+        queue.add("a", at(0));
+        queue.pop(at(0));
+        queue.add("a", at(1));
+        queue.done("a", SETTLED, SignedDuration::from_millis(20), at(10));
+        queue.add("a", at(11));
+        assert_eq!((queue.pop(at(29)), queue.pop(at(30))), (None, Some("a")));
+        queue.done("a", SETTLED, SignedDuration::from_millis(20), at(40));
+        assert!(queue.is_empty());
+        queue.add("a", at(41));
+        assert_eq!((queue.pop(at(59)), queue.pop(at(60))), (None, Some("a")));
+        queue.done("a", SETTLED, SignedDuration::ZERO, at(61));
+        queue.add("a", at(61));
+        assert_eq!(queue.pop(at(61)), Some("a"));
     }
 
     #[test]
@@ -163,7 +188,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(queue.pop(now), Some("a"));
-            queue.done("a", Outcome::Refused, now);
+            queue.done("a", Outcome::Refused, SignedDuration::ZERO, now);
             let due = queue.next_due().expect("it waits");
             waits.push(due.duration_since(now).as_millis());
             now = due;
@@ -171,7 +196,7 @@ mod tests {
         assert_eq!(waits[..4], [5, 10, 20, 40]);
         assert_eq!(waits[11], 5_000);
         queue.pop(now);
-        queue.done("a", Outcome::Settled { again: Some(at(90_000)) }, now);
+        queue.done("a", Outcome::Settled { again: Some(at(90_000)) }, SignedDuration::ZERO, now);
         assert_eq!(queue.next_due(), Some(at(90_000)));
     }
 }

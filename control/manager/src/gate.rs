@@ -1,6 +1,7 @@
 //! Whoever has a say in what controllers create.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use controllers::{Controller, Look, Plan, Ruling, Rulings};
 use futures::StreamExt;
@@ -24,16 +25,18 @@ const ROUNDS_MAX: usize = 4;
 /// When what was refused is tried again: nothing tells when it would be let in.
 const AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
-/// What a controller wants once it knows what was ruled about everything new in it.
+/// What a controller wants once it knows what was ruled about everything new in it; and how long it thought at first.
 pub(crate) async fn decided(
     controller: &dyn Controller,
     key: &Key,
     view: &Snapshot,
     look: Look<'_>,
     gate: Option<&dyn Gate>,
-) -> Plan {
+) -> (Plan, Duration) {
+    let start = Instant::now();
     let mut plan = controller.reconcile(key, view, look);
-    let Some(gate) = gate.filter(|gate| !plan.txns.is_empty() && gate.is_guarded(view)) else { return plan };
+    let took = start.elapsed();
+    let Some(gate) = gate.filter(|gate| !plan.txns.is_empty() && gate.is_guarded(view)) else { return (plan, took) };
     let mut rulings = Rulings::default();
     let mut is_refused = false;
     for _ in 0..ROUNDS_MAX {
@@ -50,7 +53,7 @@ pub(crate) async fn decided(
         plan = controller.reconcile(key, view, look.under(&rulings));
     }
     plan.txns.retain(|txn| txn.creations().all(|object| rulings.has(object.key())));
-    if is_refused { plan.again_at(Some(look.now + AGAIN)) } else { plan }
+    (if is_refused { plan.again_at(Some(look.now + AGAIN)) } else { plan }, took)
 }
 
 async fn ruled(gate: &dyn Gate, object: Object, view: &Snapshot) -> (Key, Ruling) {

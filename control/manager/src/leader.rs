@@ -15,6 +15,11 @@ use crate::{Config, RunError};
 /// The longest sleep without looking at the clock: a laptop that was shut wakes with an hour gone.
 const SLEEP_MS_MAX: i64 = 1_000;
 
+/// A key rests so many times as long as it was looked at: a set of ten thousand pods does not keep a processor busy by counting them.
+const RESTS_PER_LOOK: u32 = 4;
+/// Nobody waits longer for want of a look.
+const REST_MAX: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// A key as one of the controllers sees it.
 type Task = (usize, Key);
 
@@ -72,7 +77,10 @@ where
                         }
                     };
                     match ended {
-                        Ended::Looked(outcome) => self.queue.done(task, outcome, (self.clock)()),
+                        Ended::Looked { outcome, took } => {
+                            let rest = SignedDuration::try_from((RESTS_PER_LOOK * took).min(REST_MAX)).unwrap_or_default();
+                            self.queue.done(task, outcome, rest, (self.clock)());
+                        }
                         Ended::Deposed => return Ok(()),
                         Ended::Closed => return Err(RunError::Closed),
                     }

@@ -1,5 +1,7 @@
 //! One look at one key, and what becomes of what it wants.
 
+use std::time::Duration;
+
 use controllers::{Controller, Look, Outcome};
 use futures::future::join_all;
 use state::Key;
@@ -11,8 +13,13 @@ use crate::gate::{self, Gate};
 /// How a look ended for the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It was carried out, or refused.
-    Looked(Outcome),
+    /// It was carried out, or refused; and how long it took to decide.
+    Looked {
+        /// What came of it.
+        outcome: Outcome,
+        /// The longest that the controller thought.
+        took: Duration,
+    },
     /// Another member leads now.
     Deposed,
     /// There is no store any more.
@@ -27,7 +34,7 @@ pub(crate) async fn look(
     look: Look<'_>,
     gate: Option<&dyn Gate>,
 ) -> Ended {
-    let plan = gate::decided(controller, key, &store.snapshot(), look, gate).await;
+    let (plan, took) = gate::decided(controller, key, &store.snapshot(), look, gate).await;
     if !plan.txns.is_empty() {
         debug!(controller = controller.name(), %key, txns = plan.txns.len(), "wants a change");
     }
@@ -43,5 +50,5 @@ pub(crate) async fn look(
             Err(ProposeError::Closed) => return Ended::Closed,
         }
     }
-    Ended::Looked(outcome)
+    Ended::Looked { outcome, took }
 }

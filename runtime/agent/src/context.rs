@@ -49,6 +49,7 @@ pub(crate) struct Context {
 #[derive(Default)]
 pub(crate) struct Addresses {
     taken: BTreeMap<IpAddr, Uid>,
+    by: HashMap<Uid, IpAddr>,
     last: Option<IpAddr>,
 }
 
@@ -79,10 +80,18 @@ impl Context {
         let view = self.view();
         let ranges = address::ranges(&view, &self.config.node_name)?;
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        match addresses.by.get(uid).copied() {
+            // It could not be told yet that this is the pod's.
+            Some(address) if !avoid.contains(&address) => return Ok(address),
+            // Somebody else has it.
+            Some(address) => drop(addresses.taken.remove(&address)),
+            None => {}
+        }
         let is_others = |address: &IpAddr| addresses.taken.get(address).is_some_and(|by| by != uid);
         let avoided = |address: &IpAddr| avoid.contains(address) || is_others(address);
         let picked = address::pick(&view, &ranges, preferred, addresses.last, avoided)?;
         addresses.taken.insert(picked, uid.clone());
+        addresses.by.insert(uid.clone(), picked);
         addresses.last = Some(picked);
         Ok(picked)
     }
@@ -111,8 +120,11 @@ impl Context {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the addresses that a pod had or tried for.
+    /// Forgets the address that a pod had or tried for.
     pub(crate) fn return_addresses(&self, uid: &Uid) {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).taken.retain(|_, by| by != uid);
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(address) = addresses.by.remove(uid) {
+            addresses.taken.remove(&address);
+        }
     }
 }

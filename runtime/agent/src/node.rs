@@ -30,21 +30,21 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 ];
 
-/// Keeps the node's object and lease true, for ever.
-pub(crate) async fn keep(context: Arc<Context>) {
+/// Keeps the node's object and lease true, for ever. However much there is to tell of pods, `client` tells of the node at once.
+pub(crate) async fn keep(context: Arc<Context>, client: Client) {
     let mut pulse = tokio::time::interval(context.config.lease_period);
     pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut registered = false;
     loop {
         pulse.tick().await;
         if !registered {
-            if let Err(error) = register(&context).await {
+            if let Err(error) = register(&context, &client).await {
                 warn!(node = %context.config.node_name, %error, "not registered yet");
                 continue;
             }
             info!(node = %context.config.node_name, "registered");
         }
-        registered = match renew(&context).await {
+        registered = match renew(&context, &client).await {
             // Somebody deleted the node: as with a kubelet, it comes back.
             Ok(still_there) => still_there,
             Err(error) => {
@@ -55,8 +55,8 @@ pub(crate) async fn keep(context: Arc<Context>) {
     }
 }
 
-async fn register(context: &Context) -> Result<(), ClientError> {
-    let Context { config, client, .. } = context;
+async fn register(context: &Context, client: &Client) -> Result<(), ClientError> {
+    let Context { config, .. } = context;
     let key = key(config);
     let (labels, annotations) = (labels(config), annotations(config));
     let node = json!({
@@ -75,8 +75,8 @@ async fn register(context: &Context) -> Result<(), ClientError> {
 }
 
 /// Renews the lease, and the status when the cluster believes something else. False when the node is not in the cluster.
-async fn renew(context: &Context) -> Result<bool, ClientError> {
-    let Context { config, client, .. } = context;
+async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> {
+    let Context { config, .. } = context;
     let lease = kinds::LEASE.key(LEASES, &config.node_name);
     let now = format!("{:.6}", Timestamp::now());
     let spec = json!({"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});

@@ -28,12 +28,22 @@ pub(crate) struct Report {
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
+/// The steps by which a pod comes up follow each other faster than anybody reads of them: only a step that takes so long is told.
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
+
 /// Tells reports until the pod is gone from the cluster, or nobody reports any more.
 pub(crate) async fn tell(context: Arc<Context>, key: Key, uid: Uid, mut reports: watch::Receiver<Report>) {
     let mut heard: Option<(Revision, PodStatus)> = None;
     let mut pause = RETRY_FIRST;
     loop {
-        let report = reports.borrow_and_update().clone();
+        let mut report = reports.borrow_and_update().clone();
+        let patience = tokio::time::Instant::now() + ON_ITS_WAY;
+        while report.is_on_its_way() {
+            match tokio::time::timeout_at(patience, reports.changed()).await {
+                Ok(Ok(())) => report = reports.borrow_and_update().clone(),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
         let base = heard.take().filter(|(at, _)| *at > report.seen.0).unwrap_or_else(|| report.seen.clone());
         let told = match told(&context, &key, &uid, &base.1, &report).await {
             Ok(Told::Gone) => return,
@@ -58,6 +68,14 @@ pub(crate) async fn tell(context: Arc<Context>, key: Key, uid: Uid, mut reports:
         if reports.changed().await.is_err() {
             return;
         }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    fn is_on_its_way(&self) -> bool {
+        !self.ended && self.status.phase.as_deref() == Some("Pending")
     }
 }
 

@@ -133,7 +133,7 @@ pub async fn run(
         () = working => {}
         () = recording => {}
         () = tell_denials(denied, context.recorder.clone()) => {}
-        () = node::keep(context.clone()) => {}
+        () = node::keep(context.clone(), context.client.apart()) => {}
         () = collect::keep(context.clone()) => {}
         () = reclaim::keep(context.clone()) => {}
         () = link::serve(context.clone()) => {}

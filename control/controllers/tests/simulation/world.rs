@@ -169,7 +169,7 @@ impl World {
                 outcome = Outcome::Refused;
             }
         }
-        self.queue.done(task, outcome, self.now);
+        self.queue.done(task, outcome, SignedDuration::ZERO, self.now);
         true
     }
 
