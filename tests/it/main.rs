@@ -44,6 +44,7 @@ mod records;
 mod refusals;
 mod registry;
 mod rollout;
+mod rollout_kinds;
 mod rotation;
 mod server_side_apply;
 mod services;
