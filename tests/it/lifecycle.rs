@@ -56,6 +56,8 @@ fn a_pod_whose_start_fails_is_started_again() {
         let counted = status["restartCount"].as_i64() >= Some(1) && status["ready"] == false;
         if counted { Ok(()) } else { Err(status.to_string()) }
     });
-    let told = cluster.coracle(&["describe", "pod/fails"]).ok();
-    assert!(told.contains("FailedPostStartHook") && told.contains("connection refused"), "{told}");
+    eventually(10, || {
+        let told = cluster.coracle(&["describe", "pod/fails"]).ok();
+        if told.contains("FailedPostStartHook") && told.contains("connection refused") { Ok(()) } else { Err(told) }
+    });
 }
