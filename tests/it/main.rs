@@ -40,6 +40,7 @@ mod pods;
 mod policies;
 mod power;
 mod programs;
+mod quota;
 mod records;
 mod refusals;
 mod registry;

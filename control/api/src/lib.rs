@@ -28,6 +28,7 @@ pub mod pod_spec;
 pub mod policies;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod references;
 mod resource;
 pub mod rules;

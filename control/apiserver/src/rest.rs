@@ -5,6 +5,7 @@
 
 mod admitted;
 mod change;
+mod charge;
 mod create;
 mod delete;
 mod managed;

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use serde::Serialize;
 use state::Snapshot;
 
+use crate::charge::Tab;
 use crate::{Look, Ruling};
 
 /// The object to store for what a controller wants to exist, complete and valid; its uid follows from the look and its name.
@@ -31,10 +32,18 @@ fn admitted<T: Serialize>(kind: GroupKind, wanted: &T, look: Look<'_>) -> Result
     rules.admit(value, &admission).map(|admitted| admitted.object).map_err(|refusal| refusal.to_string())
 }
 
-/// The pod to store, with what its account gives it. A refusal is in words that are the same when it is tried again under
-/// another name: whoever stores them would look again at once, and never come to rest.
-pub(crate) fn created_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Ruling {
-    let pod = admitted_pod(wanted, view, look).and_then(|pod| look.rulings.apply(pod));
+/// The object to store, its cost on the tab.
+pub(crate) fn created_for<T: Serialize>(kind: GroupKind, wanted: &T, tab: &mut Tab<'_>) -> Ruling {
+    let object = created(kind, wanted, tab.look)?;
+    tab.charge(&object)?;
+    Ok(object)
+}
+
+/// The pod to store, with what its account gives it, its cost on the tab. A refusal is in words that are the same when it is
+/// tried again under another name: whoever stores them would look again at once, and never come to rest.
+pub(crate) fn created_pod(wanted: &Pod, tab: &mut Tab<'_>) -> Ruling {
+    let pod = admitted_pod(wanted, tab.view, tab.look).and_then(|pod| tab.look.rulings.apply(pod));
+    let pod = pod.and_then(|pod| tab.charge(&pod).map(|()| pod));
     pod.map_err(|why| {
         let (name, start) = (wanted.metadata.name.as_deref(), wanted.metadata.generate_name.as_deref());
         match name.zip(start) {
@@ -58,13 +67,16 @@ fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Result<Object,
     account::equip(pod, account, seed).map_err(|refusal| refusal.to_string())
 }
 
-/// The claim to store, of the class of storage that it names or that is the default.
-pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, view: &Snapshot, look: Look<'_>) -> Ruling {
-    let claim = admitted(kinds::PERSISTENT_VOLUME_CLAIM, wanted, look)?;
+/// The claim to store, of the class of storage that it names or that is the default, its cost on the tab.
+pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, tab: &mut Tab<'_>) -> Ruling {
+    let view = tab.view;
+    let claim = admitted(kinds::PERSISTENT_VOLUME_CLAIM, wanted, tab.look)?;
     let told = |refusal: api::StatusError| refusal.message;
     let claim = api::default_storage::of_class(claim, view.list(kinds::STORAGE_CLASS)).map_err(told)?;
     pod_spec::limit_claim(&claim, view.list_in(kinds::LIMIT_RANGE, claim.key().namespace())).map_err(told)?;
-    look.rulings.apply(claim)
+    let claim = tab.look.rulings.apply(claim)?;
+    tab.charge(&claim)?;
+    Ok(claim)
 }
 
 /// Whether nothing new comes into the namespace of `key`, because it goes or is gone.

@@ -15,6 +15,7 @@ use api::{Key, Object, kinds};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus};
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::charge::has_more_room;
 use crate::edit::edited;
 use crate::record::{Tale, Tone, told, told_since};
 use crate::{Controller, Look, Plan, created, owners};
@@ -51,10 +52,13 @@ impl Controller for CronJobs {
         "cron-job"
     }
 
-    fn affected(&self, event: &Event, _view: &Snapshot) -> Vec<Key> {
+    fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key> {
         match event.key().kind() {
             kinds::CRON_JOB => vec![event.key().clone()],
             kinds::JOB => owners::managers(event, kinds::CRON_JOB),
+            kinds::RESOURCE_QUOTA if has_more_room(event) => {
+                view.list_in(kinds::CRON_JOB, event.key().namespace()).map(|cron| cron.key().clone()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -80,6 +84,7 @@ impl Cron<'_> {
     /// Starts what is to be started, and says how things stand.
     fn settle(&self, survey: Survey<'_>, start: Start<'_>) -> Plan {
         let mut txn = Txn::default().guard(Guard::Unchanged(self.object.key().clone(), self.object.revision()));
+        txn = txn.and(start.charges);
         let mut active = survey.active;
         active.retain(|one| !start.replaced.iter().any(|replaced| one.uid.as_deref() == Some(&*replaced.meta().uid)));
         for replaced in &start.replaced {

@@ -18,6 +18,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::charge::{Tab, has_more_room};
 use crate::created::{self, created_pod};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
@@ -53,8 +54,11 @@ impl Controller for DaemonSets {
                 keys
             }
             kinds::NODE if is_another(event) => keys(&mut view.list(kinds::DAEMON_SET)),
-            // What could not be created for want of its account can be now.
+            // What could not be created for want of its account, or of room, can be now.
             kinds::SERVICE_ACCOUNT if event.after().is_some() => {
+                keys(&mut view.list_in(kinds::DAEMON_SET, key.namespace()))
+            }
+            kinds::RESOURCE_QUOTA if has_more_room(event) => {
                 keys(&mut view.list_in(kinds::DAEMON_SET, key.namespace()))
             }
             _ => Vec::new(),
@@ -143,9 +147,10 @@ impl Crew<'_> {
     /// Makes pods, in one transaction with the status that counts them.
     fn make(&self, steps: &Steps<'_, '_>) -> Plan {
         let mut txn = Txn::default();
+        let mut tab = Tab::open(self.object.key(), self.view, self.look);
         let (mut made, mut refusal) = (Vec::new(), None);
         for (n, node) in steps.make.iter().enumerate() {
-            match created_pod(&pod::of(self, node, n), self.view, self.look) {
+            match created_pod(&pod::of(self, node, n), &mut tab) {
                 Ok(pod) => {
                     let message = format!("Created pod: {}", pod.key().name());
                     txn = txn.and(self.tells(Tone::Normal, "SuccessfulCreate", &message)).and(Txn::create(pod));
@@ -160,6 +165,7 @@ impl Crew<'_> {
         if !made.is_empty() {
             txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(self.object.key().namespace())));
         }
+        txn = txn.and(tab.settle());
         let txn = status::updated(self, &made).into_iter().fold(txn, Txn::put).guard(self.unchanged());
         let refused = refusal.map(|why| refused(COMPONENT, self.object, &why, self.view, self.look));
         let refused = refused.unwrap_or_default();

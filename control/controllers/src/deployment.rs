@@ -19,6 +19,7 @@ use api::{Key, Object, kinds};
 use k8s_openapi::api::apps::v1::{self as apps, ReplicaSet};
 use state::{Event, Snapshot};
 
+use crate::charge::has_more_room;
 use crate::replica_set::replicas;
 use crate::{Controller, Look, Plan, claim, owners, selector};
 use rollout::Rollout;
@@ -50,6 +51,9 @@ impl Controller for Deployments {
                 let sets = owners::managers(event, kinds::REPLICA_SET);
                 let sets = sets.iter().filter_map(|set| view.get(set));
                 sets.filter_map(|set| owners::manager(set, kinds::DEPLOYMENT)).collect()
+            }
+            kinds::RESOURCE_QUOTA if has_more_room(event) => {
+                view.list_in(kinds::DEPLOYMENT, event.key().namespace()).map(|it| it.key().clone()).collect()
             }
             _ => Vec::new(),
         }

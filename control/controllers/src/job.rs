@@ -34,6 +34,7 @@ pub(crate) use status::finished;
 use api::{Key, kinds};
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::charge::has_more_room;
 use crate::record::{Tale, Tone, told};
 use crate::{Controller, Look, Plan, owners};
 use growth::Growth;
@@ -73,10 +74,9 @@ impl Controller for Jobs {
                 keys.extend(event.after().filter(|pod| orphan::is_one(pod, view)).map(|pod| pod.key().clone()));
                 keys
             }
-            // What could not be created for want of its account can be now.
-            kinds::SERVICE_ACCOUNT if event.after().is_some() => {
-                view.list_in(kinds::JOB, event.key().namespace()).map(|job| job.key().clone()).collect()
-            }
+            // What could not be created for want of its account, or of room, can be now.
+            kinds::SERVICE_ACCOUNT if event.after().is_some() => jobs_in(event.key().namespace(), view),
+            kinds::RESOURCE_QUOTA if has_more_room(event) => jobs_in(event.key().namespace(), view),
             _ => Vec::new(),
         }
     }
@@ -104,11 +104,16 @@ impl Controller for Jobs {
     }
 }
 
+fn jobs_in(namespace: &str, view: &Snapshot) -> Vec<Key> {
+    view.list_in(kinds::JOB, namespace).map(|job| job.key().clone()).collect()
+}
+
 /// Counts who has ended, creates who is missing, and says how things stand.
 fn settle(work: &Work<'_>, tally: &Tally, verdict: Option<&Verdict>) -> Plan {
     let count = count::of(work, tally, verdict);
-    let growth = if verdict.is_none() { growth::of(work, tally) } else { Growth::default() };
+    let mut growth = if verdict.is_none() { growth::of(work, tally) } else { Growth::default() };
     let mut txn = Txn::default().guard(Guard::Unchanged(work.object.key().clone(), work.object.revision()));
+    txn = txn.and(std::mem::take(&mut growth.charges));
     for release in &count.released {
         txn = txn.and(crate::deletion::without_finalizer(release, TRACKING));
     }

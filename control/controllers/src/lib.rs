@@ -12,6 +12,7 @@
 mod account_secrets;
 mod bootstrap_tokens;
 mod certificates;
+mod charge;
 mod claim;
 mod conditions;
 mod created;
@@ -40,6 +41,7 @@ mod queue;
 mod record;
 mod refusal;
 mod replica_set;
+mod resource_quota;
 mod revisions;
 mod role_aggregation;
 mod root_certificate;
@@ -116,6 +118,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(pod_cidr::PodCidrs),
         Box::new(taint_eviction::TaintEviction),
         Box::new(disruption::Disruptions),
+        Box::new(resource_quota::ResourceQuotas),
         Box::new(pod_garbage::PodGarbage),
         Box::new(volume_binding::VolumeBinding),
         Box::new(volume_reclaim::VolumeReclaim),

@@ -8,7 +8,7 @@ mod kind;
 mod ranking;
 mod status;
 
-pub(crate) use status::number;
+pub(crate) use status::{REPLICA_FAILURE, number};
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::charge::{Tab, has_more_room};
 use crate::created::{awaits_account, created_pod};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
@@ -58,11 +59,9 @@ impl Controller for ReplicaSets {
                 }
                 keys
             }
-            // What could not be created for want of its account can be now.
-            kinds::SERVICE_ACCOUNT if event.after().is_some() => {
-                let sets = KINDS.iter().flat_map(|kind| view.list_in(*kind, event.key().namespace()));
-                sets.map(|set| set.key().clone()).collect()
-            }
+            // What could not be created for want of its account, or of room, can be now.
+            kinds::SERVICE_ACCOUNT if event.after().is_some() => sets_in(event.key().namespace(), view),
+            kinds::RESOURCE_QUOTA if has_more_room(event) => sets_in(event.key().namespace(), view),
             _ => Vec::new(),
         }
     }
@@ -99,6 +98,10 @@ fn has_not_ended(pod: &Object) -> bool {
     pod.decode::<Pod>().is_ok_and(|pod| !pods::has_ended(&pod))
 }
 
+fn sets_in(namespace: &str, view: &Snapshot) -> Vec<Key> {
+    KINDS.iter().flat_map(|kind| view.list_in(*kind, namespace)).map(|set| set.key().clone()).collect()
+}
+
 /// The pods that the set manages, whatever has become of them.
 pub(crate) fn replicas<'a>(set: &Object, view: &'a Snapshot) -> Vec<Replica<'a>> {
     let owned = view.owned_by(&set.meta().uid).filter(|it| it.key().kind() == kinds::POD);
@@ -127,10 +130,11 @@ fn grow(
     let by = Kind::of(object).component();
     let mut created = Vec::new();
     let mut refused = None;
+    let mut tab = Tab::open(object.key(), view, look);
     for n in 0..missing.min(PODS_PER_LOOK_MAX) {
         let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
         let pod = template::pod(template, object, template::free_name(object, object.key().name(), n, view, look));
-        match created_pod(&pod, view, look) {
+        match created_pod(&pod, &mut tab) {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.key().name());
                 let tale = Tale { by, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };
@@ -150,6 +154,7 @@ fn grow(
             }
         }
     }
+    txn = txn.and(tab.settle());
     if !created.is_empty() {
         txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(object.key().namespace())));
     }

@@ -19,6 +19,7 @@ use api::{Key, Object, kinds};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use state::{Event, Guard, Snapshot, Txn};
 
+use crate::charge::{Tab, has_more_room};
 use crate::deletion::{Propagation, delete};
 use crate::record::{Tale, Tone, told};
 use crate::refusal::refused;
@@ -64,8 +65,9 @@ impl Controller for StatefulSets {
             kinds::PERSISTENT_VOLUME_CLAIM => {
                 here().filter(|set| claims::is_of(key.name(), set)).map(|set| set.key().clone()).collect()
             }
-            // What could not be created for want of its account can be now.
+            // What could not be created for want of its account, or of room, can be now.
             kinds::SERVICE_ACCOUNT if event.after().is_some() => here().map(|set| set.key().clone()).collect(),
+            kinds::RESOURCE_QUOTA if has_more_room(event) => here().map(|set| set.key().clone()).collect(),
             _ => Vec::new(),
         }
     }
@@ -157,9 +159,10 @@ impl Ranks<'_> {
     /// Makes pods, with the claims that they lack, in one transaction with the status that counts them.
     fn make(&self, ordinals: impl Iterator<Item = i64>) -> Plan {
         let mut txn = Txn::default();
+        let mut tab = Tab::open(self.object.key(), self.view, self.look);
         let (mut made, mut refusal) = (Vec::new(), None);
         for ordinal in ordinals {
-            match pod::made(self, ordinal) {
+            match pod::made(self, ordinal, &mut tab) {
                 Ok(pod::Made { claims, pod, guards }) => {
                     txn = guards.into_iter().fold(txn, Txn::guard);
                     txn = claims.iter().fold(txn, |txn, claim| txn.and(self.tells_of_claim(claim, &pod)));
@@ -180,6 +183,7 @@ impl Ranks<'_> {
         if !made.is_empty() {
             txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(self.object.key().namespace())));
         }
+        txn = txn.and(tab.settle());
         let txn = status::updated(self, &made).into_iter().fold(txn, Txn::put).guard(self.unchanged());
         let refused =
             refusal.map(|why| refused(COMPONENT, self.object, &why, self.view, self.look)).unwrap_or_default();

@@ -10,6 +10,8 @@ mod actors;
 mod daemon;
 #[path = "simulation/laws.rs"]
 mod laws;
+#[path = "simulation/quota.rs"]
+mod quota;
 #[path = "simulation/stateful.rs"]
 mod stateful;
 #[path = "simulation/storage.rs"]
@@ -81,6 +83,18 @@ pub(crate) fn histories(few: u32) -> u32 {
     std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }
 
+/// Plays a history of deployments and jobs that share what a quota allows.
+fn share(seed: u64, pods: u8, steps: &[Step]) {
+    let mut world = World::new(seed, vec![laws::always, quota::is_kept]);
+    world.put(quota::of(pods));
+    for one in steps {
+        world.act(one);
+        world.look(4);
+    }
+    world.rest();
+    quota::is_used(&world);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: histories(48), failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
@@ -99,6 +113,13 @@ proptest! {
         seed: u64, steps in proptest::collection::vec(prop_oneof![6 => storage::act().prop_map(Step::Store), 2 => step()], 1..60),
     ) {
         play(seed, &steps);
+    }
+
+    #[test]
+    fn no_pod_comes_beyond_a_quota_and_its_room_is_used(
+        seed: u64, pods in 0_u8..7, steps in proptest::collection::vec(prop_oneof![3 => step(), 2 => job_step()], 1..60),
+    ) {
+        share(seed, pods, &steps);
     }
 
     #[test]

@@ -141,7 +141,8 @@ impl Ask {
             }
             let txn = if deletion::is_over(&object) { Txn::delete(old) } else { Txn::replace(old, object.clone()) };
             let txn = guarded(txn, claims::guards(&object, Some(old)));
-            match self.propose(&world, txn, options.dry_run, &object.at(old.revision())).await {
+            let object = object.at(old.revision());
+            match self.propose_charged(&world, txn, options.dry_run, (Some(old), &object)).await {
                 Ok(object) => return Ok(Changed { object, warnings }),
                 Err(Missed::Refused(error)) => return Err(error),
                 Err(Missed::Conflict(Conflict::Taken { claim, .. })) if asked.contains(&claim) => {

@@ -73,7 +73,7 @@ impl Ask {
             if let Some(definition) = self.target.kind.taught_by() {
                 txn = txn.guard(Guard::Alive(definition.clone()));
             }
-            match self.propose(&world, txn, options.dry_run, &object).await {
+            match self.propose_charged(&world, txn, options.dry_run, (None, &object)).await {
                 Ok(object) => return Ok(Changed { object, warnings }),
                 Err(Missed::Refused(error)) => return Err(error),
                 Err(Missed::Conflict(Conflict::Exists(_))) if is_generated && attempt < ATTEMPTS_MAX => {}

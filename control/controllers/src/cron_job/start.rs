@@ -6,11 +6,13 @@ use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use state::Txn;
 
 use super::due::Due;
 use super::survey::Survey;
 use super::{Cron, News};
-use crate::created::created;
+use crate::charge::Tab;
+use crate::created::created_for;
 use crate::{owners, refusal};
 
 /// The annotation that tells when it was due.
@@ -22,6 +24,8 @@ pub(super) struct Start<'a> {
     /// The time that has been seen to.
     pub(super) scheduled: Option<Time>,
     pub(super) created: Option<Object>,
+    /// What the new job costs.
+    pub(super) charges: Txn,
     pub(super) replaced: Vec<&'a Object>,
     pub(super) news: Vec<News>,
     pub(super) again: Option<Timestamp>,
@@ -43,8 +47,9 @@ pub(super) fn of<'a>(cron: &Cron<'a>, due: &Due, survey: &Survey<'a>) -> Start<'
         // It was started, and that was not noted.
         Some(known) if owners::is_managed_by(known.meta(), cron.object) => {}
         Some(_) => return refused(start, cron, &format!("jobs.batch {:?} already exists", key.name())),
-        None => match created(kinds::JOB, &wanted, cron.look) {
-            Ok(job) => {
+        None => match charged(cron, &wanted) {
+            Ok((job, charges)) => {
+                start.charges = charges;
                 start.news.push(News::normal("SuccessfulCreate", format!("Created job {}", key.name())));
                 start.created = Some(job);
             }
@@ -58,6 +63,13 @@ pub(super) fn of<'a>(cron: &Cron<'a>, due: &Due, survey: &Survey<'a>) -> Start<'
     }
     start.scheduled = Some(Time(scheduled));
     start
+}
+
+/// The job to store, and what it costs.
+fn charged(cron: &Cron<'_>, wanted: &Job) -> Result<(Object, Txn), String> {
+    let mut tab = Tab::open(cron.object.key(), cron.view, cron.look);
+    let job = created_for(kinds::JOB, wanted, &mut tab)?;
+    Ok((job, tab.settle()))
 }
 
 fn refused<'a>(mut start: Start<'a>, cron: &Cron<'_>, why: &str) -> Start<'a> {

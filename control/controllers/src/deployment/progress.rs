@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 
 use super::rollout::{Rollout, Set};
 use crate::conditions::{Says, deployment_says};
-use crate::replica_set::number;
+use crate::replica_set::{REPLICA_FAILURE, number};
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
@@ -19,6 +19,7 @@ pub(super) fn report(rollout: &mut Rollout<'_>) {
     let counted = counted(rollout, &before);
     *rollout.status() = counted;
     availability(rollout);
+    failure(rollout);
     if rollout.spec.progress_deadline_seconds.is_none_or(|seconds| seconds == i32::MAX) {
         rollout.status().conditions.get_or_insert_default().retain(|it| it.type_ != PROGRESSING);
     } else if !pause(rollout) {
@@ -31,6 +32,16 @@ pub(super) fn made(rollout: &mut Rollout<'_>, name: &str) {
     super::history::number(rollout);
     if rollout.spec.progress_deadline_seconds.is_some_and(|seconds| seconds != i32::MAX) {
         say(rollout, "True", "NewReplicaSetCreated", &format!("Created new replica set \"{name}\""));
+    }
+}
+
+/// A new set was refused.
+pub(super) fn unmade(rollout: &mut Rollout<'_>, why: &str) {
+    if rollout.spec.progress_deadline_seconds.is_some_and(|seconds| seconds != i32::MAX) {
+        let is_known = |it: &DeploymentCondition| it.status == "False" && it.message.as_deref() == Some(why);
+        if !condition(rollout).is_some_and(is_known) {
+            say(rollout, "False", "ReplicaSetCreateError", why);
+        }
     }
 }
 
@@ -73,6 +84,31 @@ fn availability(rollout: &mut Rollout<'_>) {
         if known.as_ref() != Some(condition) {
             condition.last_update_time = Some(now.clone());
         }
+    }
+}
+
+/// What keeps the newest set that it has from its pods, or an older one.
+fn failure(rollout: &mut Rollout<'_>) {
+    let newest = rollout.newest.into_iter().chain(rollout.old());
+    let told = newest.filter_map(|place| {
+        let conditions = rollout.sets[place].after.status.as_ref()?.conditions.as_ref()?;
+        conditions.iter().find(|condition| condition.type_ == REPLICA_FAILURE).cloned()
+    });
+    let told = told.into_iter().next();
+    let now = rollout.look.time();
+    let conditions = rollout.status().conditions.get_or_insert_default();
+    let Some(told) = told else { return conditions.retain(|it| it.type_ != REPLICA_FAILURE) };
+    let known = conditions.iter().any(|it| it.type_ == REPLICA_FAILURE && it.message == told.message);
+    if !known {
+        conditions.retain(|it| it.type_ != REPLICA_FAILURE);
+        conditions.push(DeploymentCondition {
+            type_: REPLICA_FAILURE.into(),
+            status: told.status,
+            reason: told.reason,
+            message: told.message,
+            last_transition_time: Some(now.clone()),
+            last_update_time: Some(now),
+        });
     }
 }
 

@@ -12,12 +12,13 @@ use state::{Guard, Snapshot, Txn};
 
 use super::bounds::Bounds;
 use super::{COMPONENT, sets_of};
-use crate::created::created;
+use crate::charge::Tab;
+use crate::created::{created, created_for};
 use crate::deletion::{Propagation, delete};
 use crate::edit::written;
 use crate::pods::{self, Availability};
 use crate::record::{Tale, Tone, told};
-use crate::{Look, Plan, owners, template};
+use crate::{Look, Plan, owners, refusal, template};
 
 /// How many replicas the deployment wanted when the set was last scaled.
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
@@ -43,6 +44,8 @@ pub(super) struct Rollout<'a> {
     canonical: Value,
     before: &'a Deployment,
     tales: Vec<(Tone, &'static str, String)>,
+    /// What the new set costs.
+    charges: Txn,
 }
 
 /// One of its ReplicaSets.
@@ -111,6 +114,7 @@ impl<'a> Rollout<'a> {
             canonical,
             before,
             tales: Vec::new(),
+            charges: Txn::default(),
         };
         rollout.newest = newest.or_else(|| rollout.same_once_admitted());
         rollout
@@ -165,6 +169,15 @@ impl<'a> Rollout<'a> {
             return;
         }
         let after = self.new_set(&name, &hash);
+        let mut tab = Tab::open(self.object.key(), self.view, self.look);
+        if let Err(why) = created_for(kinds::REPLICA_SET, &after, &mut tab) {
+            super::progress::unmade(self, &why);
+            let message = format!("Failed to create new replica set {name:?}: {why}");
+            self.tales.push((Tone::Warning, "ReplicaSetCreateError", message));
+            self.again = Some(self.look.now + refusal::AGAIN);
+            return;
+        }
+        self.charges = tab.settle();
         let set =
             Set { object: None, after, active: 0, ready: 0, available: 0, running: 0, is_deleted: false, before: None };
         self.newest = Some(self.sets.len());
@@ -217,7 +230,7 @@ impl<'a> Rollout<'a> {
 
     /// The transaction from what is to what was decided.
     pub(super) fn plan(self) -> Plan {
-        let mut txn = Txn::default();
+        let mut txn = self.charges.clone();
         for set in &self.sets {
             txn = txn.and(self.change(set));
         }

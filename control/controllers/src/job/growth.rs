@@ -2,12 +2,14 @@
 
 use api::Object;
 use jiff::Timestamp;
+use state::Txn;
 
 use super::indexes::Indexes;
 use super::member::Member;
 use super::tally::{Tally, policy};
 use super::work::Work;
 use super::{COMPONENT, backoff, pod};
+use crate::charge::Tab;
 use crate::created::awaits_account;
 use crate::record::{Tale, Tone, told_since};
 use crate::refusal;
@@ -19,6 +21,8 @@ const PODS_PER_LOOK_MAX: usize = 100;
 #[derive(Default)]
 pub(super) struct Growth {
     pub(super) created: Vec<Object>,
+    /// What the new pods cost.
+    pub(super) charges: Txn,
     /// A refusal that has not been told lately.
     pub(super) refused: Option<String>,
     /// When more may be created.
@@ -43,9 +47,10 @@ pub(super) fn of(work: &Work<'_>, tally: &Tally) -> Growth {
         (true, Some(completions)) => pending(work, tally, completions, missing, &mut growth.again),
         _ => vec![None; missing],
     };
+    let mut tab = Tab::open(work.object.key(), work.view, work.look);
     for (n, index) in places.into_iter().take(missing.min(PODS_PER_LOOK_MAX)).enumerate() {
         let before = index.and_then(|index| tally.retried.get(&index)).map(|place| &work.members[*place]);
-        match pod::create(work, n, index, before) {
+        match pod::create(work, n, index, before, &mut tab) {
             Ok(pod) => growth.created.push(pod),
             Err(why) => {
                 refuse(&mut growth, work, &why);
@@ -53,6 +58,7 @@ pub(super) fn of(work: &Work<'_>, tally: &Tally) -> Growth {
             }
         }
     }
+    growth.charges = tab.settle();
     growth
 }
 

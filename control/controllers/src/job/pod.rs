@@ -7,6 +7,7 @@ use super::TRACKING;
 use super::member::{FAILURES, IGNORED, INDEX, Member};
 use super::tally::policy;
 use super::work::Work;
+use crate::charge::Tab;
 use crate::created::created_pod;
 use crate::template;
 
@@ -19,6 +20,7 @@ pub(super) fn create(
     n: usize,
     index: Option<u32>,
     before: Option<&Member<'_>>,
+    tab: &mut Tab<'_>,
 ) -> Result<Object, String> {
     let start = name_start(work, index);
     let name = template::free_name(work.object, &start, n, work.view, work.look);
@@ -32,7 +34,7 @@ pub(super) fn create(
         tell_index(&mut pod, work, index);
         tell_failures(&mut pod, work, before);
     }
-    created_pod(&pod, work.view, work.look)
+    created_pod(&pod, tab)
 }
 
 /// The pod's name without its ending.

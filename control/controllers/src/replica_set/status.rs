@@ -9,7 +9,8 @@ use crate::Look;
 use crate::conditions::{Says, replica_set_says};
 use crate::pods::{self, Availability};
 
-const REPLICA_FAILURE: &str = "ReplicaFailure";
+/// The condition of a set that does not get the pods that it asks for.
+pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// The set with the status that is true once `created` exist; nothing if it says so already.
 pub(super) fn updated(

@@ -11,6 +11,7 @@ use state::{Guard, Txn};
 
 use super::ordinal;
 use super::ranks::{Member, Ranks};
+use crate::charge::Tab;
 use crate::created::created_claim;
 use crate::edit::replaced;
 use crate::{owners, pods};
@@ -31,12 +32,12 @@ pub(super) fn is_of(claim: &str, set: &Object) -> bool {
 }
 
 /// The claims that have to be made for a pod at `ordinal`; or why one cannot be, as events tell it.
-pub(super) fn missing(ranks: &Ranks<'_>, ordinal: i64) -> Result<Vec<Object>, String> {
+pub(super) fn missing(ranks: &Ranks<'_>, ordinal: i64, tab: &mut Tab<'_>) -> Result<Vec<Object>, String> {
     let templates = ranks.spec.volume_claim_templates.iter().flatten();
     let mut made = Vec::new();
     for (template, (_, name)) in templates.zip(names(ranks.object, ranks.spec, ordinal)) {
         if ranks.view.get(&ranks.object.key().sibling(kinds::PERSISTENT_VOLUME_CLAIM, &name)).is_none() {
-            let claim = created_claim(&claim(ranks, template, &name, ordinal), ranks.view, ranks.look);
+            let claim = created_claim(&claim(ranks, template, &name, ordinal), tab);
             made.push(claim.map_err(|why| {
                 let (pod, set) = (ordinal::name(ranks.object, ordinal), ranks.object.key().name());
                 format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {why}")
@@ -67,9 +68,14 @@ pub(super) fn upkeep(ranks: &Ranks<'_>) -> Vec<Txn> {
         !it.is_terminating() && ranks.ordinals.contains(it.ordinal) && pods::phase(&it.pod) == "Pending"
     };
     let waiting = ranks.members.values().filter(waits);
-    let made = waiting.flat_map(|member| missing(ranks, member.ordinal).unwrap_or_default());
     let home = Guard::Alive(kinds::NAMESPACE.cluster_key(ranks.object.key().namespace()));
-    let made = made.map(|claim| Txn::create(claim).guard(home.clone()));
+    let made = waiting.map(|member| {
+        let mut tab = Tab::open(ranks.object.key(), ranks.view, ranks.look);
+        let claims = missing(ranks, member.ordinal, &mut tab).unwrap_or_default();
+        let txn = claims.into_iter().fold(Txn::default(), |txn, claim| txn.and(Txn::create(claim)));
+        if txn.is_empty() { txn } else { txn.and(tab.settle()).guard(home.clone()) }
+    });
+    let made = made.filter(|txn| !txn.is_empty());
     // Those of pods on their way out too: whether a claim goes with its pod may be decided while that ends.
     let claims =
         ranks.members.values().flat_map(|member| existing(ranks, member.ordinal).map(move |claim| (member, claim)));

@@ -7,6 +7,7 @@ use state::{Guard, Txn};
 
 use super::ranks::{Member, Ranks};
 use super::{claims, ordinal};
+use crate::charge::Tab;
 use crate::created::{awaits_account, created_pod};
 use crate::edit::replaced;
 use crate::revisions::REVISION_LABEL;
@@ -26,11 +27,14 @@ pub(super) struct Made {
 }
 
 /// What is to be stored for there to be a pod at `ordinal`; or why there cannot be one, as events tell it.
-pub(super) fn made(ranks: &Ranks<'_>, ordinal: i64) -> Result<Made, String> {
+/// All of it is on the tab then, or nothing.
+pub(super) fn made(ranks: &Ranks<'_>, ordinal: i64, tab: &mut Tab<'_>) -> Result<Made, String> {
     let (name, set) = (ordinal::name(ranks.object, ordinal), ranks.object.key().name());
-    let claims = claims::missing(ranks, ordinal)?;
-    let pod = create(ranks, &name, ordinal);
+    let mut both = tab.clone();
+    let claims = claims::missing(ranks, ordinal, &mut both)?;
+    let pod = create(ranks, &name, ordinal, &mut both);
     let pod = pod.map_err(|why| format!("create Pod {name} in StatefulSet {set} failed error: {why}"))?;
+    *tab = both;
     Ok(Made { claims, pod, guards: claims::guards(ranks, ordinal) })
 }
 
@@ -56,7 +60,7 @@ fn tell(metadata: &mut ObjectMeta, name: &str, ordinal: i64) {
     labels.insert(INDEX_LABEL.into(), ordinal.to_string());
 }
 
-fn create(ranks: &Ranks<'_>, name: &str, ordinal: i64) -> Result<Object, String> {
+fn create(ranks: &Ranks<'_>, name: &str, ordinal: i64, tab: &mut Tab<'_>) -> Result<Object, String> {
     let key = ranks.object.key().sibling(api::kinds::POD, name);
     if ranks.view.get(&key).is_some() {
         return Err(format!("pods \"{name}\" already exists"));
@@ -70,7 +74,7 @@ fn create(ranks: &Ranks<'_>, name: &str, ordinal: i64) -> Result<Object, String>
     spec.hostname = Some(name.into());
     spec.subdomain.clone_from(&ranks.spec.service_name);
     mount(ranks, spec, ordinal);
-    created_pod(&pod, ranks.view, ranks.look)
+    created_pod(&pod, tab)
 }
 
 /// Each claim is a volume of its template's name; a volume of that name which the template has gives way.
