@@ -85,6 +85,12 @@ pub fn claim_names(pod: &Pod) -> impl Iterator<Item = String> {
     volumes.filter_map(|volume| claim_name(pod, volume))
 }
 
+/// Those of them that are made for the pod alone, out of templates in it.
+pub fn brought_names(pod: &Pod) -> impl Iterator<Item = String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter(|volume| volume.ephemeral.is_some()).filter_map(|volume| claim_name(pod, volume))
+}
+
 /// How much a claim asks for.
 pub fn wanted(claim: &PersistentVolumeClaim) -> Quantity {
     let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());

@@ -24,6 +24,7 @@ mod deployment;
 mod disruption;
 mod edit;
 mod endpoints;
+mod ephemeral_volume;
 mod event_expiry;
 mod garbage_collection;
 mod job;
@@ -120,6 +121,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::Disruptions),
         Box::new(resource_quota::ResourceQuotas),
         Box::new(pod_garbage::PodGarbage),
+        Box::new(ephemeral_volume::EphemeralVolumes),
         Box::new(volume_binding::VolumeBinding),
         Box::new(volume_reclaim::VolumeReclaim),
         Box::new(event_expiry::EventExpiry),

@@ -132,6 +132,10 @@ fn selector_of(claim: &PersistentVolumeClaim) -> Result<LabelSelector, api::sele
     }
 }
 
+fn is_of(claim: &Object, pod: &Pod) -> bool {
+    claim.meta().controller().is_some_and(|owner| Some(&*owner.uid) == pod.metadata.uid.as_deref())
+}
+
 // === impl VolumeDemand ===
 
 impl VolumeDemand {
@@ -140,9 +144,18 @@ impl VolumeDemand {
         let mut demand = Self::default();
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let names: BTreeSet<String> = storage::claim_names(pod).collect();
+        let brought: BTreeSet<String> = storage::brought_names(pod).collect();
         for name in &names {
             let key = kinds::PERSISTENT_VOLUME_CLAIM.key(namespace, name);
-            let object = view.get(&key).ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
+            let Some(object) = view.get(&key) else {
+                let brings = brought.contains(name);
+                let waits = if brings { "waiting for ephemeral volume controller to create the " } else { "" };
+                let missing = if brings { "" } else { " not found" };
+                return Err(format!("{waits}persistentvolumeclaim \"{name}\"{missing}"));
+            };
+            if brought.contains(name) && !is_of(object, pod) {
+                return Err(format!("PVC {namespace}/{name} was not created for pod (pod is not owner)"));
+            }
             if object.meta().is_terminating() {
                 return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
             }
