@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::config::Rotation;
 
+pub(crate) use read::end_of;
 pub use read::{Options, ReadError};
 pub use write::Streams;
 
@@ -72,6 +73,11 @@ impl Logs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+
+    /// The file that a run prints to.
+    pub(crate) fn newest(&self, whose: &Whose<'_>, run: u32) -> PathBuf {
+        self.directory(whose).join(format!("{run}.log"))
     }
 
     fn directory(&self, whose: &Whose<'_>) -> PathBuf {

@@ -1,11 +1,14 @@
 //! The node's own object and its lease: that it is here, what it has, and that it is well.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::quantity::Quantity;
 use api::{Key, Object, kinds};
 use client::{Client, ClientError, PatchType};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -94,7 +97,9 @@ async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> 
     }
     let view = context.view();
     match view.get(&key(config)).map(Object::decode::<Node>) {
-        Some(Ok(node)) if !is_told(&node) => report(client, config, &context.machine, Some(&node)).await.map(|()| true),
+        Some(Ok(node)) if !is_told(&node) || !is_counted(&node, &context.machine) => {
+            report(client, config, &context.machine, Some(&node)).await.map(|()| true)
+        }
         Some(_) => Ok(true),
         // A view that is behind does not show the node either.
         None => match client.get(&key(config)).await {
@@ -142,8 +147,39 @@ fn annotations(config: &Config) -> Option<Value> {
     Some(json!({TUNNEL: elsewhere.to_string()}))
 }
 
+/// What pods may be given of what the node has: all of it. What others have counted of it (devices, licences) is in its capacity.
+fn allocatable(machine: &Machine, known: Option<&Node>) -> Value {
+    let mut all = json!(machine.quantities());
+    let capacity = known.and_then(|node| node.status.as_ref()?.capacity.as_ref());
+    for (name, amount) in capacity.into_iter().flatten() {
+        if all.get(name).is_none() {
+            all[name] = amount.0.as_str().into();
+        }
+    }
+    all
+}
+
+/// Whether the cluster knows what pods may be given.
+fn is_counted(node: &Node, machine: &Machine) -> bool {
+    let wanted = allocatable(machine, Some(node));
+    let wanted = wanted
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, amount)| Some((name.clone(), Quantity::of(&Written(amount.as_str()?.to_owned())))));
+    let known = node.status.as_ref().and_then(|status| status.allocatable.as_ref()).into_iter().flatten();
+    let known = known.map(|(name, amount)| (name.clone(), Quantity::of(amount)));
+    wanted.collect::<BTreeMap<String, Quantity>>() == known.collect::<BTreeMap<String, Quantity>>()
+}
+
 /// The status of a node that is well.
 fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timestamp) -> Value {
+    let mut allocatable = allocatable(machine, known);
+    for (name, _) in known.iter().filter_map(|node| node.status.as_ref()?.allocatable.as_ref()).flatten() {
+        if allocatable.get(name).is_none() {
+            allocatable[name] = Value::Null;
+        }
+    }
     let known = known.and_then(|node| node.status.as_ref()?.conditions.as_deref()).unwrap_or_default();
     let seconds = format!("{now:.0}");
     let conditions: Vec<Value> = CONDITIONS
@@ -165,7 +201,7 @@ fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timesta
     json!({
         "addresses": addresses.chain([name]).collect::<Vec<_>>(),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.tunnel.map_or(0, |tunnel| tunnel.port())}},
-        "capacity": machine.quantities(), "allocatable": machine.quantities(), "conditions": conditions,
+        "capacity": machine.quantities(), "allocatable": allocatable, "conditions": conditions,
         "nodeInfo": {
             "machineID": machine.id, "systemUUID": machine.id, "bootID": machine.boot_id,
             "kernelVersion": machine.kernel, "osImage": machine.os_image, "operatingSystem": "linux",
@@ -192,7 +228,35 @@ mod tests {
         let node: Node = serde_json::from_value(json!({"metadata": {}, "status": told})).expect("a node");
         assert!(is_told(&node));
         assert!(!is_told(&Node::default()));
+        assert!(is_counted(&node, &machine));
         assert_eq!(labels(&config)["kubernetes.io/hostname"], "n1");
+    }
+
+    #[test]
+    fn what_others_have_counted_of_a_node_may_be_given_too() {
+        let machine = Machine::read(&Resources { cpu_millis: Some(1), memory_bytes: Some(1 << 20), pods: Some(1_000) });
+        let own = json!({"cpu": "1m", "memory": "1024Ki", "pods": "1k"});
+        let node = |dongles: Option<&str>, given: Option<&str>| {
+            let with = |dongles: Option<&str>| {
+                let mut all = own.clone();
+                all.as_object_mut()
+                    .expect("an object")
+                    .extend(dongles.map(|it| ("example.com/dongle".to_owned(), it.into())));
+                all
+            };
+            let status = json!({"capacity": with(dongles), "allocatable": with(given)});
+            serde_json::from_value::<Node>(json!({"metadata": {}, "status": status})).expect("a node")
+        };
+        let told = |known: &Node| {
+            let status = status(&Config::new("n1", "data"), &machine, Some(known), Timestamp::UNIX_EPOCH);
+            status["allocatable"]["example.com/dongle"].clone()
+        };
+        assert!(is_counted(&node(None, None), &machine));
+        assert!(is_counted(&node(Some("4"), Some("4")), &machine));
+        assert!(!is_counted(&node(Some("4"), None), &machine));
+        assert!(!is_counted(&node(None, Some("4")), &machine));
+        assert_eq!(told(&node(Some("4"), None)), "4");
+        assert_eq!(told(&node(None, Some("4"))), Value::Null);
     }
 
     #[test]

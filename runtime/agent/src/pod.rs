@@ -189,6 +189,12 @@ impl PodState {
             }
             Happening::Started(place, run) => self.started(place, run, now, effects),
             Happening::NotStarted(place, why) => self.not_started(place, why, now, effects),
+            Happening::LeftWords(place, run, words) => {
+                let state = self.containers.get_mut(place).filter(|state| state.is_live() && state.run() == run);
+                if let Some(state) = state {
+                    state.words = Some(words);
+                }
+            }
             Happening::Exited(place, run, exit) => self.exited(place, run, exit, now, effects),
             Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, now, effects),
             Happening::Hooked(place, run, hook, outcome) => self.hooked(place, run, hook, &outcome, now, effects),
@@ -268,6 +274,7 @@ impl PodState {
             return;
         }
         state.runs += 1;
+        state.blocked = None;
         state.probes = ProbeState::of(spec, now);
         state.phase = Phase::Running { began: now };
         state.awaits_hook = Hook::PostStart.of(spec).is_some();
@@ -281,7 +288,8 @@ impl PodState {
     fn not_started(&mut self, place: Place, why: Blocked, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(state) = self.containers.get_mut(place).filter(|state| state.phase == Phase::Starting) else { return };
         tell(effects, Some(place), Severity::Warning, "Failed", &format!("Error: {}", why.message));
-        state.phase = Phase::Blocked { until: later(now, RETRY), reason: why.reason, message: why.message };
+        state.phase = Phase::Blocked { until: later(now, RETRY) };
+        state.blocked = Some(why);
     }
 
     fn exited(&mut self, place: Place, run: u32, exit: Exit, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -298,6 +306,7 @@ impl PodState {
         }
         let mut ended = Ended::of(exit, why, state.nature, began, now);
         ended.id = Some(container_id(&self.pod, &state.name, run));
+        ended.message = state.words.take().or(ended.message);
         let again = match policy {
             Restarts::Always => true,
             Restarts::OnFailure => ended.code != 0,

@@ -1,6 +1,9 @@
 //! Asking a container how it is, and telling it by its hooks what happens to it.
 
+mod output;
+
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use network::{Fabric, Fault, Origin, Reach, Security, full};
 
 use crate::body::whole;
 use crate::pod::Outcome;
+use output::Output;
 
 /// What is read of an answer.
 const BODY_BYTES_MAX: usize = 10 << 10;
@@ -93,13 +97,18 @@ pub(crate) async fn hook(
     }
 }
 
-/// Runs the component's command; its exit code is the answer.
-pub(crate) async fn exec(workload: Workload, spec: host::Spec, outside: std::sync::Arc<dyn host::Outside>) -> Outcome {
+/// Runs the component's command; its exit code is the answer. What it printed says why it failed.
+pub(crate) async fn exec(workload: Workload, spec: host::Spec, outside: Arc<dyn host::Outside>) -> Outcome {
+    let output = Arc::new(Output::default());
+    let spec = host::Spec { stdout: output.clone(), stderr: output.clone(), ..spec };
     match workload.run(spec, host::Stdin::Empty, outside) {
         Err(error) => Outcome::Failed(error.to_string()),
         Ok(run) => match run.wait().await {
             host::Exit::Exited { code: 0 } => Outcome::Passed,
-            host::Exit::Exited { code } => Outcome::Failed(format!("command terminated with exit code {code}")),
+            host::Exit::Exited { code } => {
+                let silent = || format!("command terminated with exit code {code}");
+                Outcome::Failed(output.text().unwrap_or_else(silent))
+            }
             host::Exit::Trapped { message } | host::Exit::NotStarted { message } => Outcome::Failed(message),
             host::Exit::OutOfMemory => Outcome::Failed("the command ran out of memory".to_owned()),
             host::Exit::Cancelled => Outcome::Failed("the command was stopped".to_owned()),

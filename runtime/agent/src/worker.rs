@@ -6,6 +6,7 @@
 mod mount;
 mod ports;
 mod run;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -205,20 +206,25 @@ impl Worker {
     }
 
     fn happen(&mut self, happening: Happening) {
-        if let Happening::Exited(place, run, _) = &happening
-            && self.slot(*place).live.as_ref().is_some_and(|live| live.run == *run)
-        {
-            self.slot(*place).live = None;
-        }
         let now = Timestamp::now();
+        if let Happening::Exited(place, run, exit) = &happening
+            && let Some(live) = self.slot(*place).live.take_if(|live| live.run == *run)
+            && let Some(words) = live.words.read(exit)
+        {
+            self.learn(Happening::LeftWords(*place, *run, words), now);
+        }
+        self.learn(happening, now);
+        let host = self.context.config.host_address();
+        self.last = self.state.status(host, &self.last, now);
+        self.reports.send_replace(Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended });
+    }
+
+    fn learn(&mut self, happening: Happening, now: Timestamp) {
         let (state, effects) = self.state.clone().on(happening, now);
         self.state = state;
         for effect in effects {
             self.carry_out(effect, now);
         }
-        let host = self.context.config.host_address();
-        self.last = self.state.status(host, &self.last, now);
-        self.reports.send_replace(Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended });
     }
 
     fn carry_out(&mut self, effect: Effect, now: Timestamp) {

@@ -1,6 +1,6 @@
 //! Reading a log as `kubectl logs` asks for it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -53,6 +53,9 @@ pub enum ReadError {
 /// Pieces that a slow reader may be behind.
 const QUEUE_MAX: usize = 16;
 
+/// A time with nanoseconds, the longer of the streams' names, a mark, and the spaces between.
+const LINE_START_BYTES_MAX: usize = 48;
+
 /// Output is sent in pieces of about this size.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -81,6 +84,25 @@ impl Logs {
         });
         Ok(receiver)
     }
+}
+
+/// The last lines of a file, as many as are in so many bytes of text; none if there is no line.
+pub(crate) fn end_of(file: &Path, lines_max: usize, bytes_max: usize) -> Option<String> {
+    let mut file = std::fs::File::open(file).ok()?;
+    // Each line begins with its time and its stream.
+    let before = u64::try_from(bytes_max + lines_max * LINE_START_BYTES_MAX).unwrap_or(u64::MAX);
+    let start = file.metadata().ok()?.len().saturating_sub(before);
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let lines: Vec<Line<'_>> = bytes.split(|byte| *byte == b'\n').filter_map(Line::parse).collect();
+    let mut text = Vec::new();
+    for line in lines.iter().skip(lines.len().saturating_sub(lines_max)) {
+        text.extend_from_slice(line.text);
+        text.extend(line.whole.then_some(b'\n'));
+    }
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(bytes_max)..]).into_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 struct Reader {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
+use super::effect::Blocked;
 use super::probe::{ProbeKind, ProbeState};
 
 /// The part a container plays.
@@ -34,7 +35,7 @@ pub(crate) enum Phase {
     /// A run has been asked for.
     Starting,
     /// A run could not be put together; another try is due.
-    Blocked { until: Timestamp, reason: &'static str, message: String },
+    Blocked { until: Timestamp },
     /// It runs.
     Running { began: Timestamp },
     /// It runs, and is to be asked to stop as soon as its `preStop` hook has ended, or when the time is up.
@@ -127,6 +128,10 @@ pub(crate) struct ContainerState {
     /// How the last run that has ended did so, and the one before it.
     pub(crate) ended: Option<Ended>,
     pub(crate) ended_before: Option<Ended>,
+    /// What the run that lives has left to tell.
+    pub(crate) words: Option<String>,
+    /// Why the next run could not be put together when that was tried last.
+    pub(crate) blocked: Option<Blocked>,
     pub(crate) probes: Vec<ProbeState>,
     /// Its `postStart` hook has not ended.
     pub(crate) awaits_hook: bool,
@@ -156,6 +161,8 @@ impl ContainerState {
             nature: Nature::Command,
             ended: None,
             ended_before: None,
+            words: None,
+            blocked: None,
             probes: Vec::new(),
             awaits_hook: false,
             restarts: Backoff::default(),

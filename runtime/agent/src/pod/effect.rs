@@ -42,6 +42,8 @@ pub enum Happening {
     Started(Place, u32),
     /// A run could not be put together.
     NotStarted(Place, Blocked),
+    /// A run that is about to be told as ended has left these words.
+    LeftWords(Place, u32, String),
     /// A run has ended.
     Exited(Place, u32, Exit),
     /// A probe of a run has an answer.

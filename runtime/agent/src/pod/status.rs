@@ -115,6 +115,11 @@ impl PodState {
             waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
             ..State::default()
         };
+        // While it is tried again, too: what keeps it has not changed until it runs.
+        let is_tried = matches!(state.phase, Phase::Blocked { .. } | Phase::Starting);
+        if let Some(why) = state.blocked.as_ref().filter(|_| is_tried) {
+            return waiting(why.reason, Some(why.message.clone()));
+        }
         match &state.phase {
             Phase::Running { began } | Phase::Parting { began, .. } | Phase::Stopping { began, .. } => {
                 State { running: Some(ContainerStateRunning { started_at: Some(time(*began)) }), ..State::default() }
@@ -123,9 +128,7 @@ impl PodState {
                 let message = format!("Back-off pulling image \"{}\": {reason}: {message}", state.image);
                 waiting("ImagePullBackOff", Some(message))
             }
-            Phase::NoImage { reason, message, .. } | Phase::Blocked { reason, message, .. } => {
-                waiting(reason, Some(message.clone()))
-            }
+            Phase::NoImage { reason, message, .. } => waiting(reason, Some(message.clone())),
             Phase::Resting { until } if *until > self.ended_at(state) => {
                 let wait = until.duration_since(self.ended_at(state)).as_secs();
                 let (name, pod) = (&state.name, super::full_name(&self.pod));

@@ -1,7 +1,7 @@
 //! Beginning, probing and ending runs of containers.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{self, HostPort};
+use super::words::LastWords;
 use super::{Mail, Worker};
 use crate::conversation::{Inlet, input};
 use crate::environment::program;
@@ -42,6 +43,8 @@ pub(super) struct Live {
     stderr: Weak<Taps>,
     /// The way into its standard input, while nobody has taken it for good.
     inlet: Option<Inlet>,
+    /// Where its last words are.
+    pub(super) words: LastWords,
     /// Tells those inside when the run is over.
     ended: DropGuard,
 }
@@ -59,6 +62,10 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How long a run's last words may take to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Where last words are left unless the container says otherwise.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// Far more than is told of them, and what else is in that directory is for nobody.
+const TERMINATION_BYTES_MAX: u64 = 64 << 10;
 /// A guest that forgets to free something is begun anew now and then.
 const REUSED_MAX: u32 = 10_000;
 /// As long as a browser keeps a connection that it may need again.
@@ -87,7 +94,7 @@ impl Worker {
         let program = program(&pod, place, &self.context.around(&view, address))?;
         let fixed = |directory: PathBuf| directory.join("fixed").join(&container.name);
         let fixed = Fixed::new(fixed(self.directory()), fixed(self.directory_in_memory()));
-        let mounts = volumes::mounts(&pod, place, &self.placed, fixed, &self.context.around(&view, address))?;
+        let mut mounts = volumes::mounts(&pod, place, &self.placed, fixed, &self.context.around(&view, address))?;
         let workload = self.slot(place).workload.clone();
         let workload = workload.ok_or_else(|| failed("the component is not prepared".to_owned()))?;
         let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
@@ -95,6 +102,9 @@ impl Worker {
         let streams =
             self.context.logs.begin(&whose, run).map_err(|error| failed(format!("failed to open the log: {error}")))?;
         let Streams { stdout, stderr, written } = streams;
+        let log = self.context.logs.newest(&whose, run);
+        let words = self.last_words(&container, workload.kind(), &mut mounts, log);
+        let words = words.map_err(|error| failed(format!("failed to prepare the termination log: {error}")))?;
         let stdout = Taps::new(stdout);
         let is_terminal = container.tty == Some(true);
         // At a terminal there is one stream out.
@@ -162,7 +172,30 @@ impl Worker {
         };
         let (stdout, stderr) = watched;
         let ended = CancellationToken::new().drop_guard();
-        Ok(Live { run, spec, outside, engine, host_ports, stdout, stderr, inlet, ended })
+        Ok(Live { run, spec, outside, engine, host_ports, stdout, stderr, inlet, words, ended })
+    }
+
+    /// Where the run is to leave its last words. A server seldom has any, and each of its instances would pay for the place: it
+    /// gets one if it says where.
+    fn last_words(
+        &self,
+        container: &Container,
+        kind: host::WorkloadKind,
+        mounts: &mut Vec<host::Mount>,
+        log: PathBuf,
+    ) -> std::io::Result<LastWords> {
+        let path = container.termination_message_path.as_deref().unwrap_or(TERMINATION_LOG);
+        let is_wanted = matches!(kind, host::WorkloadKind::Command(_)) || path != TERMINATION_LOG;
+        let path = Some(Path::new(path)).filter(|path| is_wanted && path.is_absolute());
+        LastWords::prepare(container, path, mounts, log, || {
+            let host = self.directory().join("termination").join(&container.name);
+            match std::fs::remove_dir_all(&host) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => std::fs::create_dir_all(&host)?,
+            }
+            let quota = Some(self.context.quotas.of(&host, TERMINATION_BYTES_MAX));
+            Ok(host::Mount { host, guest: String::new(), mode: host::Mode::ReadWrite, quota })
+        })
     }
 
     /// Has the server answer on its ports.
