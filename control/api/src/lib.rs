@@ -41,6 +41,7 @@ pub mod stdio;
 pub mod storage;
 pub mod time_zone;
 pub mod version;
+pub mod waking;
 
 pub use admit::{blame_patch, identity_complaint, read};
 pub use custom::Kinds;

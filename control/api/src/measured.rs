@@ -3,12 +3,12 @@
 //! They are read, listed, selected and shown as others are; nobody writes them.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::catalog::{NAME, text};
 use crate::kind::{Admission, Admitted, Column, Heading, Kind, Names, Scope, Subresource};
 use crate::quantity::Quantity;
-use crate::{Object, Reason, StatusError};
+use crate::{GroupKind, Key, Object, Reason, StatusError};
 
 /// A kind that is measured.
 #[derive(Debug)]
@@ -23,6 +23,34 @@ pub const VERBS: [&str; 2] = ["get", "list"];
 pub static NODES: Measured = Measured { names: &names("NodeMetrics", "nodes", Scope::Cluster) };
 /// What pods use, container by container.
 pub static PODS: Measured = Measured { names: &names("PodMetrics", "pods", Scope::Namespaced) };
+
+/// One figure of one object, as `custom.metrics.k8s.io` tells it.
+pub const METRIC_VALUE: GroupKind = GroupKind::new("custom.metrics.k8s.io", "MetricValue");
+/// How many requests a pod was asked in a second, its probes not counted.
+pub const REQUESTS_PER_SECOND: &str = "requests-per-second";
+/// How many requests a pod is answering.
+pub const REQUESTS_IN_FLIGHT: &str = "requests-in-flight";
+/// How many requests and connections wait for a service to have an endpoint.
+pub const REQUESTS_WAITING: &str = "requests-waiting";
+
+/// Where a figure of the object `name` of `plural` is found among what was measured: no object that is stored has such a name.
+pub fn figure_key(plural: &str, namespace: &str, name: &str, metric: &str) -> Key {
+    METRIC_VALUE.key(namespace, &format!("{plural}/{name}/{metric}"))
+}
+
+/// What was found at `at` of a metric of the object `of`, on average over so many seconds.
+pub fn figure(plural: &str, of: &Key, metric: &str, value: Quantity, at: &str, window: u64) -> Option<Object> {
+    let key = figure_key(plural, of.namespace(), of.name(), metric);
+    let described =
+        json!({"kind": of.kind().kind, "namespace": of.namespace(), "name": of.name(), "apiVersion": "/v1"});
+    let value = json!({
+        "kind": METRIC_VALUE.kind, "apiVersion": "custom.metrics.k8s.io/v1beta2",
+        "metadata": {"namespace": key.namespace(), "name": key.name()},
+        "describedObject": described, "metric": {"name": metric},
+        "timestamp": at, "windowSeconds": window, "value": value.to_string(),
+    });
+    Object::from_value(METRIC_VALUE, &value).ok()
+}
 
 const COLUMNS: &[Column] = &[
     NAME,

@@ -17,6 +17,7 @@ mod claims;
 mod complete;
 mod connect;
 mod containers;
+mod custom_metrics;
 mod deletion;
 mod discovery;
 mod encryption;
@@ -75,7 +76,7 @@ pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPoli
 pub use connect::PORT_PROTOCOL;
 pub use identity::{MASTERS, NODE_USER, NODES};
 pub use join::{Join, Sign};
-pub use link::PROTOCOL as LINK_PROTOCOL;
+pub use link::{Links, PROTOCOL as LINK_PROTOCOL};
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 pub use tokens::{Issuer, KeyError};
@@ -84,7 +85,6 @@ use admission::Admission;
 use audit::Diary;
 use authorization::Authorizer;
 use fairness::Fairness;
-use link::Links;
 use metrics::Metrics;
 use registry::Images;
 use surface::{Surface, Surfaces};
@@ -253,6 +253,11 @@ impl Server {
             tasks: TaskTracker::new(),
         });
         Ok(Self { door, tls: config.tls, protocols: config.protocols, listener, written, writing })
+    }
+
+    /// The nodes that can be spoken to.
+    pub fn links(&self) -> Arc<Links> {
+        self.door.links.clone()
     }
 
     /// Rules about what controllers create, as policies and webhooks rule about what clients do.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use api::quantity::Quantity;
 use api::{Key, Kind, Object, kinds, measured};
 use axum::body::Body;
 use futures::future::join_all;
@@ -14,8 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use state::Snapshot;
 
-use crate::body;
 use crate::link::Links;
+use crate::{body, containers};
 
 /// A node measures for a second when nobody asked it lately; one that takes much longer is busy with more important things.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,11 +47,14 @@ struct PodRef {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Used {
     name: String,
     cpu: Processor,
     memory: Memory,
+    /// Of containers that answer requests.
+    requests_per_second: Option<f64>,
+    requests_in_flight: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,6 +86,47 @@ pub(crate) async fn measure(links: &Links, kind: &dyn Kind, world: &Snapshot, na
     Snapshot::load(world.revision(), objects.map(|object| object.at(world.revision())))
 }
 
+impl Links {
+    /// What these pods of a world use and are asked: as `metrics.k8s.io` and `custom.metrics.k8s.io` tell it.
+    pub async fn figures(&self, world: &Snapshot, pods: &[Key]) -> Vec<Object> {
+        let node = |pod: &Key| containers::Containers::of(world.get(pod)?).ok()?.node().map(str::to_owned);
+        let nodes: BTreeSet<String> = pods.iter().filter_map(node).collect();
+        let told = join_all(nodes.iter().map(|node| ask(self, node))).await;
+        let wanted: BTreeSet<&Key> = pods.iter().collect();
+        let is_wanted = |pod: &&UsedByPod| wanted.contains(&pod.key());
+        let of = |summary: &Summary| {
+            let pods = summary.pods.iter().filter(is_wanted);
+            pods.flat_map(|pod| pod_metrics(pod, summary, world).into_iter().chain(pod.figures(summary.window)))
+                .collect()
+        };
+        told.iter().flatten().flat_map(|summary| -> Vec<Object> { of(summary) }).collect()
+    }
+}
+
+// === impl UsedByPod ===
+
+impl UsedByPod {
+    fn key(&self) -> Key {
+        kinds::POD.key(&self.pod_ref.namespace, &self.pod_ref.name)
+    }
+
+    /// What it was asked, where any of its containers answers requests.
+    fn figures(&self, window: f64) -> Vec<Object> {
+        let Some(at) = self.containers.first().map(|one| &one.cpu.time) else { return Vec::new() };
+        let rate = self.containers.iter().filter_map(|one| one.requests_per_second).reduce(|sum, one| sum + one);
+        let in_flight = self.containers.iter().filter_map(|one| one.requests_in_flight).reduce(|sum, one| sum + one);
+        let whole = |count: u64| Quantity::units(i64::try_from(count).unwrap_or(i64::MAX));
+        let figures = [
+            (measured::REQUESTS_PER_SECOND, rate.map(|rate| Quantity::millis((rate * 1000.0).round() as i64))),
+            (measured::REQUESTS_IN_FLIGHT, in_flight.map(whole)),
+        ];
+        let figure = |(metric, value): (&str, Option<Quantity>)| {
+            measured::figure("pods", &self.key(), metric, value?, at, window.round() as u64)
+        };
+        figures.into_iter().filter_map(figure).collect()
+    }
+}
+
 fn nodes(world: &Snapshot, name: &str) -> BTreeSet<String> {
     let nodes = world.list(kinds::NODE).map(|node| node.key().name().to_owned());
     nodes.filter(|node| name.is_empty() || node == name).collect()
@@ -92,7 +137,7 @@ fn nodes_of_pods(world: &Snapshot, namespace: &str, name: &str) -> BTreeSet<Stri
         (namespace.is_empty() || *key.namespace() == *namespace) && (name.is_empty() || *key.name() == *name)
     };
     let pods = world.list(kinds::POD).filter(|pod| is_meant(pod.key()));
-    pods.filter_map(|pod| crate::containers::Containers::of(pod).ok()?.node().map(str::to_owned)).collect()
+    pods.filter_map(|pod| containers::Containers::of(pod).ok()?.node().map(str::to_owned)).collect()
 }
 
 async fn ask(links: &Links, node: &str) -> Option<Summary> {

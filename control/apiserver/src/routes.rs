@@ -20,8 +20,8 @@ use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
-    Door, VERSION, audit, authentication, authorization, body, discovery, encryption, envelope, fairness,
-    impersonation, metrics, openapi, registry, rest, review, target, tokens,
+    Door, VERSION, audit, authentication, authorization, body, custom_metrics, discovery, encryption, envelope,
+    fairness, impersonation, metrics, openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -55,6 +55,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens::review))
         .route("/.well-known/openid-configuration", get(tokens::configuration))
         .route("/openid/v1/jwks", get(tokens::keys))
+        .route(custom_metrics::PATH, get(custom_metrics::of_pods))
         .route("/api/{version}/{*rest}", any(rest::handle))
         .route("/apis/{group}/{version}/{*rest}", any(rest::handle))
         .route("/coracle/v1/nodes/{name}/link", get(link))

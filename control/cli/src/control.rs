@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use crate::acme;
 use crate::args;
 use crate::data_dir::{self, DataDir};
+use crate::figures::Figures;
 use crate::join;
 use crate::node;
 use crate::pki::{self, Authority, Credential};
@@ -173,12 +174,14 @@ impl Control {
         let server =
             apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
         let gate = Arc::new(Gate(server.gate()));
+        let figures = Arc::new(Figures(server.links()));
         parts.start("API server", server.serve(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let config = manager::Config {
             root_certificate: Some(authority.certificate().into()),
             signers: signers(&authority, &accounts),
             gate: Some(gate),
+            figures: Some(figures),
             ..manager::Config::seeded(seed)
         };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());

@@ -14,6 +14,7 @@ mod describe;
 mod durations;
 mod encryption;
 mod events;
+mod figures;
 mod gateway;
 mod get;
 mod ingress_status;

@@ -1,6 +1,7 @@
 //! Conditions that keep the time of their last change.
 
 use k8s_openapi::api::apps::v1::{DeploymentCondition, ReplicaSetCondition};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::api::core::v1::{NamespaceCondition, NodeCondition, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -43,3 +44,4 @@ conditions!(replica_set_says, ReplicaSetCondition);
 conditions!(node_says, NodeCondition);
 conditions!(namespace_says, NamespaceCondition);
 conditions!(job_says, JobCondition);
+conditions!(scaler_says, HorizontalPodAutoscalerCondition);

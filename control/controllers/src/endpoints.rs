@@ -3,6 +3,8 @@
 //! Both say the same of the same pods: which can be reached, at which port, and whether they are ready, serving or on their
 //! way out. An endpoint stays in the slice it is in, so that a change of one pod rewrites one slice.
 //!
+//! The slices also say whether somebody comes to a service without pods when it is asked, so that nodes let askers wait.
+//!
 //! A service without a selector is kept by hand: what its Endpoints object tells is told in slices too, and slices that
 //! somebody else keeps are left alone.
 
@@ -14,10 +16,11 @@ mod slices;
 
 use std::collections::BTreeMap;
 
-use api::{Key, Object, kinds};
+use api::{Key, Object, kinds, waking};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use state::{Event, Snapshot};
 
+use crate::horizontal_pod_autoscaler::{decides_who_is_woken, is_woken};
 use crate::{Controller, Look, Plan};
 
 /// The label by which slices name their service.
@@ -45,6 +48,9 @@ impl Controller for Endpoints {
                 let service = event.latest().meta().labels.get(SERVICE_NAME);
                 service.map(|service| key.sibling(kinds::SERVICE, service)).into_iter().collect()
             }
+            _ if decides_who_is_woken(event, view) => {
+                view.list_in(kinds::SERVICE, key.namespace()).map(|service| service.key().clone()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -61,7 +67,8 @@ impl Controller for Endpoints {
         }
         let Some(selector) = selector(spec) else { return mirror::plan(key, view, look) };
         let backends = addresses::backends(object, spec, selector, view);
-        let of_pods = slices::Keeping::of_service(object, spec).plan(&backends, view, look);
+        let woken = is_woken(key, selector, view).then(|| BTreeMap::from([(waking::ANNOTATION.into(), "true".into())]));
+        let of_pods = slices::Keeping::of_service(object, spec, woken).plan(&backends, view, look);
         // It may have been kept by hand before it had a selector.
         let by_hand = slices::without(key, mirror::CONTROLLER, view);
         let slices: Plan = of_pods.into_iter().chain(by_hand).collect();

@@ -27,6 +27,7 @@ mod endpoints;
 mod ephemeral_volume;
 mod event_expiry;
 mod garbage_collection;
+mod horizontal_pod_autoscaler;
 mod job;
 mod load_balancer;
 mod look;
@@ -81,6 +82,11 @@ pub trait Controller: Send + Sync {
     /// been added must lead to every key that the object matters to: that is how the full scan finds them.
     fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key>;
 
+    /// The pods whose figures have to lie in the world when it is looked at for a key, if any have to: they are measured first.
+    fn pods_to_measure(&self, _key: &Key, _view: &Snapshot) -> Option<Vec<Key>> {
+        None
+    }
+
     /// What this world wants done about a key.
     fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan;
 }
@@ -120,6 +126,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(taint_eviction::TaintEviction),
         Box::new(disruption::Disruptions),
         Box::new(resource_quota::ResourceQuotas),
+        Box::new(horizontal_pod_autoscaler::HorizontalPodAutoscalers),
         Box::new(pod_garbage::PodGarbage),
         Box::new(ephemeral_volume::EphemeralVolumes),
         Box::new(volume_binding::VolumeBinding),

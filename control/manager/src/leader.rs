@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use controllers::{Controller, Look, Queue};
+use controllers::{Controller, Queue};
 use jiff::{SignedDuration, Timestamp};
 use state::{Change, Event, Key, Snapshot};
 use store::{Store, Subscription};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
+use crate::figures::{self, Waiting};
 use crate::round::{self, Ended};
 use crate::{Config, RunError};
 
@@ -58,6 +60,7 @@ where
     async fn last(mut self) -> Result<(), RunError> {
         let mut events = self.begin();
         let mut next_scan = tokio::time::Instant::now() + self.config.scan_every;
+        let mut waiting = self.config.figures.as_ref().map(|figures| figures.waiting());
         loop {
             self.start_looks();
             let sleep = self.until_due();
@@ -85,6 +88,7 @@ where
                         Ended::Closed => return Err(RunError::Closed),
                     }
                 }
+                told = somebody_waits(&mut waiting) => self.heed(&told),
                 () = tokio::time::sleep(sleep), if self.has_free_look() => {}
                 () = tokio::time::sleep_until(next_scan) => {
                     next_scan += self.config.scan_every;
@@ -121,6 +125,14 @@ where
         }
     }
 
+    /// Looks at once at whatever may have to do with those who wait.
+    fn heed(&mut self, waiting: &Waiting) {
+        let view = self.store.snapshot();
+        for figure in figures::told(waiting, (self.clock)()) {
+            self.affect(&figures::appearing(figure, &view), &view);
+        }
+    }
+
     fn affect(&mut self, event: &Event, view: &Snapshot) {
         let now = (self.clock)();
         for (at, controller) in self.controllers.iter().enumerate() {
@@ -139,10 +151,12 @@ where
         while self.has_free_look() {
             let Some(task) = self.queue.pop(now) else { return };
             self.looked += 1;
-            let look = Look::new(now, mixed(self.config.seed, self.looked, now));
-            let (store, controllers, gate) = (self.store.clone(), self.controllers.clone(), self.config.gate.clone());
+            let seed = mixed(self.config.seed, self.looked, now);
+            let (store, controllers, clock) = (self.store.clone(), self.controllers.clone(), self.clock.clone());
+            let (figures, gate) = (self.config.figures.clone(), self.config.gate.clone());
             self.looks.spawn(async move {
-                let ended = round::look(&*controllers[task.0], &task.1, &store, look, gate.as_deref()).await;
+                let beside = (figures.as_deref(), gate.as_deref());
+                let ended = round::look(&*controllers[task.0], &task.1, &store, beside, clock, seed).await;
                 (task, ended)
             });
         }
@@ -155,6 +169,16 @@ where
         });
         std::time::Duration::from_millis(wait.unsigned_abs())
     }
+}
+
+/// Who waits, once that is another than before.
+async fn somebody_waits(waiting: &mut Option<watch::Receiver<Waiting>>) -> Waiting {
+    if let Some(waiting) = waiting
+        && waiting.changed().await.is_ok()
+    {
+        return waiting.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// Chance for one look. Two processes that were given the same seed still part ways by their clocks.

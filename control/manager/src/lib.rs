@@ -4,6 +4,7 @@
 //! only carries out: it never looks into an object. A key is looked at once at a time, many keys side by side. A refusal means
 //! look again, later each time; a slow full scan finds what no event told of.
 
+mod figures;
 mod gate;
 mod leader;
 mod round;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use store::{ReadError, Store};
 use tracing::info;
 
+pub use figures::{Figures, Waiting};
 pub use gate::Gate;
 
 /// How the loop goes.
@@ -36,6 +38,8 @@ pub struct Config {
     pub signers: Signers,
     /// Who rules about what controllers create; nobody, if none.
     pub gate: Option<Arc<dyn Gate>>,
+    /// Who measures; without, nobody decides by what pods use.
+    pub figures: Option<Arc<dyn Figures>>,
 }
 
 /// Why the loop ended before it was told to.
@@ -63,6 +67,7 @@ impl Config {
             root_certificate: None,
             signers: Signers::default(),
             gate: None,
+            figures: None,
         }
     }
 }

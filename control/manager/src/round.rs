@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use controllers::{Controller, Look, Outcome};
 use futures::future::join_all;
-use state::Key;
+use jiff::Timestamp;
+use state::{Key, Snapshot};
 use store::{ProposeError, Store};
 use tracing::{debug, trace};
 
+use crate::figures::{self, Figures};
 use crate::gate::{self, Gate};
 
 /// How a look ended for the loop.
@@ -31,10 +33,12 @@ pub(crate) async fn look(
     controller: &dyn Controller,
     key: &Key,
     store: &Store,
-    look: Look<'_>,
-    gate: Option<&dyn Gate>,
+    (figures, gate): (Option<&dyn Figures>, Option<&dyn Gate>),
+    clock: impl Fn() -> Timestamp,
+    seed: u64,
 ) -> Ended {
-    let (plan, took) = gate::decided(controller, key, &store.snapshot(), look, gate).await;
+    let view = seen(controller, key, store, figures, &clock).await;
+    let (plan, took) = gate::decided(controller, key, &view, Look::new(clock(), seed), gate).await;
     if !plan.txns.is_empty() {
         debug!(controller = controller.name(), %key, txns = plan.txns.len(), "wants a change");
     }
@@ -51,4 +55,20 @@ pub(crate) async fn look(
         }
     }
     Ended::Looked { outcome, took }
+}
+
+/// The latest world, with what was measured where the controller decides by that.
+async fn seen(
+    controller: &dyn Controller,
+    key: &Key,
+    store: &Store,
+    figures: Option<&dyn Figures>,
+    clock: impl Fn() -> Timestamp,
+) -> Snapshot {
+    let view = store.snapshot();
+    let Some((pods, figures)) = controller.pods_to_measure(key, &view).zip(figures) else { return view };
+    let mut measured = if pods.is_empty() { Vec::new() } else { figures.of_pods(view, pods).await };
+    measured.extend(figures::told(&figures.waiting().borrow(), clock()));
+    // Measuring takes a moment, in which the world has gone on.
+    figures::within(&store.snapshot(), measured)
 }

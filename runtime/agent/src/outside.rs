@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use host::{Outside, OutsideError, Sending, Server, Sink, Timeouts};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Uri, header};
 use network::{Body, Fault, Outbound, Response};
 
+use crate::probing::Probing;
 use crate::sockets::Names;
 
 /// Where requests go whose URL names no port.
@@ -25,6 +26,8 @@ pub(crate) struct PodOutside {
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) server: Server,
+    /// How many requests came, the node's own probes not counted.
+    pub(crate) asked: Arc<AtomicU64>,
     /// Set before the server takes no more, so that requests go elsewhere instead of failing.
     pub(crate) closing: Arc<AtomicBool>,
     /// Told once when the server has met its memory limit.
@@ -100,6 +103,9 @@ impl Front {
     pub(crate) async fn answer(self, request: Request<Body>) -> Result<Response, Fault> {
         if self.closing.load(Ordering::Acquire) {
             return Err(Fault::refused(request, "the container is being stopped"));
+        }
+        if request.extensions().get::<Probing>().is_none() {
+            self.asked.fetch_add(1, Ordering::Relaxed);
         }
         let fault = match self.server.handle(request).await {
             Ok(response) => return Ok(response),

@@ -34,6 +34,10 @@ pub(crate) struct Asked {
     pub(crate) fabric: Fabric,
 }
 
+/// The node asks for itself, as an extension of the request: such requests are nobody's load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probing;
+
 /// Who is asked, and on whose behalf.
 struct Target {
     address: SocketAddr,
@@ -136,6 +140,7 @@ impl Asked {
             return Err(format!("{url} is not a URL"));
         };
         *request.headers_mut() = headers(get, &authority)?;
+        request.extensions_mut().insert(Probing);
         let Target { address, origin } = target;
         match self.fabric.ask(&origin, self.reach, security, address, request).await {
             Err(fault) => Err(failed(refused(address, &fault))),
@@ -165,6 +170,7 @@ impl Asked {
         frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
         frame.extend_from_slice(&message);
         let request = Request::post(format!("http://{target}/grpc.health.v1.Health/Check"))
+            .extension(Probing)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .body(full(Bytes::from(frame)));

@@ -23,8 +23,26 @@ pub(crate) struct PodUsage {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
-    /// By the container's name, with the run that it was.
-    pub(crate) containers: BTreeMap<String, (u32, Usage)>,
+    /// By the container's name.
+    pub(crate) containers: BTreeMap<String, ContainerUsage>,
+}
+
+/// What one run of a container has used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ContainerUsage {
+    pub(crate) run: u32,
+    pub(crate) usage: Usage,
+    /// Of those that answer requests.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// What a container was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Since the beginning, the node's own probes not counted.
+    pub(crate) requests: u64,
+    /// Those that are being answered.
+    pub(crate) in_flight: usize,
 }
 
 /// Everything that was used up to one moment.
@@ -94,17 +112,26 @@ fn between(node: &str, before: &Sample, now: &Sample) -> Value {
             json!({"time": time, "workingSetBytes": memory}),
         )
     };
-    let earlier: BTreeMap<(&str, &str, u32), Duration> = before
+    let earlier: BTreeMap<(&str, &str, u32), &ContainerUsage> = before
         .pods
         .iter()
-        .flat_map(|pod| pod.containers.iter().map(|(name, (run, usage))| ((&*pod.uid, &**name, *run), usage.cpu)))
+        .flat_map(|pod| pod.containers.iter().map(|(name, used)| ((&*pod.uid, &**name, used.run), used)))
         .collect();
     let pods = now.pods.iter().map(|pod| {
-        let containers = pod.containers.iter().map(|(name, (run, usage))| {
+        let containers = pod.containers.iter().map(|(name, ContainerUsage { run, usage, asked })| {
             // A run that began meanwhile had used nothing before.
-            let before = earlier.get(&(&*pod.uid, &**name, *run)).copied().unwrap_or_default();
-            let (cpu, memory) = used(before, usage.cpu, usage.memory_bytes);
-            json!({"name": name, "cpu": cpu, "memory": memory, "instances": usage.instances, "requests": usage.requests})
+            let before = earlier.get(&(&*pod.uid, &**name, *run));
+            let cpu_before = before.map(|before| before.usage.cpu).unwrap_or_default();
+            let (cpu, memory) = used(cpu_before, usage.cpu, usage.memory_bytes);
+            let mut told =
+                json!({"name": name, "cpu": cpu, "memory": memory, "instances": usage.instances, "requests": usage.requests});
+            if let Some(Asked { requests, in_flight }) = asked {
+                let asked_before = before.and_then(|before| before.asked).map_or(0, |asked| asked.requests);
+                let since = requests.saturating_sub(asked_before) as f64;
+                told["requestsPerSecond"] = if window > 0.0 { since / window } else { 0.0 }.into();
+                told["requestsInFlight"] = (*in_flight).into();
+            }
+            told
         });
         let pod_ref = json!({"namespace": pod.namespace, "name": pod.name, "uid": pod.uid});
         json!({"podRef": pod_ref, "containers": containers.collect::<Vec<_>>()})
@@ -121,7 +148,10 @@ mod tests {
     fn sample(seconds: u64, machine_millis: u64, containers: &[(&str, u32, u64)]) -> Sample {
         let usage =
             |millis: u64| Usage { cpu: Duration::from_millis(millis), memory_bytes: 1 << 20, ..Usage::default() };
-        let containers = containers.iter().map(|(name, run, millis)| ((*name).to_owned(), (*run, usage(*millis))));
+        let asked = |millis: u64| Some(Asked { requests: millis / 10, in_flight: 1 });
+        let containers = containers.iter().map(|(name, run, millis)| {
+            ((*name).to_owned(), ContainerUsage { run: *run, usage: usage(*millis), asked: asked(*millis) })
+        });
         let pod = PodUsage {
             namespace: "shop".into(),
             name: "web-0".into(),
@@ -140,6 +170,7 @@ mod tests {
         assert_eq!(told["node"]["cpu"]["usageNanoCores"], 500_000_000_u64);
         assert_eq!(told["pods"][0]["containers"][0]["cpu"]["usageNanoCores"], 250_000_000_u64);
         assert_eq!(told["pods"][0]["containers"][0]["memory"]["workingSetBytes"], 1 << 20);
+        assert_eq!(told["pods"][0]["containers"][0]["requestsPerSecond"], 25.0);
         assert_eq!((&told["window"], &told["node"]["nodeName"]), (&json!(4.0), &json!("n1")));
     }
 

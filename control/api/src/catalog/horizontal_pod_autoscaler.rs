@@ -133,7 +133,16 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_told() {
         let check = |path: &str, wrong: Value, expect: &str| assert_eq!(refusal(SCALER, scaler(), path, wrong), expect);
-        check("/spec/minReplicas", json!(0), "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1");
+        check(
+            "/spec/minReplicas",
+            json!(-1),
+            "spec.minReplicas: Invalid value: -1: must be greater than or equal to 0",
+        );
+        check(
+            "/spec/minReplicas",
+            json!(0),
+            "spec.metrics: Forbidden: must specify at least one Pods, Object or External metric to support scaling to zero replicas",
+        );
         check(
             "/spec/maxReplicas",
             json!(0),

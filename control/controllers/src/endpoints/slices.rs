@@ -53,15 +53,19 @@ struct Group {
 // === impl Keeping ===
 
 impl<'a> Keeping<'a> {
-    /// The slices of a service that selects pods.
-    pub(super) fn of_service(service: &'a Object, spec: &ServiceSpec) -> Self {
+    /// The slices of a service that selects pods, with these annotations.
+    pub(super) fn of_service(
+        service: &'a Object,
+        spec: &ServiceSpec,
+        annotations: Option<BTreeMap<String, String>>,
+    ) -> Self {
         Self {
             service: service.key(),
             about: service,
             owner: owners::controlled_by(service),
             by: CONTROLLER,
             labels: labels(service, spec, &[(MANAGED_BY, CONTROLLER), (SERVICE_NAME, service.key().name())]),
-            annotations: None,
+            annotations,
         }
     }
 

@@ -166,3 +166,33 @@ fn pods_have_names_zones_and_ports_of_their_own() {
     assert_eq!((port, second.get("hostname"), second.get("hints")), (json!(8080), None, None));
     assert_eq!(second["conditions"], json!({"ready": true, "serving": true, "terminating": true}));
 }
+
+/// Whether slices say that somebody comes to the service, while an autoscaler keeps at least so many pods with such labels.
+fn is_marked(least: i32, app: &str) -> bool {
+    let reference = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let requests = json!({"type": "Pods", "pods": {"metric": {"name": "requests-per-second"}, "target": {"type": "AverageValue", "averageValue": "9"}}});
+    let spec = json!({"scaleTargetRef": reference, "minReplicas": least, "maxReplicas": 3, "metrics": [requests]});
+    let scaler = json!({"apiVersion": "autoscaling/v2", "spec": spec});
+    let scaler = object(kinds::HORIZONTAL_POD_AUTOSCALER, "default/web", scaler);
+    let template = json!({"metadata": {"labels": {"app": app}}});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"app": app}}, "template": template});
+    let deployment = object(kinds::DEPLOYMENT, "default/web", json!({"apiVersion": "apps/v1", "spec": spec}));
+    let home = object(kinds::NAMESPACE, "default", json!({}));
+    let view = Snapshot::load(api::Revision(1), [service(), scaler.clone(), deployment.clone(), home]);
+    for about in [scaler, deployment] {
+        let event = Event { revision: api::Revision(1), change: state::Change::Added(about) };
+        let is_due = Endpoints.affected(&event, &view).contains(service().key());
+        assert_eq!(is_due, least == 0 || event.key().kind() == kinds::HORIZONTAL_POD_AUTOSCALER, "{}", event.key());
+    }
+    let look = Look::new(crate::notation::noon(), 1);
+    let plan = Endpoints.reconcile(service().key(), &view, look);
+    let view = plan.txns.iter().fold(view, |view, txn| view.apply(txn).expect("every guard holds").0);
+    tree(&view, kinds::ENDPOINT_SLICE)["metadata"]["annotations"][waking::ANNOTATION] == "true"
+}
+
+#[test]
+fn somebody_comes_whom_an_autoscaler_sent_away_and_would_call_back() {
+    assert!(is_marked(0, "web"));
+    assert!(!is_marked(1, "web"), "who is always there need not be called");
+    assert!(!is_marked(0, "other"), "these are not the pods of the service");
+}

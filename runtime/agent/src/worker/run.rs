@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
 use crate::probing::{Aside, Asked};
 use crate::sockets::{Doors, Names, PodNetwork};
 use crate::taps::Taps;
-use crate::usage::PodUsage;
+use crate::usage::{self, ContainerUsage, PodUsage};
 use crate::visit::{Inside, Visit};
 use crate::volumes::Fixed;
 use crate::{probing, quantity, volumes};
@@ -50,7 +50,7 @@ pub(super) struct Live {
 }
 
 enum Engine {
-    Server { server: Server, closing: Arc<AtomicBool>, bindings: Vec<Binding> },
+    Server { server: Server, asked: Arc<AtomicU64>, closing: Arc<AtomicBool>, bindings: Vec<Binding> },
     Command { command: Command, doors: Arc<Doors>, _waiting: AbortOnDropHandle<()> },
 }
 
@@ -215,10 +215,12 @@ impl Worker {
                 let _ = post.send(Mail::Happened(Happening::Exited(place, run, Exit::OutOfMemory)));
             }
         });
-        let front = Front { server: server.clone(), closing: closing.clone(), out_of_memory, stderr };
+        let asked = Arc::<AtomicU64>::default();
+        let front =
+            Front { server: server.clone(), asked: asked.clone(), closing: closing.clone(), out_of_memory, stderr };
         let handler = network::handler(move |request| front.clone().answer(request));
         let bind = |port: &u16| self.context.fabric.bind(SocketAddr::new(address, *port), handler.clone());
-        Engine::Server { server, closing, bindings: answers.iter().map(bind).collect() }
+        Engine::Server { server, asked, closing, bindings: answers.iter().map(bind).collect() }
     }
 
     pub(super) fn stop(&mut self, place: Place, run: u32, grace: Duration) {
@@ -239,7 +241,7 @@ impl Worker {
                     command.stop();
                 });
             }
-            Some(Engine::Server { server, closing, bindings }) => {
+            Some(Engine::Server { server, closing, bindings, .. }) => {
                 closing.store(true, Ordering::Release);
                 bindings.clear();
                 let server = server.clone();
@@ -274,7 +276,8 @@ impl Worker {
     pub(super) fn used(&self) -> PodUsage {
         let used = self.slots.iter().enumerate().filter_map(|(place, slot)| {
             let live = slot.live.as_ref()?;
-            Some((self.state.container(place)?.name.clone(), (live.run, live.spec.ledger.usage())))
+            let used = ContainerUsage { run: live.run, usage: live.spec.ledger.usage(), asked: live.engine.asked() };
+            Some((self.state.container(place)?.name.clone(), used))
         });
         PodUsage {
             namespace: self.key.namespace().to_owned(),
@@ -336,6 +339,20 @@ impl Worker {
         let (workload, spec, outside) = (slot.workload.clone()?, silent(live.spec.clone()), live.outside.clone());
         let command: Aside = Box::new(move |args| probing::exec(workload, Spec { args, ..spec }, outside).boxed());
         Some((asked, command))
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    fn asked(&self) -> Option<usage::Asked> {
+        match self {
+            Self::Server { server, asked, .. } => {
+                let requests = asked.load(Ordering::Relaxed);
+                Some(usage::Asked { requests, in_flight: server.in_flight() })
+            }
+            Self::Command { .. } => None,
+        }
     }
 }
 

@@ -15,8 +15,8 @@ const PERIOD_SECONDS_MAX: i32 = 1800;
 
 /// Everything wrong with an autoscaler's spec.
 pub(super) fn validate(spec: &HorizontalPodAutoscalerSpec, causes: &mut Causes) {
-    if let Some(least) = spec.min_replicas.filter(|least| *least < 1) {
-        causes.invalid("spec.minReplicas", least, "must be greater than or equal to 1");
+    if let Some(least) = spec.min_replicas.filter(|least| *least < 0) {
+        causes.invalid("spec.minReplicas", least, "must be greater than or equal to 0");
     }
     if spec.max_replicas < 1 {
         causes.invalid("spec.maxReplicas", spec.max_replicas, "must be greater than 0");
@@ -27,6 +27,12 @@ pub(super) fn validate(spec: &HorizontalPodAutoscalerSpec, causes: &mut Causes) 
     reference("spec.scaleTargetRef", &spec.scale_target_ref, causes);
     for (index, metric) in spec.metrics.iter().flatten().enumerate() {
         validate_metric(&format!("spec.metrics[{index}]"), metric, causes);
+    }
+    // What pods use tells nothing once there are none.
+    let tells_of_none = |metric: &MetricSpec| matches!(metric.type_.as_str(), "Pods" | "Object" | "External");
+    if spec.min_replicas == Some(0) && !spec.metrics.iter().flatten().any(tells_of_none) {
+        let detail = "must specify at least one Pods, Object or External metric to support scaling to zero replicas";
+        causes.forbidden("spec.metrics", detail);
     }
     if let Some(behavior) = &spec.behavior {
         for (field, rules) in [("scaleUp", &behavior.scale_up), ("scaleDown", &behavior.scale_down)] {
