@@ -5,6 +5,7 @@ mod acme;
 mod admission;
 mod attach;
 mod audit;
+mod autoscaling;
 mod certificates;
 mod claims;
 mod clients;

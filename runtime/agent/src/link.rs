@@ -9,6 +9,7 @@
 //! | `POST /portForward/{namespace}/{pod}?port=N` | bytes to a port of the pod, and from it; `&tls=true`: encrypted on the way |
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod; `https:{port}`: over TLS |
 //! | `GET /stats/summary` | what the node and its containers use, as a kubelet tells it |
+//! | `GET /waiting` | who waits for which service without endpoints: a line of JSON whenever that changes, for ever |
 //! | `GET /pods` | the node's pods |
 //! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
@@ -89,6 +90,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/proxy/{*target}", any(proxy::proxy))
         .route("/metrics", get(metrics::metrics))
         .route("/stats/summary", get(stats))
+        .route("/waiting", get(waiting))
         .route("/pods", get(pods))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(context)
@@ -124,6 +126,33 @@ async fn pods(State(context): State<Arc<Context>>) -> Response {
 
 async fn stats(State(context): State<Arc<Context>>) -> Response {
     axum::Json(usage::summary(&context).await.as_ref()).into_response()
+}
+
+/// At least so long after one line comes the next: the first who waits is told of at once, those behind him together.
+const WAITING_PAUSE: Duration = Duration::from_millis(20);
+
+/// Who waits, as `[["namespace", "service", 3], …]`.
+async fn waiting(State(context): State<Arc<Context>>) -> Response {
+    let (tell, told) = tokio::sync::mpsc::channel(1);
+    let mut waiting = context.fabric.waiting();
+    waiting.mark_changed();
+    tokio::spawn(async move {
+        while waiting.changed().await.is_ok() {
+            let now: Vec<(String, String, usize)> = {
+                let waiting = waiting.borrow_and_update();
+                waiting
+                    .iter()
+                    .map(|((namespace, name), count)| (namespace.to_string(), name.to_string(), *count))
+                    .collect()
+            };
+            let line = Bytes::from(format!("{}\n", json!(now)));
+            if tell.send(Ok::<Bytes, std::convert::Infallible>(line)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(WAITING_PAUSE).await;
+        }
+    });
+    Body::from_stream(ReceiverStream::new(told)).into_response()
 }
 
 /// The parameters of a kubelet's own log endpoint.

@@ -188,7 +188,10 @@ impl Edge {
             let port = service.port(named.port.as_ref())?;
             match upgrade {
                 Some(upgrade) => upgrade.send(&self.fabric, &service, port, request, connection, idle).await,
-                None => service.send(port, |address| self.fabric.dial(&Origin::Ingress, address), request).await,
+                None => {
+                    let dial = |address| self.fabric.dial(&Origin::Ingress, address);
+                    service.send(port, dial, request, &self.fabric).await
+                }
             }
         };
         let limit = backend.terms.request_timeout.unwrap_or(self.limits.response_timeout);

@@ -20,7 +20,7 @@ use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use network::balance::{self, InFlight, Tries};
-use network::{BoxError, Fabric, Fault, Origin, Port, Request, Response, Service, Stream, empty};
+use network::{BoxError, Fabric, Fault, Origin, Port, PortRef, Request, Response, Service, Stream, empty};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::sleep;
 
@@ -75,7 +75,7 @@ impl Upgrade {
         idle: Duration,
     ) -> Result<Response, Fault> {
         let client = request.extensions().get().map(|network::Client(client)| *client);
-        let (stream, in_flight) = connect(fabric, service, port, client).await?;
+        let (stream, in_flight) = connected(fabric, service, port, client).await?;
         let broken = |error: hyper::Error| Fault::Connection(error.into());
         let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the connection, which ends with the answer or with what both sides say after it.
@@ -143,6 +143,29 @@ fn wanted(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
     let is_ours = matches!(name.as_str(), "h2c" | "h2" | "http" | "tls");
     (version == Version::HTTP_11 && is_meant && is_one && !is_ours).then_some(protocol)
+}
+
+/// A connection to one of a port's endpoints, which there may have to be waited for.
+async fn connected(
+    fabric: &Fabric,
+    service: &Service,
+    port: &Port,
+    client: Option<IpAddr>,
+) -> Result<(Stream, InFlight), Fault> {
+    let mut fault = match connect(fabric, service, port, client).await {
+        Err(fault @ (Fault::NoEndpoint { .. } | Fault::Unreachable(_))) => fault,
+        connected => return connected,
+    };
+    let (Some(mut row), number) = (fabric.row(service), port.number) else { return Err(fault) };
+    let has_endpoint =
+        move |service: &Service| service.port(PortRef::Number(number)).is_ok_and(|port| !port.endpoints.is_empty());
+    while let Some(service) = row.next(has_endpoint).await {
+        match connect(fabric, &service, service.port(PortRef::Number(number))?, client).await {
+            Err(again @ (Fault::NoEndpoint { .. } | Fault::Unreachable(_))) => fault = again,
+            connected => return connected,
+        }
+    }
+    Err(fault)
 }
 
 /// A connection to one of a port's endpoints, which is busy with it for as long as the second value is kept.

@@ -50,6 +50,13 @@ pub struct Tries<'a> {
     tried: Vec<SocketAddr>,
 }
 
+/// A request that no endpoint has begun with, and why.
+#[derive(Debug)]
+pub(crate) struct Untaken {
+    pub(crate) request: Request,
+    pub(crate) fault: Fault,
+}
+
 /// A client that keeps its endpoint, where its service wants that.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
@@ -125,13 +132,15 @@ pub fn pick<'a>(endpoints: &'a [Endpoint], tried: &[SocketAddr], dice: u64) -> O
     }
 }
 
-/// Has `request` answered by one of `endpoints`; `dial` says who answers at an address. `None`: there is no endpoint.
-pub async fn send(
+/// Has `request` answered by one of `endpoints`; `dial` says who answers at an address, and `nobody` what it means that there is
+/// no endpoint.
+pub(crate) async fn send(
     endpoints: &[Endpoint],
     session: Option<Session<'_>>,
-    dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
+    dial: &impl Fn(SocketAddr) -> Result<Handler, Fault>,
     mut request: Request,
-) -> Option<Result<Response, Fault>> {
+    nobody: impl Fn() -> Fault,
+) -> Result<Result<Response, Fault>, Untaken> {
     let mut tries = Tries::new(endpoints, session);
     let mut fault = None;
     while let Some(endpoint) = tries.next_endpoint() {
@@ -142,7 +151,7 @@ pub async fn send(
                 fault = Some(unreachable);
                 continue;
             }
-            Err(other) => return Some(Err(other)),
+            Err(other) => return Ok(Err(other)),
         };
         let in_flight = endpoint.load.enter();
         match call(handler, request).await {
@@ -154,17 +163,17 @@ pub async fn send(
             }
             Ok(response) => {
                 tries.succeeded(endpoint);
-                return Some(Ok(in_flight.until_the_end_of(response)));
+                return Ok(Ok(in_flight.until_the_end_of(response)));
             }
             Err(fault) => {
                 if fault.is_the_endpoints() {
                     tries.failed(endpoint);
                 }
-                return Some(Err(fault));
+                return Ok(Err(fault));
             }
         }
     }
-    fault.map(Err)
+    Err(Untaken { request, fault: fault.unwrap_or_else(nobody) })
 }
 
 /// A number nobody can foresee well enough to unbalance anything. Each thread draws its own: no lock, no shared line.

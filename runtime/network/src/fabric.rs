@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use state::Protocol;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,12 +36,14 @@ mod bridge;
 mod datagrams;
 mod mailbox;
 mod reach;
+mod row;
 mod space;
 
 pub use asking::Security;
 pub use attachment::{Attachment, Citizen, Listener, Socket};
 pub use datagrams::Datagrams;
 use reach::Ends;
+pub use row::{Row, Waiting};
 
 /// The address of the node's own end of every connection, while nobody has said a better one.
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -75,6 +78,8 @@ struct Shared {
     /// Where real sockets and timers live: callers may be polled anywhere.
     home: Option<Handle>,
     pool: bridge::Pool,
+    /// Who waits for a service that has nobody yet.
+    waiting: watch::Sender<Waiting>,
 }
 
 type Handlers = imbl::HashMap<SocketAddr, Arc<Bound>>;
@@ -110,6 +115,7 @@ impl Fabric {
             gateway: ArcSwap::new(gateway),
             home: Handle::try_current().ok(),
             pool: bridge::Pool::default(),
+            waiting: watch::Sender::default(),
         };
         Self { shared: Arc::new(shared) }
     }

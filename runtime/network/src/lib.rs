@@ -27,7 +27,7 @@ pub mod tunnel;
 #[cfg(test)]
 mod world;
 
-pub use fabric::{Attachment, Binding, Citizen, Datagrams, Fabric, Listener, Security, Socket};
+pub use fabric::{Attachment, Binding, Citizen, Datagrams, Fabric, Listener, Row, Security, Socket, Waiting};
 pub use fault::{Fault, GivenBack};
 pub use latest::{Latest, published};
 pub use message::{

@@ -41,6 +41,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long the head of an answer may take. Guests may ask for less; this ends what they forgot.
     pub response_timeout: Duration,
+    /// How many requests and connections may wait for one service that has nobody yet; more are turned away.
+    pub waiting_max: usize,
+    /// How long each of them waits: for a pod to be placed, its image to be pulled, and it to be ready.
+    pub wait_max: Duration,
     /// How many pods a request may come through: deep enough for real call chains, shallow enough to stop a circle.
     pub hops_max: u8,
 }
@@ -130,7 +134,7 @@ impl Shared {
         let meaning = names::resolve(&self.services.load(), &self.config.domain, &from.namespace, &target.host);
         match meaning {
             Meaning::Service(service) if service.kind == ServiceKind::Headless => {
-                service.send_to_member(target.port, |address| self.dial(from, address), request).await
+                service.send_to_member(target.port, |address| self.dial(from, address), request, &self.fabric).await
             }
             Meaning::Service(service) => self.send_to_service(from, &service, target.port, request).await,
             Meaning::Address(address) => {
@@ -149,7 +153,7 @@ impl Shared {
         request: Request,
     ) -> Result<Response, Fault> {
         let port = service.port(PortRef::Number(port))?;
-        service.send(port, |address| self.dial(from, address), request).await
+        service.send(port, |address| self.dial(from, address), request, &self.fabric).await
     }
 
     async fn send_to_address(&self, from: &From, address: SocketAddr, request: Request) -> Result<Response, Fault> {
@@ -307,6 +311,9 @@ impl Default for Config {
             egress: EgressPolicy::default(),
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_mins(10),
+            // A head and a task each: some megabytes.
+            waiting_max: 1024,
+            wait_max: Duration::from_mins(1),
             hops_max: 32,
         }
     }

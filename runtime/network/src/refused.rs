@@ -87,6 +87,11 @@ impl Refused {
         matches!(self, Self::Nobody(_) | Self::Unreachable(_) | Self::TimedOut { .. } | Self::Failed { .. })
     }
 
+    /// Whether there was nobody who could have taken it.
+    pub(crate) fn is_nobody(&self) -> bool {
+        matches!(self, Self::NoEndpoint { .. } | Self::Nobody(_) | Self::Unreachable(_))
+    }
+
     /// A real connection that failed with `source`, in the word that fits it.
     pub(crate) fn failed(to: SocketAddr, source: io::Error) -> Self {
         match source.kind() {

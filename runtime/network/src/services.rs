@@ -15,8 +15,8 @@ use api::{GroupKind, kinds};
 use state::{Protocol, Snapshot};
 use tokio::sync::watch;
 
-use crate::balance::{self, Clients, Health, Load, Session};
-use crate::{Client, Fault, Handler, Latest, PriorKnowledge, Request, Response, published};
+use crate::balance::{self, Clients, Health, Load, Session, Untaken};
+use crate::{Client, Fabric, Fault, Handler, Latest, PriorKnowledge, Request, Response, published};
 
 mod build;
 
@@ -60,6 +60,8 @@ pub struct Service {
     pub local: usize,
     /// Whether and how clients keep their endpoint.
     pub affinity: Option<Affinity>,
+    /// Whether somebody comes when it is asked and has no endpoint: whoever asks may wait for him.
+    pub is_woken: bool,
 }
 
 /// `sessionAffinity: ClientIP`.
@@ -210,21 +212,46 @@ impl Service {
         Some(Session { clients: &affinity.clients, timeout: affinity.timeout, client, port: port.number })
     }
 
-    /// Has `request` answered at `port` by one of its endpoints; `dial` says who answers at an address. A request that bears a
-    /// [`Client`] counts as his where clients keep their endpoint.
+    /// Has `request` answered at `port` by one of its endpoints; `dial` says who answers at an address. Where it has none, and
+    /// will be given one, the request waits for it in the row of `fabric`. A request that bears a [`Client`] counts as his where
+    /// clients keep their endpoint.
     pub async fn send(
         &self,
         port: &Port,
         dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
         request: Request,
+        fabric: &Fabric,
     ) -> Result<Response, Fault> {
+        let (mut request, mut fault) = match self.offer(port, &dial, request).await {
+            Ok(answer) => return answer,
+            Err(Untaken { request, fault }) => (request, fault),
+        };
+        let (Some(mut row), number) = (fabric.row(self), port.number) else { return Err(fault) };
+        let has_endpoint =
+            move |service: &Self| service.port(PortRef::Number(number)).is_ok_and(|port| !port.endpoints.is_empty());
+        while let Some(service) = row.next(has_endpoint).await {
+            match service.offer(service.port(PortRef::Number(number))?, &dial, request).await {
+                Ok(answer) => return answer,
+                Err(untaken) => Untaken { request, fault } = untaken,
+            }
+        }
+        Err(fault)
+    }
+
+    /// Has `request` answered by one of the endpoints that a port has now, or gives it back if none has begun with it.
+    async fn offer(
+        &self,
+        port: &Port,
+        dial: &impl Fn(SocketAddr) -> Result<Handler, Fault>,
+        request: Request,
+    ) -> Result<Result<Response, Fault>, Untaken> {
         let nobody = || Fault::NoEndpoint { service: format!("{self}:{}", port.number) };
         let client = request.extensions().get().map(|Client(client)| *client);
         let mut request = request;
         if port.is_http2() {
             request.extensions_mut().insert(PriorKnowledge);
         }
-        balance::send(&port.endpoints, self.session(port, client), dial, request).await.unwrap_or_else(|| Err(nobody()))
+        balance::send(&port.endpoints, self.session(port, client), dial, request, nobody).await
     }
 
     /// Has `request` answered at port `number` of one of its members, as for a headless service.
@@ -233,7 +260,28 @@ impl Service {
         number: u16,
         dial: impl Fn(SocketAddr) -> Result<Handler, Fault>,
         request: Request,
+        fabric: &Fabric,
     ) -> Result<Response, Fault> {
+        let (mut request, mut fault) = match self.offer_to_members(number, &dial, request).await {
+            Ok(answer) => return answer,
+            Err(Untaken { request, fault }) => (request, fault),
+        };
+        let Some(mut row) = fabric.row(self) else { return Err(fault) };
+        while let Some(service) = row.next(|service| !service.members.is_empty()).await {
+            match service.offer_to_members(number, &dial, request).await {
+                Ok(answer) => return answer,
+                Err(untaken) => Untaken { request, fault } = untaken,
+            }
+        }
+        Err(fault)
+    }
+
+    async fn offer_to_members(
+        &self,
+        number: u16,
+        dial: &impl Fn(SocketAddr) -> Result<Handler, Fault>,
+        request: Request,
+    ) -> Result<Result<Response, Fault>, Untaken> {
         let at = |member: &Member| Endpoint {
             address: SocketAddr::new(member.address, number),
             load: member.load.clone(),
@@ -241,7 +289,7 @@ impl Service {
         };
         let endpoints: Vec<Endpoint> = self.members.iter().map(at).collect();
         // A headless name without endpoints is no name at all.
-        balance::send(&endpoints, None, dial, request).await.unwrap_or_else(|| Err(Fault::NoHost(self.to_string())))
+        balance::send(&endpoints, None, dial, request, || Fault::NoHost(self.to_string())).await
     }
 }
 

@@ -5,6 +5,7 @@
 //!     +unready publishes all, +balancer, +sticky:SECONDS, +local-inside, +local-outside: traffic policies,
 //!     +external:ADDRESS, +health:PORT
 //! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname, `/n1` a node
+//!     `+woken` before the ports: somebody comes when it is asked
 //! ```
 
 use api::{Object, Revision, kinds};
@@ -62,10 +63,11 @@ fn slice(number: usize, service: &str, rest: &[&str]) -> Value {
     let (namespace, service) = service.split_once('/').unwrap_or(("default", service));
     let bar = rest.iter().position(|word| *word == "|").expect("ports | addresses");
     let ports: Vec<Value> = rest[..bar].iter().filter_map(|word| port(word)).collect();
+    let annotations = if rest.contains(&"+woken") { json!({api::waking::ANNOTATION: "true"}) } else { json!({}) };
     let endpoints: Vec<Value> = rest[bar + 1..].iter().map(|word| endpoint(word)).collect();
     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": format!("{service}-{number}"), "namespace": namespace,
-            "labels": {"kubernetes.io/service-name": service}},
+            "annotations": annotations, "labels": {"kubernetes.io/service-name": service}},
         "ports": ports, "endpoints": endpoints})
 }
 

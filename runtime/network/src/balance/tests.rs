@@ -106,11 +106,11 @@ async fn check(behaviours: &'static str, expected: &str) {
         };
         Ok(answering)
     };
-    let told = match send(&endpoints, None, dial, Request::new(empty())).await {
-        None => "no endpoint",
-        Some(Ok(_)) => "answered",
-        Some(Err(Fault::Unreachable(_))) => "unreachable",
-        Some(Err(_)) => "failed",
+    let told = match send(&endpoints, None, &dial, Request::new(empty()), nobody).await {
+        Ok(Ok(_)) => "answered",
+        Ok(Err(_)) => "failed",
+        Err(Untaken { fault: Fault::Unreachable(_), .. }) => "unreachable",
+        Err(Untaken { .. }) => "no endpoint",
     };
     assert_eq!(told, expected, "{behaviours}");
     assert!(endpoints.iter().all(|one| one.load.in_flight() == 0), "{behaviours}: nothing is under way afterwards");
@@ -118,6 +118,10 @@ async fn check(behaviours: &'static str, expected: &str) {
         expected != "failed" || *asked.lock().expect("nobody panicked") == 1,
         "what was begun with is not sent again"
     );
+}
+
+fn nobody() -> Fault {
+    Fault::NoEndpoint { service: "shop/web:80".to_owned() }
 }
 
 #[tokio::test]
@@ -136,7 +140,8 @@ async fn a_request_that_nobody_began_with_goes_to_another() {
 async fn a_request_is_under_way_until_its_body_ends() {
     let endpoints = endpoints(&[0]);
     let dial = |_| Ok(handler(|_| async { Ok(Response::new(full("a body"))) }));
-    let response = send(&endpoints, None, dial, Request::new(empty())).await.expect("an endpoint").expect("an answer");
+    let sent = send(&endpoints, None, &dial, Request::new(empty()), nobody).await;
+    let response = sent.expect("an endpoint").expect("an answer");
     assert_eq!(endpoints[0].load.in_flight(), 1);
     let body = response.into_body().collect().await.expect("whole").to_bytes();
     assert_eq!((&body[..], endpoints[0].load.in_flight()), (&b"a body"[..], 0));

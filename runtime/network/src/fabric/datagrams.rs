@@ -213,6 +213,11 @@ impl Datagrams {
         }
         let mut tries = Tries::new(endpoints, service.session(port, Some(self.pod.source(Some(self.local), to).ip())));
         let Some(chosen) = tries.next_endpoint() else {
+            // Datagrams do not wait. Whoever sends another finds somebody.
+            let number = port.number;
+            self.fabric.call_for(service, move |service| {
+                service.numbered(Protocol::Udp, number).is_some_and(|port| !port.endpoints_for(traffic).is_empty())
+            });
             return Err(Refused::NoEndpoint { service: format!("{service}:{}", port.number) });
         };
         tries.succeeded(chosen);

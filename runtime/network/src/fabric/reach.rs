@@ -110,8 +110,35 @@ impl Fabric {
         Ok(())
     }
 
-    /// Finds one of the endpoints of a service.
+    /// Finds one of the endpoints of a service, which there may have to be waited for.
     async fn through(
+        &self,
+        service: &Service,
+        port: &Port,
+        traffic: Traffic,
+        origin: &Origin,
+        source: SocketAddr,
+    ) -> Result<(Opened, InFlight), Refused> {
+        let mut refused = match self.through_now(service, port, traffic, origin, source).await {
+            Err(refused) if refused.is_nobody() => refused,
+            found => return found,
+        };
+        let (Some(mut row), number) = (self.row(service), port.number) else { return Err(refused) };
+        let has_endpoint = move |service: &Service| {
+            service.numbered(Protocol::Tcp, number).is_some_and(|port| !port.endpoints_for(traffic).is_empty())
+        };
+        while let Some(service) = row.next(has_endpoint).await {
+            let Some(port) = service.numbered(Protocol::Tcp, number) else { break };
+            match self.through_now(&service, port, traffic, origin, source).await {
+                Err(again) if again.is_nobody() => refused = again,
+                found => return found,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Finds one of the endpoints that a service has now.
+    async fn through_now(
         &self,
         service: &Service,
         port: &Port,

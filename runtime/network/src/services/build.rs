@@ -180,6 +180,7 @@ impl Kept {
             health_check: health_check(spec),
             local: self.local(slices),
             affinity: affinity(spec, clients),
+            is_woken: slices.iter().any(|slice| is_woken(slice)),
         }
     }
 
@@ -284,6 +285,11 @@ fn affinity(spec: &core::ServiceSpec, clients: Arc<Clients>) -> Option<Affinity>
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
     let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(AFFINITY_SECONDS);
     Some(Affinity { timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()), clients })
+}
+
+/// Whether the control plane says that somebody will come.
+fn is_woken(slice: &EndpointSlice) -> bool {
+    slice.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(api::waking::ANNOTATION))
 }
 
 /// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.

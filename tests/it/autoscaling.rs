@@ -1,0 +1,186 @@
+//! HorizontalPodAutoscalers as the walkthrough of Kubernetes' documentation has them, and one that goes down to nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, Load, eventually, get, kubectl_is_there};
+use serde_json::Value;
+
+use crate::{example, with};
+
+/// Pods that answer on port 8080, and the way to them from outside.
+fn app(name: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+      - name: probe
+        image: probe:v1
+        ports: [{{name: http, containerPort: 8080}}]
+        env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+        readinessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 1}}
+        resources: {{requests: {{cpu: 20m}}, limits: {{cpu: 200m}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{type: NodePort, selector: {{app: {name}}}, ports: [{{port: 80, targetPort: http}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}}}
+spec:
+  rules:
+  - host: {name}.localhost
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}]}}
+---
+"
+    )
+}
+
+/// Down to nothing as soon as nothing is asked.
+const TO_ZERO: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: sleeper}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: sleeper}
+  minReplicas: 0
+  maxReplicas: 3
+  metrics: [{type: Pods, pods: {metric: {name: requests-per-second}, target: {type: AverageValue, averageValue: '1000'}}}]
+  behavior: {scaleDown: {stabilizationWindowSeconds: 0}}
+";
+
+fn cluster(manifest: &str) -> Cluster {
+    let cluster = with(&[]);
+    let file = example("probe/probe.wasm").display().to_string();
+    cluster.coracle(&["push", &file, "probe:v1"]).ok();
+    cluster.kubectl_in(&["apply", "-f", "-"], manifest).ok();
+    cluster
+}
+
+fn rolled_out(cluster: &Cluster, name: &str) {
+    cluster.kubectl(&["rollout", "status", &format!("deploy/{name}"), "--timeout=60s"]).ok();
+}
+
+/// How many replicas there are to be, and how many there are.
+fn replicas(cluster: &Cluster, name: &str) -> (i64, i64) {
+    let told = cluster.kubectl(&["get", "deploy", name, "-o", "json"]).ok();
+    let value: Value = serde_json::from_str(&told).expect("an object");
+    (value["spec"]["replicas"].as_i64().unwrap_or(1), value["status"]["replicas"].as_i64().unwrap_or(0))
+}
+
+fn comes_to(cluster: &Cluster, name: &str, wanted: i64, seconds: u64) {
+    eventually(seconds, || match replicas(cluster, name) {
+        (spec, status) if (spec, status) == (wanted, wanted) => Ok(()),
+        other => Err(format!("{other:?}\n{}", cluster.kubectl(&["describe", "hpa", name]).stdout)),
+    });
+}
+
+#[test]
+fn a_load_brings_pods_and_its_end_sends_them_away() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = cluster(&app("spinner"));
+    rolled_out(&cluster, "spinner");
+    let load = Load::start(cluster.ingress(), "spinner.localhost", "/spin?ms=5", 3);
+    cluster.kubectl(&["autoscale", "deploy", "spinner", "--cpu-percent=50", "--min=1", "--max=4"]).ok();
+    let soon = r#"{"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}"#;
+    cluster.kubectl(&["patch", "hpa", "spinner", "-p", soon]).ok();
+    comes_to(&cluster, "spinner", 4, 90);
+    let row = cluster.kubectl(&["get", "hpa", "spinner", "--no-headers"]).ok();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((words[1], words[2], words[4], words[5]), ("Deployment/spinner", "cpu:", "1", "4"), "{row}");
+    assert!(words[3].ends_with("%/50%") && !words[3].starts_with("<unknown>"), "{row}");
+    let report = load.stop();
+    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    comes_to(&cluster, "spinner", 1, 90);
+    let told = cluster.kubectl(&["describe", "hpa", "spinner"]).ok();
+    for words in [
+        "cpu resource utilization (percentage of request) above target",
+        "New size: 4; reason:",
+        "New size: 1; reason: All metrics below target",
+        "ScalingActive   True    ValidMetricFound",
+        "AbleToScale     True",
+        "ScalingLimited",
+    ] {
+        assert!(told.contains(words), "{words}:\n{told}");
+    }
+}
+
+/// Where the node answers for a service, connection by connection.
+fn node_port(cluster: &Cluster, name: &str) -> SocketAddr {
+    let path = "jsonpath={.spec.ports[0].nodePort}";
+    let told = cluster.kubectl(&["get", "service", name, "-o", path]).ok();
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), told.parse().expect("a port"))
+}
+
+/// Waits until all pods are gone: of themselves the first time, which takes a look or two, and else because somebody says so.
+fn sleeps(cluster: &Cluster, path: &str) {
+    if path != "/" {
+        cluster.kubectl(&["scale", "deploy/sleeper", "--replicas=0"]).ok();
+    }
+    comes_to(cluster, "sleeper", 0, 90);
+}
+
+#[test]
+fn nothing_is_left_where_nothing_is_asked_and_whoever_asks_is_answered() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = cluster(&[app("caller"), app("sleeper"), TO_ZERO.to_owned()].concat());
+    rolled_out(&cluster, "caller");
+    let (edge, node) = (cluster.ingress(), node_port(&cluster, "sleeper"));
+    for (at, host, path) in [
+        (edge, "sleeper.localhost", "/"),
+        (edge, "caller.localhost", "/call?url=http://sleeper/"),
+        (node, "sleeper", "/?by=connection"),
+    ] {
+        sleeps(&cluster, path);
+        let began = Instant::now();
+        let answer = get(at, host, path).expect("an answer");
+        eprintln!("{host}{path}: the first answer from nothing took {:?}", began.elapsed());
+        assert!(answer.status == 200 && answer.body.starts_with("sleeper-"), "{path}: {answer:?}");
+    }
+    let told = cluster.kubectl(&["describe", "hpa", "sleeper"]).ok();
+    assert!(told.contains("New size: 1; reason: requests wait for a pod"), "{told}");
+    assert!(told.contains("New size: 0; reason: All metrics below target"), "{told}");
+
+    // However often all of them are sent away while others ask, nobody is turned away.
+    let load = Load::start(cluster.ingress(), "sleeper.localhost", "/", 4);
+    for _ in 0..5 {
+        eventually(30, || match replicas(&cluster, "sleeper") {
+            (wanted, there) if wanted > 0 && there > 0 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        let figures = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/requests-per-second?labelSelector=app%3Dsleeper";
+        eventually(30, || {
+            let told = cluster.kubectl(&["get", "--raw", figures]);
+            if told.code == 0 { Ok(()) } else { Err(told.stderr) }
+        });
+        cluster.kubectl(&["scale", "deploy/sleeper", "--replicas=0"]).ok();
+    }
+    let report = load.stop();
+    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert!(report.total() > 20, "the load was no load: {:?}", report.answers);
+    assert!(report.bodies.len() > 3, "nobody was ever sent away: {:?}", report.bodies.keys());
+
+    // Without the autoscaler nobody comes, and nobody waits for him.
+    cluster.kubectl(&["delete", "hpa", "sleeper"]).ok();
+    cluster.kubectl(&["scale", "deploy/sleeper", "--replicas=0"]).ok();
+    comes_to(&cluster, "sleeper", 0, 30);
+    eventually(30, || {
+        let began = Instant::now();
+        match get(cluster.ingress(), "sleeper.localhost", "/").map(|answer| answer.status) {
+            Ok(503) if began.elapsed() < Duration::from_secs(5) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
