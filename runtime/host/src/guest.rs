@@ -9,9 +9,14 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::blobs::{Blobs, BlobsView};
 use crate::files::{self, FilesView};
+use crate::keyvalue::{Buckets, KeyValueView};
 use crate::ledger::Account;
+use crate::logging::LoggingView;
 use crate::outside::{Hooks, Outside};
+use crate::settings::SettingsView;
+use crate::sink::Sink;
 use crate::sockets::{Sockets, SocketsView};
 use crate::spec::{Mode, Spec};
 use crate::stdio::{Output, Stdin};
@@ -25,6 +30,10 @@ pub(crate) struct Guest {
     hooks: Hooks,
     sockets: Sockets,
     limits: files::Limits,
+    buckets: Arc<dyn Buckets>,
+    settings: Arc<[(String, String)]>,
+    log: Arc<dyn Sink>,
+    blobs: Blobs,
     account: Account,
     _ticking: Ticking,
 }
@@ -60,6 +69,10 @@ impl Guest {
             hooks: Hooks::new(outside),
             sockets: Sockets::new(spec),
             limits: files::Limits::of(spec),
+            buckets: spec.buckets.clone(),
+            settings: spec.settings.clone(),
+            log: spec.stderr.clone(),
+            blobs: Blobs::on(spec.blobs.as_ref()),
             account: Account::open(spec.ledger.clone()),
             _ticking: ticker.enter(),
         };
@@ -85,6 +98,26 @@ impl Guest {
     pub(crate) fn files(&mut self) -> FilesView<'_> {
         let files = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
         FilesView::new(files, &mut self.limits)
+    }
+
+    /// The buckets it may open.
+    pub(crate) fn key_value(&mut self) -> KeyValueView<'_> {
+        KeyValueView { buckets: &self.buckets, table: &mut self.table }
+    }
+
+    /// What it is configured with.
+    pub(crate) fn settings(&mut self) -> SettingsView<'_> {
+        SettingsView(&self.settings)
+    }
+
+    /// Where it logs.
+    pub(crate) fn logging(&mut self) -> LoggingView<'_> {
+        LoggingView(&self.log)
+    }
+
+    /// Where it keeps objects.
+    pub(crate) fn blobs(&mut self) -> BlobsView<'_> {
+        BlobsView { blobs: &self.blobs, table: &mut self.table }
     }
 
     pub(crate) fn memory_refusal(&self) -> MemoryRefusal {

@@ -3,7 +3,8 @@
 //! The host has never heard of a Pod. It takes a component and its digest, compiles it once, maps the compiled code on
 //! every later start, and runs instances of it under a [`Spec`]: arguments, environment, mounts, where output goes, and
 //! what it may use ([`Ledger`]). A guest reaches the outside only through the [`Outside`] it was given, for
-//! HTTP, and the [`Network`] of its Spec, for sockets and names; no socket of the node is behind either.
+//! HTTP, and the [`Network`] of its Spec, for sockets and names; no socket of the node is behind either. What it keeps by
+//! `wasi:keyvalue` is in the [`Buckets`] of its Spec.
 //!
 //! ```text
 //! Host::prepare(digest, source) ──► Workload ──┬─ serve(spec, outside) ─► Server::handle(request) ─► response | Fault
@@ -18,6 +19,7 @@
 //! - Compiled code is native code: it is read only from a directory that belongs to this user alone, and checked first.
 
 mod artifact;
+mod blobs;
 mod body;
 mod cache;
 mod command;
@@ -28,9 +30,11 @@ mod fault;
 mod files;
 mod guest;
 mod host;
+mod keyvalue;
 mod kind;
 mod ledger;
 mod link;
+mod logging;
 mod map;
 mod meter;
 mod network;
@@ -38,6 +42,7 @@ mod outside;
 mod prepare;
 mod quota;
 mod server;
+mod settings;
 mod sink;
 mod sockets;
 mod spec;
@@ -51,6 +56,7 @@ pub use command::{Command, Exit};
 pub use config::{Config, instances_for};
 pub use fault::Fault;
 pub use host::{Host, StartError};
+pub use keyvalue::{Asking, Bucket, BucketError, Buckets, Found, Version};
 pub use kind::{Wasi, WorkloadKind};
 pub use ledger::{Ledger, Limits, Usage};
 pub use network::{

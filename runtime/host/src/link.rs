@@ -1,6 +1,7 @@
 //! What a guest may import.
 //!
-//! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`: standard libraries import most of it whether
+//! Every workload gets the whole of WASI 0.2 and 0.3 with `wasi:http`, and the drafts that people use (`wasi:keyvalue`,
+//! `wasi:config`, `wasi:blobstore`, `wasi:logging`): standard libraries import most of it whether
 //! they use it or not. Imports alone give no rights; those come from the guest's own context. The sockets linked here
 //! are our own, over the guest's [`Network`](crate::Network); those of wasmtime-wasi, which are the node's, are left out. Its
 //! files are reached through our limits.
@@ -15,7 +16,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use crate::files::HasFiles;
 use crate::guest::Guest;
-use crate::sockets;
+use crate::{blobs, keyvalue, logging, settings, sockets};
 
 /// The part of a [`Guest`] that streams and pollables need.
 struct HasTable;
@@ -32,6 +33,10 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     sockets::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    keyvalue::add_to_linker(&mut linker)?;
+    settings::add_to_linker(&mut linker)?;
+    logging::add_to_linker(&mut linker)?;
+    blobs::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -148,14 +153,16 @@ mod tests {
     #[test]
     fn all_of_wasi_is_there_in_every_compatible_version() {
         check("wasi:cli/environment@0.2.0 wasi:http/outgoing-handler@0.2.6 wasi:sockets/tcp@0.2.3", &[]);
+        check("wasi:keyvalue/store@0.2.0-draft wasi:keyvalue/atomics@0.2.0-draft2 wasi:config/store@0.2.0-rc.1", &[]);
+        check("wasi:logging/logging@0.1.0-draft wasi:blobstore/blobstore@0.2.0-draft", &[]);
         check("wasi:http/client@0.3.0 wasi:sockets/types@0.3.0 wasi:clocks/system-clock@0.3.0", &[]);
     }
 
     #[test]
     fn every_missing_import_is_named() {
         check(
-            "wasi:keyvalue/store@0.2.0-draft wasi:cli/environment@0.2.0 acme:billing/api",
-            &["wasi:keyvalue/store@0.2.0-draft", "acme:billing/api"],
+            "wasi:keyvalue/store@0.2.0-draft3 wasi:cli/environment@0.2.0 acme:billing/api",
+            &["wasi:keyvalue/store@0.2.0-draft3", "acme:billing/api"],
         );
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::keyvalue::Buckets;
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::outside::Nowhere;
@@ -24,9 +25,15 @@ pub struct Spec {
     pub working_dir: Option<String>,
     /// Directories of the node that the guest sees.
     pub mounts: Vec<Mount>,
+    /// What it finds by `wasi:config`, each name once.
+    pub settings: Arc<[(String, String)]>,
+    /// The buckets it may open by `wasi:keyvalue`.
+    pub buckets: Arc<dyn Buckets>,
+    /// Where its objects are kept by `wasi:blobstore`; what the guest calls that place does not matter.
+    pub blobs: Option<Mount>,
     /// Takes what the guest writes to standard output.
     pub stdout: Arc<dyn Sink>,
-    /// Takes what the guest writes to standard error.
+    /// Takes what the guest writes to standard error, and what it logs by `wasi:logging`.
     pub stderr: Arc<dyn Sink>,
     /// What its standard streams are to the guest.
     pub streams: Streams,
@@ -113,6 +120,9 @@ impl Default for Spec {
             env: Vec::new(),
             working_dir: None,
             mounts: Vec::new(),
+            settings: Arc::default(),
+            buckets: Arc::new(Nowhere),
+            blobs: None,
             stdout: Arc::new(Discard),
             stderr: Arc::new(Discard),
             streams: Streams::default(),

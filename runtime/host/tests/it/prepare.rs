@@ -57,7 +57,7 @@ async fn every_missing_import_is_named() {
     let wasm = wat::parse_str(
         r#"(component
             (import "wasi:cli/environment@0.2.0" (instance))
-            (import "wasi:keyvalue/store@0.2.0-draft" (instance (export "size" (func (result u64)))))
+            (import "wasi:keyvalue/store@0.2.0-draft3" (instance (export "size" (func (result u64)))))
             (import "acme:billing/api" (instance (export "bill" (func))))
             (core module $m (func (export "run") (result i32) i32.const 0))
             (core instance $i (instantiate $m))
@@ -67,7 +67,7 @@ async fn every_missing_import_is_named() {
     .expect("the text is well-formed");
     let error = refused(&wasm).await.to_string();
     let expected =
-        "the component imports wasi:keyvalue/store@0.2.0-draft and acme:billing/api, which nothing here provides";
+        "the component imports wasi:keyvalue/store@0.2.0-draft3 and acme:billing/api, which nothing here provides";
     assert_eq!(error, expected);
 }
 

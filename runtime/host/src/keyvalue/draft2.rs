@@ -1,0 +1,151 @@
+//! `wasi:keyvalue` 0.2.0-draft2: counters with a sign, pages of keys that go on from a key, and handles for compare-and-swap.
+
+#[allow(missing_docs, unreachable_pub, clippy::pedantic)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "wit/keyvalue2",
+        world: "coracle:keyvalue/guest",
+        imports: { default: async | trappable },
+        require_store_data_send: true,
+        with: {
+            "wasi:keyvalue/store.bucket": crate::keyvalue::Opened,
+            "wasi:keyvalue/atomics.cas": super::Cas,
+        },
+    });
+}
+
+use wasmtime::component::{Linker, Resource};
+
+use self::bindings::wasi::keyvalue::atomics::CasError;
+use self::bindings::wasi::keyvalue::store::{Error, KeyResponse};
+use self::bindings::wasi::keyvalue::{atomics, batch, store};
+use super::{BucketError, Found, HasKeyValue, KeyValueView, Opened, page};
+use crate::guest::Guest;
+
+/// What was found of a key, to be replaced if it is still so.
+#[expect(unreachable_pub, reason = "the bindings name it so")]
+pub struct Cas {
+    bucket: Opened,
+    key: String,
+    found: Found,
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    store::add_to_linker::<_, HasKeyValue>(linker, Guest::key_value)?;
+    atomics::add_to_linker::<_, HasKeyValue>(linker, Guest::key_value)?;
+    batch::add_to_linker::<_, HasKeyValue>(linker, Guest::key_value)
+}
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+fn answer<T>(done: Result<T, BucketError>) -> Answer<T> {
+    Ok(done.map_err(Error::from))
+}
+
+impl From<BucketError> for Error {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::NoSuchBucket => Self::NoSuchStore,
+            BucketError::Denied => Self::AccessDenied,
+            BucketError::Other(why) => Self::Other(why),
+        }
+    }
+}
+
+impl store::Host for KeyValueView<'_> {
+    async fn open(&mut self, name: String) -> Answer<Resource<Opened>> {
+        match self.buckets.open(name).await {
+            Ok(bucket) => Ok(Ok(self.table.push(Opened(bucket))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+}
+
+impl store::HostBucket for KeyValueView<'_> {
+    async fn get(&mut self, bucket: Resource<Opened>, key: String) -> Answer<Option<Vec<u8>>> {
+        answer(self.table.get(&bucket)?.get(key).await)
+    }
+
+    async fn set(&mut self, bucket: Resource<Opened>, key: String, value: Vec<u8>) -> Answer<()> {
+        answer(self.table.get(&bucket)?.0.put(key, value.into()).await)
+    }
+
+    async fn delete(&mut self, bucket: Resource<Opened>, key: String) -> Answer<()> {
+        answer(self.table.get(&bucket)?.0.remove(key).await)
+    }
+
+    async fn exists(&mut self, bucket: Resource<Opened>, key: String) -> Answer<bool> {
+        answer(self.table.get(&bucket)?.0.get(key).await.map(|found| found.value.is_some()))
+    }
+
+    async fn list_keys(&mut self, bucket: Resource<Opened>, cursor: Option<String>) -> Answer<KeyResponse> {
+        let keys = self.table.get(&bucket)?.0.keys().await;
+        answer(keys.map(|keys| {
+            let start = cursor.map_or(0, |last| keys.partition_point(|key| *key <= last));
+            let (keys, more) = page(keys, start);
+            KeyResponse { cursor: keys.last().cloned().filter(|_| more), keys }
+        }))
+    }
+
+    async fn drop(&mut self, bucket: Resource<Opened>) -> wasmtime::Result<()> {
+        self.table.delete(bucket)?;
+        Ok(())
+    }
+}
+
+impl atomics::Host for KeyValueView<'_> {
+    async fn increment(&mut self, bucket: Resource<Opened>, key: String, delta: i64) -> Answer<i64> {
+        let next = |number: Option<i64>| number.unwrap_or_default().checked_add(delta);
+        answer(self.table.get(&bucket)?.count(key, next).await)
+    }
+
+    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), CasError>> {
+        let Cas { bucket, key, found } = self.table.delete(cas)?;
+        match bucket.0.swap(key.clone(), found.version, value.into()).await {
+            Ok(true) => return Ok(Ok(())),
+            Ok(false) => {}
+            Err(error) => return Ok(Err(CasError::StoreError(error.into()))),
+        }
+        match bucket.0.get(key.clone()).await {
+            Ok(found) => Ok(Err(CasError::CasFailed(self.table.push(Cas { bucket, key, found })?))),
+            Err(error) => Ok(Err(CasError::StoreError(error.into()))),
+        }
+    }
+}
+
+impl atomics::HostCas for KeyValueView<'_> {
+    async fn new(&mut self, bucket: Resource<Opened>, key: String) -> Answer<Resource<Cas>> {
+        let bucket = self.table.get(&bucket)?.clone();
+        match bucket.0.get(key.clone()).await {
+            Ok(found) => Ok(Ok(self.table.push(Cas { bucket, key, found })?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+        Ok(Ok(self.table.get(&cas)?.found.value.clone().map(Vec::from)))
+    }
+
+    async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
+        self.table.delete(cas)?;
+        Ok(())
+    }
+}
+
+impl batch::Host for KeyValueView<'_> {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<Opened>,
+        keys: Vec<String>,
+    ) -> Answer<Vec<Option<(String, Vec<u8>)>>> {
+        answer(self.table.get(&bucket)?.get_many(keys).await)
+    }
+
+    async fn set_many(&mut self, bucket: Resource<Opened>, entries: Vec<(String, Vec<u8>)>) -> Answer<()> {
+        answer(self.table.get(&bucket)?.put_many(entries).await)
+    }
+
+    async fn delete_many(&mut self, bucket: Resource<Opened>, keys: Vec<String>) -> Answer<()> {
+        answer(self.table.get(&bucket)?.remove_many(keys).await)
+    }
+}
