@@ -40,6 +40,7 @@ box      bin  box/box.wasm
 files    lib  two-containers/files.wasm
 frontend lib  front-end/frontend.wasm
 tls      bin  tls/tls.wasm
+keeper   lib  keeper/keeper.wasm
 '
 
 # The crate's folder: its sources.

@@ -41,6 +41,7 @@ mod pods;
 mod policies;
 mod power;
 mod programs;
+mod provided;
 mod quota;
 mod records;
 mod refusals;

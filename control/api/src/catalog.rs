@@ -1,5 +1,7 @@
 //! Every kind the cluster serves. A kind is one file beside this one, and one line here.
 
+mod bucket;
+mod bucket_entry;
 mod certificate_signing_request;
 mod cluster_role;
 mod cluster_role_binding;
@@ -46,6 +48,8 @@ mod validating_webhook_configuration;
 use crate::version::In;
 use crate::{Column, GroupKind, Kind};
 
+pub use bucket::Buckets;
+pub use bucket_entry::BucketEntries;
 pub use certificate_signing_request::{CertificateSigningRequests, judge_decision};
 pub use cluster_role::ClusterRoles;
 pub use cluster_role_binding::ClusterRoleBindings;
@@ -135,6 +139,8 @@ static KINDS: &[&dyn Kind] = &[
     &ValidatingAdmissionPolicies,
     &ValidatingAdmissionPolicyBindings,
     &ValidatingWebhookConfigurations,
+    &Buckets,
+    &BucketEntries,
 ];
 
 /// All kinds.

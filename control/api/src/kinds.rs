@@ -93,4 +93,8 @@ kinds! {
     VALIDATING_POLICY_BINDING = "admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding";
     /// A kind of storage, and who makes it.
     STORAGE_CLASS = "storage.k8s.io", "StorageClass";
+    /// Where components keep values by keys.
+    BUCKET = "coracle.dev", "Bucket";
+    /// One value in a bucket.
+    BUCKET_ENTRY = "coracle.dev", "BucketEntry";
 }

@@ -3,6 +3,7 @@
 //! Pure: no clock, no chance, no input or output. What a request means is decided here; carrying it out is for others.
 
 mod admit;
+pub mod blobstore;
 pub mod catalog;
 pub mod cel;
 mod cells;
@@ -17,6 +18,7 @@ pub mod instances;
 pub mod json;
 pub mod jwt;
 mod key;
+pub mod keyvalue;
 pub mod kind;
 pub mod kinds;
 pub mod managed;

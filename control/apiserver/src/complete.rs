@@ -1,11 +1,11 @@
 //! What an object gets from the rest of the world before it is stored: claims for a service, classes for an ingress and for
-//! storage; for a pod its priority, what its runtime class says, the limits of its namespace, a token.
+//! storage; for a pod its priority, what its runtime class says, the limits of its namespace, a token; for an entry its bucket.
 
 use api::pod_spec::{self, account};
 use api::{Object, StatusError, default_storage, kinds};
 use state::Snapshot;
 
-use crate::claims;
+use crate::{claims, keyvalue, resize};
 
 /// Marks the class of ingresses that name none.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -34,10 +34,14 @@ pub(crate) fn complete(
         }
         (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
             let classes = world.list(kinds::STORAGE_CLASS);
-            let claim = if old.is_none() { default_storage::of_class(object, classes)? } else { object };
+            let claim = match old {
+                None => default_storage::of_class(object, classes)?,
+                Some(old) => resize::growable(object, old, world)?,
+            };
             pod_spec::limit_claim(&claim, world.list_in(kinds::LIMIT_RANGE, claim.key().namespace()))?;
             Ok(claim)
         }
+        (kinds::BUCKET_ENTRY, old) => keyvalue::kept(object, old, world),
         _ => Ok(object),
     }
 }

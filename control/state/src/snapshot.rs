@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use api::{GroupKind, Key, Object, Revision};
+use api::{GroupKind, Key, Object, Revision, keyvalue, kinds};
 use imbl::{OrdMap, OrdSet};
 
 use crate::claim::Standing;
@@ -30,6 +30,8 @@ struct Index {
     by_owner: OrdMap<Arc<str>, OrdSet<Key>>,
     pods_by_node: OrdMap<Arc<str>, OrdSet<Key>>,
     claims: OrdMap<Claim, OrdSet<Key>>,
+    /// What the entries of a bucket take together, by the bucket.
+    bytes_in: OrdMap<Key, u64>,
 }
 
 // === impl Snapshot ===
@@ -119,6 +121,11 @@ impl Snapshot {
     /// Who holds a claim. More than one only if objects came in unguarded.
     pub fn holders(&self, claim: &Claim) -> impl Iterator<Item = &Key> {
         self.index.claims.get(claim).into_iter().flat_map(OrdSet::iter)
+    }
+
+    /// How many bytes the entries of a bucket take together, as they are stored.
+    pub fn bytes_in(&self, bucket: &Key) -> u64 {
+        self.index.bytes_in.get(bucket).copied().unwrap_or_default()
     }
 
     /// The world after `txn`, and what that changed; or the first guard that does not hold, and nothing changed.
@@ -249,6 +256,9 @@ impl Index {
         for claim in claims {
             insert(&mut self.claims, claim, key);
         }
+        if let Some((bucket, bytes)) = entry(object) {
+            *self.bytes_in.entry(bucket).or_default() += bytes;
+        }
     }
 
     fn forget(&mut self, object: &Object) {
@@ -266,7 +276,22 @@ impl Index {
         for claim in claims {
             remove(&mut self.claims, &claim, key);
         }
+        if let Some((bucket, bytes)) = entry(object)
+            && let Some(all) = self.bytes_in.get_mut(&bucket)
+        {
+            *all -= bytes;
+            if *all == 0 {
+                self.bytes_in.remove(&bucket);
+            }
+        }
     }
+}
+
+/// Which bucket an entry is in, and what it takes there.
+fn entry(object: &Object) -> Option<(Key, u64)> {
+    let key = object.key();
+    let bucket = || kinds::BUCKET.key(key.namespace(), keyvalue::bucket_of(key.name()));
+    (key.kind() == kinds::BUCKET_ENTRY).then(|| (bucket(), object.body().len() as u64))
 }
 
 fn insert<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<Key>>, at: K, key: &Key) {

@@ -5,7 +5,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::{Object, kinds};
@@ -24,6 +24,8 @@ pub struct Program {
     pub args: Vec<String>,
     /// Each name once.
     pub env: Vec<(String, String)>,
+    /// What of it the container's own `env` and `envFrom` say: its configuration.
+    pub settings: Vec<(String, String)>,
 }
 
 /// What the node knows and the pod's object may not yet tell.
@@ -49,7 +51,9 @@ fn blocked(message: impl Into<String>) -> Blocked {
 /// The argv and the environment of the container at `place`.
 pub fn program(pod: &Pod, place: Place, around: &Surroundings<'_>) -> Result<Program, Blocked> {
     let container = container(pod, place).ok_or_else(|| blocked("the container is not in the pod's spec"))?;
-    let env = environment(pod, container, around)?;
+    let variables = environment(pod, container, around)?;
+    let settings = variables.own();
+    let env = variables.all;
     let lookup = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let expanded = |words: &Option<Vec<String>>| -> Vec<String> {
         words.iter().flatten().map(|word| expand::expand(word, &lookup)).collect()
@@ -57,7 +61,7 @@ pub fn program(pod: &Pod, place: Place, around: &Surroundings<'_>) -> Result<Pro
     let command = expanded(&container.command);
     let mut args = if command.is_empty() { vec![program_name(container)] } else { command };
     args.extend(expanded(&container.args));
-    Ok(Program { args, env })
+    Ok(Program { args, env, settings })
 }
 
 /// What the program is called when `command` does not say: the last word of the image's name.
@@ -67,7 +71,7 @@ fn program_name(container: &Container) -> String {
     name.split(':').next().unwrap_or_default().to_owned()
 }
 
-fn environment(pod: &Pod, container: &Container, around: &Surroundings<'_>) -> Result<Vec<(String, String)>, Blocked> {
+fn environment(pod: &Pod, container: &Container, around: &Surroundings<'_>) -> Result<Environment, Blocked> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut env = Environment::default();
     env.set("HOSTNAME", hostname(pod));
@@ -75,6 +79,7 @@ fn environment(pod: &Pod, container: &Container, around: &Surroundings<'_>) -> R
     for (name, value) in services::variables(around.view, namespace, links) {
         env.set(&name, value);
     }
+    env.begin_own();
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let values = if let Some(from) = &source.config_map_ref {
@@ -97,7 +102,7 @@ fn environment(pod: &Pod, container: &Container, around: &Surroundings<'_>) -> R
             env.set(&variable.name, value);
         }
     }
-    Ok(env.0)
+    Ok(env)
 }
 
 /// The name a program finds itself on.
@@ -150,7 +155,7 @@ pub(crate) fn sub_path_of(
         return Ok(Some(path.clone()));
     }
     let Some(words) = mount.sub_path_expr.as_deref().filter(|words| !words.is_empty()) else { return Ok(None) };
-    let env = environment(pod, container, around)?;
+    let env = environment(pod, container, around)?.all;
     let lookup = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     Ok(Some(expand::expand(words, &lookup)))
 }
@@ -281,17 +286,34 @@ fn texts(secret: &Secret) -> BTreeMap<String, String> {
 
 /// Variables in the order in which they were first set; a later value replaces an earlier one.
 #[derive(Default)]
-struct Environment(Vec<(String, String)>);
+struct Environment {
+    all: Vec<(String, String)>,
+    /// Which of them the container itself says, once it is its turn.
+    own: Option<BTreeSet<String>>,
+}
 
 impl Environment {
     fn set(&mut self, name: &str, value: String) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
+        match self.all.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
+            None => self.all.push((name.to_owned(), value)),
+        }
+        if let Some(own) = &mut self.own {
+            own.insert(name.to_owned());
         }
     }
 
+    /// From here on the container speaks for itself.
+    fn begin_own(&mut self) {
+        self.own = Some(BTreeSet::new());
+    }
+
+    fn own(&self) -> Vec<(String, String)> {
+        let is_own = |name: &String| self.own.as_ref().is_some_and(|own| own.contains(name));
+        self.all.iter().filter(|(name, _)| is_own(name)).cloned().collect()
+    }
+
     fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        self.all.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     }
 }

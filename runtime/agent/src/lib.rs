@@ -22,6 +22,7 @@
 
 pub mod address;
 mod body;
+mod buckets;
 mod config;
 mod context;
 mod conversation;

@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
 use serde_json::Value;
 
 use super::{AGE, NAME, text, wide};
-use crate::instances;
 use crate::pod_spec;
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
+use crate::{blobstore, instances};
 
 /// The kind.
 #[derive(Debug)]
@@ -97,6 +97,7 @@ impl Resource for Pods {
         let none = PodSpec::default();
         pod_spec::validate("spec", pod.spec.as_ref().unwrap_or(&none), causes);
         instances::validate("metadata.annotations", pod.metadata.annotations.as_ref(), causes);
+        blobstore::validate("metadata.annotations", pod.metadata.annotations.as_ref(), pod.spec.as_ref(), causes);
     }
 
     fn validate_create(pod: &Pod, causes: &mut Causes) {

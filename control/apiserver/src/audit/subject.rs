@@ -45,6 +45,7 @@ impl Subject {
             ("", "secrets" | "configmaps", _) | ("", "serviceaccounts", "token") | ("authentication.k8s.io", ..) => {
                 true
             }
+            ("coracle.dev", "bucketentries", _) => true,
             // What is behind a proxy or in a terminal is not an object of the API.
             (_, _, "proxy" | "exec" | "attach" | "portforward" | "log") => true,
             _ => false,

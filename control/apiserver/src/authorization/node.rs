@@ -8,6 +8,7 @@
 //! | pods, namespaces, networkpolicies | policies: which pods, by label and namespace, may reach which; names of pods |
 //! | services, endpointslices | the service table, names, the environment of pods |
 //! | nodes | the tunnels to other nodes, the addresses of the edge |
+//! | buckets, bucketentries | what components keep by `wasi:keyvalue`, in namespaces of which a pod is on the node |
 //! | ingresses, ingressclasses | the route table of the edge; their status says where the edge is |
 //!
 //! Of nodes, pods and leases it writes those that are its own: `restriction` sees to it, where it is known whose they are.
@@ -68,6 +69,9 @@ pub(super) fn decide(node: &str, question: &Question, world: &Snapshot) -> Decis
     }
     if asked.is("coordination.k8s.io", "leases") {
         return lease(node, verb, asked);
+    }
+    if asked.is("coracle.dev", "buckets") || asked.is("coracle.dev", "bucketentries") {
+        return bucket(node, verb, asked, world);
     }
     let is_named = |resource: &str| match resource.split_once('/') {
         None => asked.subresource.is_empty() && resource == asked.plural,
@@ -131,6 +135,20 @@ fn lies_here(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> bool
     let volume = world.get(&kinds::PERSISTENT_VOLUME.cluster_key(&asked.name));
     let home = volume.and_then(|volume| volume.meta().labels.get(storage::NODE_LABEL));
     matches!(verb, "get" | "patch") && home.is_some_and(|home| home == node)
+}
+
+/// A component opens the buckets of its pod's namespace, and the node does it for the component.
+fn bucket(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> Decision {
+    let verbs: &[&str] = match asked.plural.as_str() {
+        "buckets" => &["get"],
+        _ => &["get", "list", "create", "update", "delete"],
+    };
+    match () {
+        () if !verbs.contains(&verb) || !asked.subresource.is_empty() => no("can only keep entries in buckets"),
+        () if asked.namespace.is_empty() => no("can only keep entries in buckets of a namespace"),
+        () if world.pods_on(node).any(|pod| pod.key().namespace() == asked.namespace) => yes(),
+        () => no(&format!("no pod of namespace '{}' is on node '{node}'", asked.namespace)),
+    }
 }
 
 fn lease(node: &str, verb: &str, asked: &Resource) -> Decision {

@@ -43,6 +43,15 @@ fn check(container: &str, args: &str, env: &str) {
 }
 
 #[test]
+fn configuration_is_what_the_container_itself_says() {
+    let container = r#"{"name":"c","image":"c","envFrom":[{"configMapRef":{"name":"cfg"}}],"env":[{"name":"mode","value":"slow"}]}"#;
+    let program = run(container, true).expect("it can run");
+    assert!(program.env.iter().any(|(name, _)| name == "WEB_API_SERVICE_HOST"));
+    let words: Vec<String> = program.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(words.join(" "), "COLOUR=red mode=slow");
+}
+
+#[test]
 fn argv_is_command_and_args_or_the_component_s_name() {
     check(r#"{"name":"c","image":"team/hello:v1"}"#, "hello", "");
     check(r#"{"name":"c","image":"hello@sha256:00","args":["-v"]}"#, "hello -v", "");

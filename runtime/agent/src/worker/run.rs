@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ports::{self, HostPort};
 use super::words::LastWords;
 use super::{Mail, Worker};
+use crate::buckets::PodBuckets;
 use crate::conversation::{Inlet, input};
 use crate::environment::program;
 use crate::logs::{Streams, Whose};
@@ -121,6 +122,9 @@ impl Worker {
             )),
             args: program.args,
             env: program.env,
+            settings: program.settings.into(),
+            buckets: Arc::new(PodBuckets::of(self.context.client.clone(), &namespace)),
+            blobs: blobs(&pod, &container, &mounts),
             working_dir: container.working_dir.clone().filter(|directory| !directory.is_empty()),
             mounts,
             stdout,
@@ -385,6 +389,13 @@ fn instances(pod: &Pod) -> InstancePolicy {
         Instances::Reuse => InstancePolicy::Reuse { requests_max: REUSED_MAX, idle: IDLE },
         Instances::Warm(instances) => InstancePolicy::Warm { instances },
     }
+}
+
+/// Where a container's objects are kept: at its mount of the volume that the pod names for them.
+fn blobs(pod: &Pod, container: &Container, mounts: &[host::Mount]) -> Option<host::Mount> {
+    let volume = pod.metadata.annotations.as_ref().and_then(api::blobstore::volume_of)?;
+    let mounted = container.volume_mounts.iter().flatten().find(|mount| mount.name == volume)?;
+    mounts.iter().find(|mount| mount.guest == mounted.mount_path).cloned()
 }
 
 /// What a container may use.

@@ -45,6 +45,10 @@ pub(super) fn roles() -> Vec<Role> {
         // The registry is this cluster's own, and so are the roles for it.
         role("coracle:image-puller", [on("get list", "coracle.dev", "images")]),
         role("coracle:image-pusher", [on("create get list", "coracle.dev", "images")]),
+        // Who may write what a namespace holds may write what its components keep; who may look sees that there are buckets.
+        role("coracle:aggregate-to-edit", [on(READ_AND_WRITE, "coracle.dev", "bucketentries buckets")])
+            .part_of(&["edit"]),
+        role("coracle:aggregate-to-view", [on(READ, "coracle.dev", "buckets")]).part_of(&["view"]),
     ]
 }
 
