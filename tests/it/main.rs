@@ -26,6 +26,7 @@ mod fuzz;
 mod hook;
 mod invalid;
 mod jobs;
+mod keeping;
 mod kinds;
 mod kube_rs;
 mod kubectl;
