@@ -41,6 +41,7 @@ files    lib  two-containers/files.wasm
 frontend lib  front-end/frontend.wasm
 tls      bin  tls/tls.wasm
 keeper   lib  keeper/keeper.wasm
+hostile  bin  hostile/hostile.wasm
 '
 
 # The crate's folder: its sources.

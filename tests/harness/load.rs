@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
@@ -28,6 +29,8 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Distinct bodies of good answers, a few of them.
     pub bodies: BTreeMap<String, u64>,
+    /// How long each answer took, in microseconds, in no order.
+    pub micros: Vec<u32>,
 }
 
 // === impl Load ===
@@ -35,6 +38,11 @@ pub struct Report {
 impl Load {
     /// Starts `connections` that each keep asking for `path` of `host`.
     pub fn start(address: SocketAddr, host: &str, path: &str, connections: usize) -> Self {
+        Self::start_paced(address, host, path, connections, Duration::ZERO)
+    }
+
+    /// The same, with a pause after each answer.
+    pub fn start_paced(address: SocketAddr, host: &str, path: &str, connections: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (flag, host, path) = (stop.clone(), host.to_owned(), path.to_owned());
         let worker = thread::spawn(move || {
@@ -43,7 +51,7 @@ impl Load {
             runtime.block_on(async {
                 let mut asking = tokio::task::JoinSet::new();
                 for _ in 0..connections {
-                    asking.spawn(connection(address, host.clone(), path.clone(), flag.clone()));
+                    asking.spawn(connection(address, host.clone(), path.clone(), pause, flag.clone()));
                 }
                 let mut report = Report::default();
                 while let Some(one) = asking.join_next().await {
@@ -62,12 +70,17 @@ impl Load {
     }
 }
 
-async fn connection(address: SocketAddr, host: String, path: String, stop: Arc<AtomicBool>) -> Report {
+async fn connection(address: SocketAddr, host: String, path: String, pause: Duration, stop: Arc<AtomicBool>) -> Report {
     let mut report = Report::default();
     let mut sender: Option<http1::SendRequest<Empty<Bytes>>> = None;
     while !stop.load(Ordering::Relaxed) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let asked = Instant::now();
         match ask(&mut sender, address, &host, &path).await {
             Ok((status, body)) => {
+                report.micros.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
                 *report.answers.entry(status).or_default() += 1;
                 if report.bodies.len() < 64 || report.bodies.contains_key(&body) {
                     *report.bodies.entry(body).or_default() += 1;
@@ -127,7 +140,16 @@ impl Report {
         self.total() - self.answers.get(&200).copied().unwrap_or(0) + self.failures.len() as u64
     }
 
-    fn add(&mut self, other: Self) {
+    /// So many of a thousand answers took no longer than this, in microseconds.
+    pub fn quantile(&self, of_thousand: usize) -> u32 {
+        let mut micros = self.micros.clone();
+        micros.sort_unstable();
+        let at = (micros.len() * of_thousand / 1_000).min(micros.len().saturating_sub(1));
+        micros.get(at).copied().unwrap_or(0)
+    }
+
+    /// Takes up another report.
+    pub fn add(&mut self, other: Self) {
         for (status, count) in other.answers {
             *self.answers.entry(status).or_default() += count;
         }
@@ -135,5 +157,6 @@ impl Report {
             *self.bodies.entry(body).or_default() += count;
         }
         self.failures.extend(other.failures);
+        self.micros.extend(other.micros);
     }
 }

@@ -91,6 +91,9 @@ pub(crate) struct Machine {
     /// Whether a service at 10.43.x.y answers programs on this machine at 127.43.x.y [default: true for `up`]
     #[arg(long, env = "CORACLE_MIRROR_SERVICES", value_name = "BOOL")]
     pub(crate) mirror_services: Option<bool>,
+    /// What pods may use of this machine's memory [default: all of it]
+    #[arg(long, env = "CORACLE_MEMORY", value_name = "SIZE", value_parser = disk::bytes)]
+    pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) names: crate::names::Flags,
     #[command(flatten)]

@@ -59,6 +59,9 @@ pub fn main() -> ExitCode {
         Command::Server(_) | Command::Agent(_) => "info,hickory_server=warn",
         _ => "error",
     };
+    if matches!(arguments.command, Command::Up(_) | Command::Server(_) | Command::Agent(_)) {
+        open_many_files();
+    }
     let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(arguments.command) {
@@ -68,6 +71,14 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Allows this process as many open files as it may allow itself: pods, connections and images take some each.
+fn open_many_files() {
+    let known = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wanted = rustix::process::Rlimit { current: known.maximum, maximum: known.maximum };
+    // What cannot be had is gone without.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted);
 }
 
 /// An error with all its causes in one line, none said twice.

@@ -163,8 +163,10 @@ impl Node {
             collection: machine.disk.collection(),
             rotation: machine.disk.rotation(),
             host_paths: machine.disk.host_paths(),
+            eviction: machine.disk.eviction(),
             resources: agent::Resources {
                 pods: Some(machine.room.max_pods.unwrap_or(defaults.pods)),
+                memory_bytes: machine.memory,
                 ..agent::Resources::default()
             },
             memory_dir: memory.as_ref().map(|memory| memory.path().to_owned()),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::eviction::{Amount, Thresholds};
 use crate::volumes::host_path::HostPaths;
 
 /// One node's settings.
@@ -33,6 +34,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// Which paths of the node pods may see.
     pub host_paths: HostPaths,
+    /// When pods are sent off for want of memory or disk.
+    pub eviction: Eviction,
 }
 
 /// When a node lets go of images that nothing on it uses, and of what was compiled from them.
@@ -57,6 +60,15 @@ pub struct Rotation {
     pub file_bytes_max: u64,
     /// Files kept, the newest included; never less than two.
     pub files_max: u32,
+}
+
+/// When a node sends pods off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// How little may be left.
+    pub thresholds: Thresholds,
+    /// A node that was short of something says so for this long after it has enough again.
+    pub transition_period: Duration,
 }
 
 /// What a node has to give.
@@ -90,6 +102,7 @@ impl Config {
             collection: Collection::default(),
             rotation: Rotation::default(),
             host_paths: HostPaths::default(),
+            eviction: Eviction::default(),
         }
     }
 
@@ -116,6 +129,20 @@ impl Default for Collection {
             bytes_max: None,
             age_min: Duration::from_mins(2),
         }
+    }
+}
+
+// === impl Eviction ===
+
+impl Default for Eviction {
+    /// As a kubelet has it, save that a large disk need not have a tenth of it free.
+    fn default() -> Self {
+        let thresholds = Thresholds {
+            memory: Some(Amount::Just(100 << 20)),
+            disk: Some(Amount::Just(1 << 30)),
+            inodes: Some(Amount::Percent(5)),
+        };
+        Self { thresholds, transition_period: Duration::from_mins(5) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use client::Client;
-use host::Host;
+use host::{Host, Ledger};
 use network::{Attachment, Fabric, Outbound};
 use state::Snapshot;
 use tokio::sync::{mpsc, watch};
@@ -14,6 +14,7 @@ use crate::address::{self, NoAddress};
 use crate::config::Config;
 use crate::desired::Uid;
 use crate::environment::Surroundings;
+use crate::eviction::Pressures;
 use crate::image::Images;
 use crate::logs::Logs;
 use crate::machine::Machine;
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) view: watch::Receiver<Snapshot>,
     pub(crate) client: Client,
     pub(crate) host: Host,
+    /// What all guests of the node use together, and may.
+    pub(crate) guests: Ledger,
     pub(crate) fabric: Fabric,
     pub(crate) outbound: Outbound,
     pub(crate) resolver: dns::Resolver,
@@ -41,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,
     /// What is used on the node, as it was last measured.
     pub(crate) meter: tokio::sync::Mutex<Meter>,
+    /// What the node is short of.
+    pub(crate) pressures: watch::Sender<Pressures>,
     /// How the pods' workers are reached.
     pub(crate) posts: Mutex<HashMap<Uid, mpsc::UnboundedSender<Mail>>>,
 }

@@ -16,6 +16,9 @@
 //! - Nothing is written to the cluster that it does not say already, and what it says wrongly is put right.
 //! - When the agent is restarted its pods begin again, counted as a restart, with the address they had.
 //!
+//! A node that runs out of memory or disk sends pods off, by the order in [`eviction`]; one that keeps more on the disk than it may
+//! goes as well.
+//!
 //! A server that meets its memory limit is ended as `OOMKilled` and restarted, as a process would be; a trap costs one request.
 //! A command cannot be asked to stop, because WASI has no signals: nobody new is let in, and it is ended once those inside have
 //! left, or when its grace is over.
@@ -29,6 +32,7 @@ mod conversation;
 mod denials;
 mod desired;
 pub mod environment;
+mod eviction;
 #[cfg(test)]
 mod fixture;
 pub mod image;
@@ -38,6 +42,7 @@ mod machine;
 mod node;
 mod outside;
 pub mod pod;
+mod pressure;
 mod probing;
 mod quantity;
 mod recorder;
@@ -51,7 +56,8 @@ mod visit;
 pub mod volumes;
 mod worker;
 
-pub use config::{Collection, Config, Resources, Rotation};
+pub use config::{Collection, Config, Eviction, Resources, Rotation};
 pub use desired::{Desired, Uid, Wanted, desired};
+pub use eviction::{Amount, InvalidThreshold, Thresholds};
 pub use run::{Engines, RunError, run};
 pub use volumes::host_path::HostPaths;

@@ -4,8 +4,8 @@
 //! <root>/<namespace>_<pod>_<uid>/<container>/<run>.log      the newest lines of a run
 //!                                            <run>.log.1    older ones, as many as the node keeps
 //! ```
-//! A line is `<time> stdout|stderr F|P <text>`; `P` is a piece of a line that goes on. A guest that prints faster than the
-//! disk takes waits, alone; when the disk takes nothing at all, lines are dropped rather than guests stopped.
+//! A line is `<time> stdout|stderr F|P <text>`; `P` is a piece of a line that goes on. Writing it down is
+//! work that the guest causes, and pays for. A guest that prints faster than the disk takes waits, alone; when the disk takes nothing at all, lines are dropped rather than guests stopped.
 
 mod line;
 mod read;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Resources;
@@ -12,6 +13,8 @@ pub(crate) struct Machine {
     pub(crate) cpu_millis: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) pods: u32,
+    /// Of the disk that holds the node's data; nothing if that cannot be told.
+    pub(crate) storage_bytes: u64,
     pub(crate) os_image: String,
     pub(crate) kernel: String,
     pub(crate) id: String,
@@ -28,6 +31,8 @@ pub(crate) struct InUse {
     pub(crate) busy: Duration,
     /// Memory that could not be had without taking it from somebody.
     pub(crate) memory_bytes: u64,
+    /// Memory that can be had.
+    pub(crate) memory_free_bytes: u64,
 }
 
 /// Linux counts processor time for programs in these.
@@ -41,6 +46,7 @@ pub(crate) fn in_use() -> InUse {
     InUse {
         busy: busy(&text("/proc/stat")).unwrap_or_default(),
         memory_bytes: amount("MemTotal:").saturating_sub(amount("MemAvailable:")),
+        memory_free_bytes: memory_amount(&meminfo, "MemAvailable:").unwrap_or(u64::MAX),
     }
 }
 
@@ -56,14 +62,15 @@ fn busy(stat: &str) -> Option<Duration> {
 // === impl Machine ===
 
 impl Machine {
-    /// Reads the machine; what the configuration says comes first.
-    pub(crate) fn read(resources: &Resources) -> Self {
+    /// Reads the machine, which keeps what it has in `data`; what the configuration says comes first.
+    pub(crate) fn read(resources: &Resources, data: &Path) -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         Self {
             cpu_millis: resources.cpu_millis.unwrap_or(processors * 1_000),
             memory_bytes: resources.memory_bytes.unwrap_or_else(|| memory_bytes(&text("/proc/meminfo")).unwrap_or(0)),
             pods: resources.pods.unwrap_or(PODS_DEFAULT),
+            storage_bytes: rustix::fs::statvfs(data).map_or(0, |disk| disk.f_blocks * disk.f_frsize),
             os_image: os_image(&text("/etc/os-release")).unwrap_or_else(|| "Linux".to_owned()),
             kernel: text("/proc/sys/kernel/osrelease"),
             id: text("/etc/machine-id"),
@@ -77,11 +84,11 @@ impl Machine {
             millis if millis % 1_000 == 0 => (millis / 1_000).to_string(),
             millis => format!("{millis}m"),
         };
-        BTreeMap::from([
-            ("cpu", cpu),
-            ("memory", format!("{}Ki", self.memory_bytes / 1_024)),
-            ("pods", self.pods.to_string()),
-        ])
+        let storage =
+            (self.storage_bytes > 0).then(|| ("ephemeral-storage", format!("{}Ki", self.storage_bytes / 1_024)));
+        let known =
+            [("cpu", cpu), ("memory", format!("{}Ki", self.memory_bytes / 1_024)), ("pods", self.pods.to_string())];
+        known.into_iter().chain(storage).collect()
     }
 
     /// The architecture, as Kubernetes calls it.
@@ -118,9 +125,10 @@ mod tests {
         assert_eq!(os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"").as_deref(), Some("Debian GNU/Linux 12"));
         let stat = "cpu  100 0 50 9000 30 0 5 0 7 0\ncpu0 1 2 3\n";
         assert_eq!(busy(stat), Some(Duration::from_millis(1_550)));
-        let machine = Machine::read(&Resources { cpu_millis: Some(1_500), memory_bytes: Some(1 << 20), pods: None });
+        let resources = Resources { cpu_millis: Some(1_500), memory_bytes: Some(1 << 20), pods: None };
+        let machine = Machine { storage_bytes: 1 << 30, ..Machine::read(&resources, Path::new("/")) };
         let told: Vec<String> =
             machine.quantities().into_iter().map(|(name, amount)| format!("{name}={amount}")).collect();
-        assert_eq!(told, ["cpu=1500m", "memory=1024Ki", "pods=250"]);
+        assert_eq!(told, ["cpu=1500m", "ephemeral-storage=1048576Ki", "memory=1024Ki", "pods=250"]);
     }
 }

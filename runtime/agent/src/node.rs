@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::eviction::Pressures;
 use crate::machine::Machine;
 
 /// Where other nodes dial this one, if that is not its first address.
@@ -25,21 +26,44 @@ const LEASES: &str = "kube-node-lease";
 /// What a node that says nothing more is given before it counts as lost, as with a kubelet.
 const LEASE_SECONDS: u32 = 40;
 
-/// The conditions of a node: their names, whether they hold on a well one, the reason and the words.
-const CONDITIONS: [(&str, &str, &str, &str); 4] = [
+/// A condition of a node: its name, whether it holds, the reason and the words.
+type Told = (&'static str, &'static str, &'static str, &'static str);
+
+/// The conditions of a node that is short of nothing.
+const CONDITIONS: [Told; 4] = [
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 ];
 
+/// The same of one that is short of something.
+const MEMORY_PRESSURE: Told =
+    ("MemoryPressure", "True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available");
+const DISK_PRESSURE: Told = ("DiskPressure", "True", "KubeletHasDiskPressure", "kubelet has disk pressure");
+
+fn conditions(pressures: Pressures) -> [Told; 4] {
+    let mut conditions = CONDITIONS;
+    if pressures.memory {
+        conditions[0] = MEMORY_PRESSURE;
+    }
+    if pressures.disk {
+        conditions[1] = DISK_PRESSURE;
+    }
+    conditions
+}
+
 /// Keeps the node's object and lease true, for ever. However much there is to tell of pods, `client` tells of the node at once.
 pub(crate) async fn keep(context: Arc<Context>, client: Client) {
     let mut pulse = tokio::time::interval(context.config.lease_period);
     pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut pressures = context.pressures.subscribe();
     let mut registered = false;
     loop {
-        pulse.tick().await;
+        tokio::select! {
+            _ = pulse.tick() => {}
+            Ok(()) = pressures.changed() => {}
+        }
         if !registered {
             if let Err(error) = register(&context, &client).await {
                 warn!(node = %context.config.node_name, %error, "not registered yet");
@@ -74,12 +98,13 @@ async fn register(context: &Context, client: &Client) -> Result<(), ClientError>
             created?;
         }
     }
-    report(client, config, &context.machine, None).await
+    report(context, client, None).await
 }
 
 /// Renews the lease, and the status when the cluster believes something else. False when the node is not in the cluster.
 async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> {
     let Context { config, .. } = context;
+    let pressures = *context.pressures.borrow();
     let lease = kinds::LEASE.key(LEASES, &config.node_name);
     let now = format!("{:.6}", Timestamp::now());
     let spec = json!({"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
@@ -97,8 +122,8 @@ async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> 
     }
     let view = context.view();
     match view.get(&key(config)).map(Object::decode::<Node>) {
-        Some(Ok(node)) if !is_told(&node) || !is_counted(&node, &context.machine) => {
-            report(client, config, &context.machine, Some(&node)).await.map(|()| true)
+        Some(Ok(node)) if !is_told(&node, pressures) || !is_counted(&node, &context.machine) => {
+            report(context, client, Some(&node)).await.map(|()| true)
         }
         Some(_) => Ok(true),
         // A view that is behind does not show the node either.
@@ -109,16 +134,18 @@ async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> 
     }
 }
 
-/// Whether the cluster knows that the node is well.
-fn is_told(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    CONDITIONS.iter().all(|(kind, holds, ..)| {
-        conditions.iter().any(|condition| condition.type_ == *kind && condition.status == *holds)
-    })
+/// Whether the cluster knows how the node is.
+fn is_told(node: &Node, pressures: Pressures) -> bool {
+    let known = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions(pressures)
+        .iter()
+        .all(|(kind, holds, ..)| known.iter().any(|condition| condition.type_ == *kind && condition.status == *holds))
 }
 
-async fn report(client: &Client, config: &Config, machine: &Machine, known: Option<&Node>) -> Result<(), ClientError> {
-    let status = status(config, machine, known, Timestamp::now());
+async fn report(context: &Context, client: &Client, known: Option<&Node>) -> Result<(), ClientError> {
+    let Context { config, machine, .. } = context;
+    let pressures = *context.pressures.borrow();
+    let status = status(config, machine, pressures, known, Timestamp::now());
     client.patch_status(&key(config), PatchType::Merge, &json!({"status": status})).await.map(|_| ())
 }
 
@@ -172,8 +199,8 @@ fn is_counted(node: &Node, machine: &Machine) -> bool {
     wanted.collect::<BTreeMap<String, Quantity>>() == known.collect::<BTreeMap<String, Quantity>>()
 }
 
-/// The status of a node that is well.
-fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timestamp) -> Value {
+/// The status of a node that is alive.
+fn status(config: &Config, machine: &Machine, pressures: Pressures, known: Option<&Node>, now: Timestamp) -> Value {
     let mut allocatable = allocatable(machine, known);
     for (name, _) in known.iter().filter_map(|node| node.status.as_ref()?.allocatable.as_ref()).flatten() {
         if allocatable.get(name).is_none() {
@@ -182,7 +209,7 @@ fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timesta
     }
     let known = known.and_then(|node| node.status.as_ref()?.conditions.as_deref()).unwrap_or_default();
     let seconds = format!("{now:.0}");
-    let conditions: Vec<Value> = CONDITIONS
+    let conditions: Vec<Value> = conditions(pressures)
         .iter()
         .map(|(kind, holds, reason, message)| {
             let same = known.iter().find(|known| known.type_ == *kind && known.status == *holds);
@@ -213,28 +240,36 @@ fn status(config: &Config, machine: &Machine, known: Option<&Node>, now: Timesta
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Resources;
 
     #[test]
     fn a_node_tells_that_it_is_well_and_what_it_has() {
         let config = Config::new("n1", "data");
-        let machine =
-            Machine::read(&Resources { cpu_millis: Some(2_000), memory_bytes: Some(1 << 30), pods: Some(10) });
-        let told = status(&config, &machine, None, Timestamp::UNIX_EPOCH);
+        let machine = Machine::read(
+            &Resources { cpu_millis: Some(2_000), memory_bytes: Some(1 << 30), pods: Some(10) },
+            Path::new("none"),
+        );
+        let told = status(&config, &machine, Pressures::default(), None, Timestamp::UNIX_EPOCH);
         assert_eq!(told["nodeInfo"].as_object().map(serde_json::Map::len), Some(10));
         assert_eq!(told["capacity"], json!({"cpu": "2", "memory": "1048576Ki", "pods": "10"}));
         assert_eq!(told["conditions"][3]["lastTransitionTime"], "1970-01-01T00:00:00Z");
         let node: Node = serde_json::from_value(json!({"metadata": {}, "status": told})).expect("a node");
-        assert!(is_told(&node));
-        assert!(!is_told(&Node::default()));
+        assert!(is_told(&node, Pressures::default()));
+        assert!(!is_told(&node, Pressures { memory: true, disk: false }));
+        assert!(!is_told(&Node::default(), Pressures::default()));
         assert!(is_counted(&node, &machine));
         assert_eq!(labels(&config)["kubernetes.io/hostname"], "n1");
     }
 
     #[test]
     fn what_others_have_counted_of_a_node_may_be_given_too() {
-        let machine = Machine::read(&Resources { cpu_millis: Some(1), memory_bytes: Some(1 << 20), pods: Some(1_000) });
+        let machine = Machine::read(
+            &Resources { cpu_millis: Some(1), memory_bytes: Some(1 << 20), pods: Some(1_000) },
+            Path::new("none"),
+        );
         let own = json!({"cpu": "1m", "memory": "1024Ki", "pods": "1k"});
         let node = |dongles: Option<&str>, given: Option<&str>| {
             let with = |dongles: Option<&str>| {
@@ -248,7 +283,8 @@ mod tests {
             serde_json::from_value::<Node>(json!({"metadata": {}, "status": status})).expect("a node")
         };
         let told = |known: &Node| {
-            let status = status(&Config::new("n1", "data"), &machine, Some(known), Timestamp::UNIX_EPOCH);
+            let status =
+                status(&Config::new("n1", "data"), &machine, Pressures::default(), Some(known), Timestamp::UNIX_EPOCH);
             status["allocatable"]["example.com/dongle"].clone()
         };
         assert!(is_counted(&node(None, None), &machine));
@@ -265,8 +301,11 @@ mod tests {
             let address = "192.0.2.7".parse().expect("an address");
             let tunnel = tunnel.map(|tunnel| tunnel.parse().expect("an address"));
             let config = Config { addresses: vec![address], tunnel, ..Config::new("n1", "data") };
-            let machine = Machine::read(&Resources { cpu_millis: Some(1), memory_bytes: Some(1), pods: Some(1) });
-            let status = status(&config, &machine, None, Timestamp::UNIX_EPOCH);
+            let machine = Machine::read(
+                &Resources { cpu_millis: Some(1), memory_bytes: Some(1), pods: Some(1) },
+                Path::new("none"),
+            );
+            let status = status(&config, &machine, Pressures::default(), None, Timestamp::UNIX_EPOCH);
             (status["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64(), annotations(&config))
         };
         assert_eq!(told(Some("192.0.2.7:6443")), (Some(6443), None), "the address and the port say it");

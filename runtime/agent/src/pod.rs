@@ -20,6 +20,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub use container::{Ended, Exit, Nature, Role, Why};
 pub use effect::{Blocked, Effect, Happening, NotMounted, NotPulled, Place, Pulled, Severity, Told};
 pub use hook::Hook;
 pub use probe::{Outcome, ProbeKind};
+pub(crate) use status::qos_class;
 
 /// A pod on this node.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,11 +79,14 @@ enum Step {
 }
 
 /// Why a pod failed as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Verdict {
-    reason: &'static str,
-    message: &'static str,
+    reason: Cow<'static, str>,
+    message: Cow<'static, str>,
 }
+
+/// The reason of a verdict over a pod that the node sent off.
+const EVICTED: &str = "Evicted";
 
 /// What keeps a pod from its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +151,15 @@ impl PodState {
         self.stage == Stage::Gone
     }
 
+    /// Whether it runs here, or is about to.
+    pub fn is_active(&self) -> bool {
+        matches!(self.stage, Stage::New | Stage::Arriving { .. } | Stage::Up)
+    }
+
+    fn is_evicted(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.reason == EVICTED)
+    }
+
     /// The container at a place, as its spec describes it.
     pub fn container(&self, place: Place) -> Option<&Container> {
         container(&self.pod, place)
@@ -196,8 +210,18 @@ impl PodState {
                 }
             }
             Happening::Exited(place, run, exit) => self.exited(place, run, exit, now, effects),
+            Happening::Evicted(message) => self.evict(message, effects),
             Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, now, effects),
             Happening::Hooked(place, run, hook, outcome) => self.hooked(place, run, hook, &outcome, now, effects),
+        }
+    }
+
+    /// The node sends it off.
+    fn evict(&mut self, message: String, effects: &mut Vec<Effect>) {
+        if self.is_active() {
+            tell(effects, None, Severity::Warning, EVICTED, &message);
+            self.verdict = Some(Verdict { reason: EVICTED.into(), message: message.into() });
+            self.stage = Stage::Stopping;
         }
     }
 

@@ -10,7 +10,7 @@ use api::Revision;
 use bytes::Bytes;
 use client::Client;
 use futures::future::BoxFuture;
-use host::Host;
+use host::{Host, Ledger, Limits};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use network::{Body, Fabric, Outbound};
@@ -29,7 +29,7 @@ use crate::recorder::Recorder;
 use crate::volumes::reclaim;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
-use crate::{denials, link, node};
+use crate::{denials, link, node, pressure};
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +80,13 @@ pub async fn run(
         Cache::open(&images).map_err(|source| RunError::Images { dir: images.display().to_string(), source })?;
     let (recorder, recording) = Recorder::new(client.clone(), config.node_name.clone());
     let denied = fabric.policy().map(|policy| policy.denials().listen());
+    let machine = Machine::read(&config.resources, &config.data_dir);
     let context = Arc::new(Context {
-        machine: Machine::read(&config.resources),
+        guests: Ledger::new(Limits {
+            memory_bytes: Some(machine.memory_bytes).filter(|bytes| *bytes > 0),
+            ..Limits::default()
+        }),
+        machine,
         images: Images::new(cache, Arc::new(Registry(client.clone()))),
         logs: Logs::new(config.data_dir.join("logs"), config.rotation),
         addresses: std::sync::Mutex::default(),
@@ -89,6 +94,7 @@ pub async fn run(
         posts: std::sync::Mutex::default(),
         meter: tokio::sync::Mutex::default(),
         quotas: Arc::default(),
+        pressures: watch::Sender::default(),
         view: view.clone(),
         config,
         client,
@@ -135,6 +141,7 @@ pub async fn run(
         () = tell_denials(denied, context.recorder.clone()) => {}
         () = node::keep(context.clone(), context.client.apart()) => {}
         () = collect::keep(context.clone()) => {}
+        () = pressure::keep(context.clone()) => {}
         () = reclaim::keep(context.clone()) => {}
         () = link::serve(context.clone()) => {}
     }

@@ -159,7 +159,7 @@ mod tests {
             containers: containers.collect(),
         };
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-        let machine = InUse { busy: Duration::from_millis(machine_millis), memory_bytes: 5 };
+        let machine = InUse { busy: Duration::from_millis(machine_millis), memory_bytes: 5, ..InUse::default() };
         let at = *START + Duration::from_secs(seconds);
         Sample { at, time: Timestamp::UNIX_EPOCH, machine, pods: vec![pod] }
     }

@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::{Key, Revision};
 use client::PatchType;
-use host::Workload;
+use host::{Ledger, Workload};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use network::{Attachment, Citizen};
@@ -27,8 +27,10 @@ use tracing::{debug, info};
 
 use crate::context::Context;
 use crate::desired::{Uid, Wanted};
+use crate::eviction::{self, StorageUsed};
 use crate::image::{Credentials, Hold};
 use crate::pod::{Effect, Happening, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
+use crate::pressure;
 use crate::recorder::Note;
 use crate::report::{self, Report};
 use crate::usage::PodUsage;
@@ -51,6 +53,8 @@ pub(crate) enum Mail {
     Placed(BTreeMap<String, Placed>, Option<Timestamp>),
     /// What the volumes are made from has changed.
     VolumesChanged,
+    /// What the pod keeps on the disk, and how long it took to look.
+    Stored(StorageUsed, Duration),
     /// Somebody wants to know what the pod has used.
     Count(oneshot::Sender<PodUsage>),
     /// Somebody wants into a container.
@@ -66,6 +70,8 @@ struct Worker {
     uid: Uid,
     state: PodState,
     slots: Vec<Slot>,
+    /// What all containers of the pod use together, and may.
+    ledger: Ledger,
     placed: BTreeMap<String, Placed>,
     /// The pod's place on the network, once something of it has run.
     attachment: Option<Arc<Attachment>>,
@@ -99,6 +105,10 @@ const CLAIMS_MAX: usize = 64;
 /// would end before its successor is asked for.
 const CLOCK_UNSEEN_MAX: Duration = Duration::from_secs(30);
 
+/// How often to look at what a pod with a limit keeps on the disk, and of how much time looking may take a part.
+const STORAGE_PERIOD: Duration = Duration::from_millis(100);
+const STORAGE_LOOK_SHARE: u32 = 20;
+
 /// Looks after a pod from its arrival until nothing of it is left.
 pub(crate) async fn work(
     context: Arc<Context>,
@@ -113,10 +123,14 @@ pub(crate) async fn work(
     let (reports, told) = watch::channel(Report { status: status.clone(), seen: seen.clone(), ended: false });
     let telling = tokio::spawn(report::tell(context.clone(), key.clone(), uid.clone(), told));
     let telling = tokio_util::task::AbortOnDropHandle::new(telling);
+    // Who was here already stays.
+    let refused = eviction::refusal(*context.pressures.borrow(), &pod).filter(|_| status.start_time.is_none());
+    let ledger = context.guests.part(run::limits(pod.spec.as_ref().and_then(|spec| spec.resources.as_ref())));
     let state = PodState::new(pod, Timestamp::now());
     info!(pod = %key, "arrived");
     let mut worker = Worker {
         slots: Vec::new(),
+        ledger,
         placed: BTreeMap::new(),
         attachment: None,
         tokens: Arc::default(),
@@ -132,7 +146,7 @@ pub(crate) async fn work(
         reports,
         seen,
     };
-    worker.happen(Happening::Tick);
+    worker.happen(refused.map_or(Happening::Tick, Happening::Evicted));
     while !worker.state.is_gone() {
         let wake = worker.wake_at().map(|at| {
             Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(CLOCK_UNSEEN_MAX)
@@ -180,7 +194,11 @@ impl Worker {
                 self.placed = placed;
                 self.tokens_due = due;
                 self.happen(Happening::Mounted);
+                if eviction::has_limit(self.state.pod()) {
+                    self.look_at_storage(STORAGE_PERIOD);
+                }
             }
+            Mail::Stored(used, took) => self.stored(&used, took),
             Mail::Count(reply) => drop(reply.send(self.used())),
             Mail::Visit(visit) => self.visited(visit),
             Mail::VolumesChanged => self.update_volumes(),
@@ -238,6 +256,7 @@ impl Worker {
             Effect::Probe(place, run, kind) => self.probe(place, run, kind),
             Effect::Hook(place, run, hook, within) => self.hook(place, run, hook, within),
             Effect::Tell(told) => self.tell(told, now),
+            Effect::Vacate => self.vacate(),
             Effect::Release => self.release(),
             Effect::Delete => self.ended = true,
         }
@@ -378,6 +397,43 @@ impl Worker {
                         message = format!("image \"{image}\" is not a wasm component: {found}");
                     }
                     Mail::Happened(Happening::NotPrepared(place, message))
+                }
+            }
+        });
+    }
+
+    /// Looks in a while at what the pod keeps on the disk.
+    fn look_at_storage(&mut self, wait: Duration) {
+        let (context, pod) = (self.context.clone(), self.pod());
+        self.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let began = Instant::now();
+            let looking = tokio::task::spawn_blocking(move || pressure::storage_of(&context, &pod));
+            Mail::Stored(looking.await.unwrap_or_default(), began.elapsed())
+        });
+    }
+
+    fn stored(&mut self, used: &StorageUsed, took: Duration) {
+        if !self.state.is_active() {
+            return;
+        }
+        match eviction::storage_excess(self.state.pod(), used) {
+            Some(message) => self.happen(Happening::Evicted(message)),
+            None => self.look_at_storage(STORAGE_PERIOD.max(took * STORAGE_LOOK_SHARE)),
+        }
+    }
+
+    /// The files of the pod go, what it printed stays.
+    fn vacate(&mut self) {
+        let directories = [self.directory(), self.directory_in_memory()];
+        self.context.quotas.forget(&directories[0]);
+        let key = self.key.clone();
+        tokio::task::spawn_blocking(move || {
+            for directory in directories {
+                if let Err(error) = std::fs::remove_dir_all(directory)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    debug!(pod = %key, %error, "files of a pod were left behind");
                 }
             }
         });

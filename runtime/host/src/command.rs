@@ -10,7 +10,6 @@ use wasmtime_wasi::I32Exit;
 
 use crate::fault::{Fault, told};
 use crate::guest::Guest;
-use crate::meter::Metered;
 use crate::outside::Outside;
 use crate::spec::Spec;
 use crate::stdio::Stdin;
@@ -60,14 +59,20 @@ impl Command {
     pub(crate) fn start(workload: Arc<Shared>, spec: Spec, stdin: Stdin, outside: Arc<dyn Outside>) -> Self {
         let stop = CancellationToken::new();
         let (told, exit) = watch::channel(None);
-        let guests = workload.host.guests().clone();
-        guests.spawn({
+        let (host, ledger) = (workload.host.clone(), spec.ledger.clone());
+        let mut run = host.metered(async move { run(&workload, &spec, stdin, outside).await }, ledger);
+        host.guests().spawn({
             let stop = stop.clone();
             async move {
-                let ledger = spec.ledger.clone();
-                let run = Metered::new(async move { run(&workload, &spec, stdin, outside).await }, ledger);
-                let exit = stop.run_until_cancelled_owned(run).await.unwrap_or(Exit::Cancelled);
-                told.send_replace(Some(exit));
+                let exit = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => None,
+                    exit = &mut run => Some(exit),
+                };
+                if exit.is_none() {
+                    run.end().await;
+                }
+                told.send_replace(Some(exit.unwrap_or(Exit::Cancelled)));
             }
         });
         Self { exit, stop: stop.clone(), _owner: Arc::new(stop.drop_guard()) }
@@ -103,7 +108,7 @@ impl fmt::Debug for Command {
 async fn run(workload: &Shared, spec: &Spec, stdin: Stdin, outside: Arc<dyn Outside>) -> Exit {
     let host = &workload.host;
     let command = workload.command.as_ref().expect("a command is only started for a component that has one");
-    let mut store = match Guest::store(&host.engine, &host.ticker, spec, stdin, outside) {
+    let mut store = match Guest::store(host, workload.size, spec, stdin, outside) {
         Ok(store) => store,
         Err(error) => return Exit::NotStarted { message: told(&error) },
     };

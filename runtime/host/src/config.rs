@@ -19,6 +19,9 @@ const INSTANCES_MAX: u32 = 2_048;
 /// A host must run something, however small the node.
 const INSTANCES_MIN: u32 = 16;
 
+/// More than this costs the kernel more memory than guests should.
+const FILES_MAX: usize = 65_536;
+
 /// Linux's default, taken where the limit cannot be read.
 const MAP_COUNT_DEFAULT: u32 = 65_530;
 
@@ -29,7 +32,9 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// Instances that may live at the same time, of all workloads together.
     pub instances_max: u32,
-    /// Threads on which guests run.
+    /// Files that guests may have open at the same time, of all workloads together.
+    pub files_max: usize,
+    /// Threads on which guests run, and as many again on which those run that compute without end.
     pub guest_threads: usize,
     /// How long a guest may keep a thread before it gives way.
     pub tick: Duration,
@@ -49,6 +54,7 @@ impl Config {
         Self {
             cache_dir: cache_dir.into(),
             instances_max: instances_for(map_count_max()),
+            files_max: files_for(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
             guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
             tick: Duration::from_millis(5),
             compiler: None,
@@ -60,6 +66,11 @@ impl Config {
 /// How many instances may live at once where the kernel allows `map_count_max` memory maps.
 pub fn instances_for(map_count_max: u32) -> u32 {
     (map_count_max.saturating_sub(MAPS_RESERVED) / MAPS_PER_INSTANCE).clamp(INSTANCES_MIN, INSTANCES_MAX)
+}
+
+/// How many files guests may have open where the process may open so many: the other half is for the node itself.
+fn files_for(open_files_max: Option<u64>) -> usize {
+    open_files_max.map_or(FILES_MAX, |most| usize::try_from(most / 2).unwrap_or(FILES_MAX)).min(FILES_MAX)
 }
 
 fn map_count_max() -> u32 {

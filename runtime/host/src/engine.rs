@@ -4,6 +4,7 @@
 //! carries epoch checks, so that it can be made to give way and be stopped.
 
 use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::Config;
@@ -22,6 +23,13 @@ const STACK_RESIDENT_BYTES: usize = 16 << 10;
 
 /// A component made by a language's tool chain links many small core modules; Python's is the largest, with fourteen.
 const CORE_INSTANCES_PER_INSTANCE: u32 = 16;
+
+/// Memories and tables that there are for each instance; who needs more takes the place of several.
+const MEMORIES_PER_INSTANCE: u32 = 2;
+const TABLES_PER_INSTANCE: u32 = 4;
+
+/// The most that one instance may take of each, in instances.
+const INSTANCES_PER_COMPONENT_MAX: u32 = 16;
 
 /// Below this a pool that does not fit is not tried smaller.
 const INSTANCES_MIN: u32 = 16;
@@ -76,12 +84,23 @@ fn tuned(pool: Option<u32>) -> wasmtime::Config {
     config
 }
 
+/// How many instances of the usual size one of this component counts for.
+pub(crate) fn size(component: &Component) -> usize {
+    let Some(needs) = component.resources_required() else { return INSTANCES_PER_COMPONENT_MAX as usize };
+    let instances =
+        [needs.num_memories.div_ceil(MEMORIES_PER_INSTANCE), needs.num_tables.div_ceil(TABLES_PER_INSTANCE)];
+    instances.into_iter().fold(1, u32::max) as usize
+}
+
 fn pooling(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(4))
+        .total_memories(instances.saturating_mul(MEMORIES_PER_INSTANCE))
+        .total_tables(instances.saturating_mul(TABLES_PER_INSTANCE))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE * 4)
+        .max_memories_per_component(MEMORIES_PER_INSTANCE * INSTANCES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_INSTANCE * INSTANCES_PER_COMPONENT_MAX)
         .total_stacks(instances)
         .max_tables_per_module(4)
         .max_memory_size(MEMORY_BYTES_MAX)

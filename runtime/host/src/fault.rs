@@ -3,8 +3,14 @@
 use std::fmt::Write as _;
 
 use http::StatusCode;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+
+use crate::shares::NoMore;
+
+/// A guest chooses the names of its functions; they are told to a cluster that has other things to keep.
+const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// Frames of a trap's backtrace worth telling.
 const FRAMES_MAX: usize = 8;
@@ -75,6 +81,9 @@ impl Fault {
         if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
             return Fault::Overloaded { message: format!("the node is full: {limit}") };
         }
+        if let Some(no_more) = error.downcast_ref::<NoMore>() {
+            return Fault::Overloaded { message: format!("the node is full: {no_more}") };
+        }
         match error.downcast_ref::<Trap>() {
             Some(_) => Fault::Trapped { message: told(error) },
             None => Fault::NotStarted { message: told(error) },
@@ -82,12 +91,26 @@ impl Fault {
     }
 }
 
-/// An error of wasmtime in words: a trap with the innermost functions it happened in, anything else as it is.
+/// An error of wasmtime in words: what ended a guest with the innermost functions it happened in, anything else as it is.
 pub(crate) fn told(error: &wasmtime::Error) -> String {
-    let Some(trap) = error.downcast_ref::<Trap>() else {
+    let mut message = words(error);
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
+}
+
+fn words(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause().to_string();
+    let is_full = matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full));
+    let mut message = if is_full || cause.contains("handle limit exceeded") {
+        "it holds more streams, files, sockets and other resources than an instance may".to_owned()
+    } else if error.is::<Trap>() || error.is::<WasmBacktrace>() {
+        cause
+    } else {
         return format!("{error:#}");
     };
-    let mut message = trap.to_string();
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
     for (index, name) in frames.iter().filter_map(wasmtime::FrameInfo::func_name).take(FRAMES_MAX).enumerate() {
         let lead = if index == 0 { " in " } else { " < " };

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -12,7 +13,11 @@ use crate::artifact::{Digest, Source};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::guest::Guest;
+use crate::ledger::Ledger;
+use crate::meter::Metered;
 use crate::prepare::{self, PrepareError};
+use crate::shares::Shares;
+use crate::threads::Threads;
 use crate::ticker::Ticker;
 use crate::workload::{self, Workload};
 use crate::{engine, link};
@@ -52,22 +57,17 @@ pub(crate) struct Shared {
     pub(crate) compiling: tokio::sync::Mutex<()>,
     /// What is prepared now, so that all who run a component share its code.
     pub(crate) prepared: Prepared,
+    /// Places for instances.
+    pub(crate) places: Arc<Shares>,
+    /// Files that guests may have open.
+    pub(crate) files: Arc<Shares>,
     linker: OnceLock<Linker<Guest>>,
-    guests: Guests,
+    threads: Threads,
 }
 
 /// The prepared components that somebody runs, and the places of those that nobody runs any more.
 #[derive(Default)]
 pub(crate) struct Prepared(Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<Weak<workload::Shared>>>>>);
-
-/// The threads on which guests run, apart from those of whoever uses the host.
-struct Guests {
-    runtime: Option<Runtime>,
-    handle: Handle,
-}
-
-/// Reading files for guests takes threads now and then, for a moment.
-const FILE_THREADS_MAX: usize = 64;
 
 // === impl Host ===
 
@@ -78,16 +78,23 @@ impl Host {
         let cache = Cache::open(&config.cache_dir, &engine::compatibility(&engine))
             .map_err(|source| StartError::Cache { dir: config.cache_dir.display().to_string(), source })?;
         let ticker = Ticker::start(&engine, config.tick).map_err(StartError::Threads)?;
-        let guests = Guests::start(config.guest_threads).map_err(StartError::Threads)?;
+        let threads = Threads::start(config.guest_threads).map_err(StartError::Threads)?;
         let compiling = tokio::sync::Mutex::new(());
-        let prepared = Prepared::default();
-        let shared = Shared { config, engine, ticker, cache, compiling, prepared, linker: OnceLock::new(), guests };
+        let (places, files) = (Shares::new(config.instances_max as usize), Shares::new(config.files_max));
+        let (places, files) = (Arc::new(places), Arc::new(files));
+        let (linker, prepared) = (OnceLock::new(), Prepared::default());
+        let shared = Shared { config, engine, ticker, cache, compiling, prepared, places, files, linker, threads };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Makes a component ready to run: compiled (once ever, by digest), mapped and linked.
     pub async fn prepare(&self, digest: Digest, source: impl Into<Source>) -> Result<Workload, PrepareError> {
         prepare::prepare(self.shared.clone(), digest, source.into()).await
+    }
+
+    /// Does work that a guest causes where guests run, and has the guest's account pay for it.
+    pub fn attend(&self, ledger: Ledger, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.shared.guests().spawn(self.shared.metered(work, ledger))
     }
 
     /// What is kept compiled: of which component, how large it is, and when it was compiled.
@@ -129,34 +136,11 @@ impl Shared {
 
     /// Where guests are run.
     pub(crate) fn guests(&self) -> &Handle {
-        &self.guests.handle
+        self.threads.front()
     }
-}
 
-// === impl Guests ===
-
-impl Guests {
-    fn start(threads: usize) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
-            .max_blocking_threads(FILE_THREADS_MAX)
-            .thread_name("guest")
-            .enable_all()
-            // A poll may last a whole tick here: with the usual intervals, made for short ones, a few busy guests
-            // would keep timers and new requests waiting for dozens of ticks.
-            .event_interval(4)
-            .global_queue_interval(2)
-            .build()?;
-        let handle = runtime.handle().clone();
-        Ok(Self { runtime: Some(runtime), handle })
-    }
-}
-
-impl Drop for Guests {
-    fn drop(&mut self) {
-        // The last owner may be a task of any runtime, where waiting for threads is not allowed.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+    /// A guest that pays from this account.
+    pub(crate) fn metered<T>(&self, guest: impl Future<Output = T> + Send + 'static, ledger: Ledger) -> Metered<T> {
+        Metered::new(guest, ledger, self.threads.behind().clone())
     }
 }

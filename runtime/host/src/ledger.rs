@@ -1,16 +1,19 @@
 //! What a container may use, and what it did use.
 //!
 //! One ledger is shared by every instance of a container, so that its limits hold for all of them together: memory is
-//! booked before it is granted, and processor time is paid back before more is given.
+//! booked before it is granted, and processor time is paid back before more is given. A ledger may be part of another one, which
+//! counts the same once more: a container's of its pod's, a pod's of its node's.
 
 mod account;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, OutOfMemory};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::shares::Share;
 
 /// What a container may use; nothing set means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +50,12 @@ pub struct Ledger {
 }
 
 struct Shared {
-    limits: Limits,
+    /// What this is a part of.
+    whole: Option<Ledger>,
+    /// No limit is the largest number.
+    memory_bytes_max: AtomicU64,
+    cpu_millis: AtomicU32,
+    cpu_request_millis: AtomicU32,
     opened: Instant,
     cpu_nanos: AtomicU64,
     /// When all processor time taken so far is paid for at the rate of the quota, in nanoseconds since `opened`.
@@ -57,6 +65,9 @@ struct Shared {
     memory_refusals: AtomicU64,
     instances: AtomicU64,
     requests: AtomicU64,
+    /// What its instances have of the node's places, and of its files.
+    places: Share,
+    files: Share,
 }
 
 /// A quota is measured over this long.
@@ -64,6 +75,10 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 /// A promise of this much is worth one more tick before giving way.
 const MILLIS_PER_TICK: u32 = 500;
+
+/// What stands for no limit.
+const NO_BYTES: u64 = u64::MAX;
+const NO_MILLIS: u32 = u32::MAX;
 
 /// No promise keeps a thread for longer than this many ticks.
 const TICKS_MAX: u32 = 4;
@@ -79,9 +94,21 @@ impl Default for Ledger {
 impl Ledger {
     /// An account on which nothing is booked.
     pub fn new(limits: Limits) -> Self {
-        Self {
+        Self::open(limits, None)
+    }
+
+    /// An account on which nothing is booked, and whatever will be is booked on this one, too.
+    pub fn part(&self, limits: Limits) -> Self {
+        Self::open(limits, Some(self.clone()))
+    }
+
+    fn open(limits: Limits, whole: Option<Ledger>) -> Self {
+        let ledger = Self {
             shared: Arc::new(Shared {
-                limits,
+                whole,
+                memory_bytes_max: AtomicU64::new(NO_BYTES),
+                cpu_millis: AtomicU32::new(NO_MILLIS),
+                cpu_request_millis: AtomicU32::new(0),
                 opened: Instant::now(),
                 cpu_nanos: AtomicU64::new(0),
                 cpu_paid_at_nanos: AtomicU64::new(0),
@@ -90,13 +117,30 @@ impl Ledger {
                 memory_refusals: AtomicU64::new(0),
                 instances: AtomicU64::new(0),
                 requests: AtomicU64::new(0),
+                places: Share::default(),
+                files: Share::default(),
             }),
+        };
+        ledger.limit(limits);
+        ledger
+    }
+
+    /// The limits as they are now.
+    pub fn limits(&self) -> Limits {
+        let shared = &self.shared;
+        Limits {
+            memory_bytes: Some(shared.memory_bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != NO_BYTES),
+            cpu_millis: Some(shared.cpu_millis.load(Ordering::Relaxed)).filter(|millis| *millis != NO_MILLIS),
+            cpu_request_millis: shared.cpu_request_millis.load(Ordering::Relaxed),
         }
     }
 
-    /// The limits it was opened with.
-    pub fn limits(&self) -> Limits {
-        self.shared.limits
+    /// Changes the limits; they hold from now on. What is booked stays, even if it is more than would be granted.
+    pub fn limit(&self, limits: Limits) {
+        let shared = &self.shared;
+        shared.memory_bytes_max.store(limits.memory_bytes.unwrap_or(NO_BYTES), Ordering::Relaxed);
+        shared.cpu_millis.store(limits.cpu_millis.unwrap_or(NO_MILLIS), Ordering::Relaxed);
+        shared.cpu_request_millis.store(limits.cpu_request_millis, Ordering::Relaxed);
     }
 
     /// The figures as they are now.
@@ -118,19 +162,59 @@ impl Ledger {
 
     /// Ticks an instance may run before it gives way.
     pub(crate) fn ticks(&self) -> u64 {
-        u64::from((1 + self.shared.limits.cpu_request_millis / MILLIS_PER_TICK).min(TICKS_MAX))
+        let promised = self.shared.cpu_request_millis.load(Ordering::Relaxed);
+        u64::from((1 + promised / MILLIS_PER_TICK).min(TICKS_MAX))
+    }
+
+    /// The places of the node that its instances have.
+    pub(crate) fn places(&self) -> &Share {
+        &self.shared.places
+    }
+
+    /// The files that its instances have open.
+    pub(crate) fn files(&self) -> &Share {
+        &self.shared.files
+    }
+
+    /// This account and those it is part of.
+    fn accounts(&self) -> impl Iterator<Item = &Shared> {
+        std::iter::successors(Some(&*self.shared), |account| account.whole.as_ref().map(|whole| &*whole.shared))
     }
 
     /// Books processor time and says how long to wait before taking more.
     pub(crate) fn charge_cpu(&self, used: Duration) -> Duration {
+        self.accounts().map(|account| account.charge_cpu(used)).max().unwrap_or_default()
+    }
+
+    /// Books memory on all accounts, or on none.
+    fn book_memory(&self, bytes: u64) -> bool {
+        let refused = self.accounts().position(|account| !account.book_memory(bytes));
+        for account in self.accounts().take(refused.unwrap_or(0)) {
+            account.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        refused.is_none()
+    }
+
+    fn return_memory(&self, bytes: u64) {
+        for account in self.accounts() {
+            account.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn charge_cpu(&self, used: Duration) -> Duration {
         let used_nanos = nanos(used);
-        self.shared.cpu_nanos.fetch_add(used_nanos, Ordering::Relaxed);
-        let Some(millis) = self.shared.limits.cpu_millis else {
+        self.cpu_nanos.fetch_add(used_nanos, Ordering::Relaxed);
+        let millis = self.cpu_millis.load(Ordering::Relaxed);
+        if millis == NO_MILLIS {
             return Duration::ZERO;
-        };
-        let now = nanos(self.shared.opened.elapsed());
+        }
+        let now = nanos(self.opened.elapsed());
         let mut wait = 0;
-        let booked = self.shared.cpu_paid_at_nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| {
+        let booked = self.cpu_paid_at_nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| {
             let (next, until) = charge(paid_at, now, used_nanos, millis);
             wait = until;
             Some(next)
@@ -140,22 +224,17 @@ impl Ledger {
     }
 
     fn book_memory(&self, bytes: u64) -> bool {
-        let shared = &self.shared;
-        let limit = shared.limits.memory_bytes.unwrap_or(u64::MAX);
-        let booked = shared.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |booked| {
+        let limit = self.memory_bytes_max.load(Ordering::Relaxed);
+        let booked = self.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |booked| {
             booked.checked_add(bytes).filter(|sum| *sum <= limit)
         });
         if let Ok(before) = booked {
-            shared.memory_bytes_peak.fetch_max(before + bytes, Ordering::Relaxed);
+            self.memory_bytes_peak.fetch_max(before + bytes, Ordering::Relaxed);
             true
         } else {
-            shared.memory_refusals.fetch_add(1, Ordering::Relaxed);
+            self.memory_refusals.fetch_add(1, Ordering::Relaxed);
             false
         }
-    }
-
-    fn return_memory(&self, bytes: u64) {
-        self.shared.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! What holds:
-//! - Guests run on threads of their own and give way at every tick, so a busy loop delays nobody by more than a few
-//!   ticks.
+//! - Guests run on threads of their own and give way at every tick; who computes on and on does so behind, on threads of a lower
+//!   priority, so a busy loop delays nobody by more than a few ticks, and soon by nothing.
 //! - A request gets a fresh instance unless the [`Spec`] says otherwise; nothing of one request is seen by the next.
 //! - Dropping the last [`Server`] or [`Command`] ends its instances at once; no task outlives its owner.
 //! - Compiled code is native code: it is read only from a directory that belongs to this user alone, and checked first.
@@ -43,10 +43,12 @@ mod prepare;
 mod quota;
 mod server;
 mod settings;
+mod shares;
 mod sink;
 mod sockets;
 mod spec;
 mod stdio;
+mod threads;
 mod ticker;
 mod workload;
 

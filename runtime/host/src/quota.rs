@@ -2,15 +2,17 @@
 //!
 //! What guests add is counted as they add it, before it is written; what they take away is not, because what a deleted file had can
 //! only be known by looking. So the count is never too low, and whoever meets the limit has everything counted anew before he is
-//! refused: seldom, if nothing was taken away since the last time. The length of files is what counts.
+//! refused: seldom, if nothing was taken away since the last time. The length of files is what counts, those included that are
+//! open and have no name any more; and there are no more files than what would fill the limit with small ones.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The limit of one directory; a clone is the same one.
@@ -22,11 +24,19 @@ struct Inner {
     bytes_max: AtomicU64,
     /// What there is, or more.
     bytes: AtomicU64,
+    /// Files and directories, or more.
+    entries: AtomicU64,
+    /// Files without a name that somebody writes to.
+    nameless: Mutex<Vec<Weak<File>>>,
     /// Whether something was taken away since it was counted.
     is_stale: AtomicBool,
     /// When it was counted; whoever holds it counts.
     counted: Mutex<Option<Instant>>,
 }
+
+/// A file is not given less room than this, however little is in it; some are always there.
+const ENTRY_BYTES: u64 = 1 << 10;
+const ENTRIES_MIN: u64 = 1_000;
 
 /// What others than guests take away is found after this long.
 const COUNT_PERIOD: Duration = Duration::from_secs(1);
@@ -43,6 +53,8 @@ impl Quota {
             root,
             bytes_max: AtomicU64::new(bytes_max),
             bytes: AtomicU64::new(u64::MAX),
+            entries: AtomicU64::new(u64::MAX),
+            nameless: Mutex::default(),
             is_stale: AtomicBool::new(true),
             counted: Mutex::new(None),
         }))
@@ -55,28 +67,56 @@ impl Quota {
 
     /// Takes room for so many bytes more, or says that there is none.
     pub(crate) fn take(&self, more: u64) -> io::Result<()> {
-        if more == 0 || self.try_take(more) {
+        let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
+        self.take_of(&self.0.bytes, more, bytes_max)
+    }
+
+    /// Takes room for one more file or directory.
+    pub(crate) fn take_entry(&self) -> io::Result<()> {
+        let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
+        self.take_of(&self.0.entries, 1, (bytes_max / ENTRY_BYTES).max(ENTRIES_MIN))
+    }
+
+    fn take_of(&self, counter: &AtomicU64, more: u64, most: u64) -> io::Result<()> {
+        let try_take = || {
+            let fits = |there: u64| there.checked_add(more).filter(|sum| *sum <= most);
+            counter.try_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        };
+        if more == 0 || try_take() {
             return Ok(());
         }
         let mut counted = self.0.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = counted.is_none_or(|at| at.elapsed() >= COUNT_PERIOD);
         if self.0.is_stale.swap(false, Ordering::Relaxed) || is_old {
-            self.0.bytes.store(count(&self.0.root), Ordering::Relaxed);
+            let (bytes, entries) = count(&self.0.root);
+            self.0.bytes.store(bytes.saturating_add(self.nameless_bytes()), Ordering::Relaxed);
+            self.0.entries.store(entries, Ordering::Relaxed);
             *counted = Some(Instant::now());
         }
         // Another may have had it counted meanwhile.
-        if self.try_take(more) { Ok(()) } else { Err(io::Error::from_raw_os_error(FULL)) }
+        if try_take() { Ok(()) } else { Err(io::Error::from_raw_os_error(FULL)) }
+    }
+
+    /// Counts a file that no directory shows any more, as long as it is open.
+    pub(crate) fn watch_nameless(&self, file: &Arc<File>) {
+        let mut nameless = self.0.nameless.lock().unwrap_or_else(PoisonError::into_inner);
+        nameless.retain(|known| known.strong_count() > 0);
+        nameless.push(Arc::downgrade(file));
+    }
+
+    fn nameless_bytes(&self) -> u64 {
+        let nameless = self.0.nameless.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = HashSet::new();
+        let found = nameless.iter().filter_map(|file| file.upgrade()?.metadata().ok());
+        found
+            .filter(|found| found.nlink() == 0 && seen.insert((found.dev(), found.ino())))
+            .map(|found| found.len())
+            .sum()
     }
 
     /// Notes that something was taken away.
     pub(crate) fn taken_away(&self) {
         self.0.is_stale.store(true, Ordering::Relaxed);
-    }
-
-    fn try_take(&self, more: u64) -> bool {
-        let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
-        let fits = |bytes: u64| bytes.checked_add(more).filter(|sum| *sum <= bytes_max);
-        self.0.bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 }
 
@@ -94,12 +134,13 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// The length of all files below a directory, each once; what cannot be read counts nothing.
-fn count(root: &Path) -> u64 {
-    let (mut bytes, mut seen, mut directories) = (0_u64, HashSet::new(), vec![root.to_owned()]);
+/// The length of all files below a directory, each once, and how many entries there are; what cannot be read counts nothing.
+fn count(root: &Path) -> (u64, u64) {
+    let (mut bytes, mut entries, mut seen, mut directories) = (0_u64, 0, HashSet::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let Ok(found) = entry.metadata() else { continue };
+            entries += 1;
             if found.is_dir() {
                 directories.push(entry.path());
             } else if found.nlink() < 2 || seen.insert((found.dev(), found.ino())) {
@@ -107,7 +148,7 @@ fn count(root: &Path) -> u64 {
             }
         }
     }
-    bytes
+    (bytes, entries)
 }
 
 #[cfg(test)]
@@ -133,5 +174,28 @@ mod tests {
         quota.set(150);
         assert!(quota.take(50).is_ok());
         assert!(quota.take(1).is_err());
+    }
+
+    #[test]
+    fn a_file_without_a_name_counts_while_it_is_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let quota = Quota::new(directory.path().to_owned(), 100);
+        let path = directory.path().join("f");
+        let file = Arc::new(File::create(&path).expect("made"));
+        file.set_len(80).expect("grown");
+        std::fs::remove_file(&path).expect("removed");
+        quota.watch_nameless(&file);
+        quota.taken_away();
+        assert!(quota.take(21).is_err());
+        drop(file);
+        quota.taken_away();
+        assert!(quota.take(100).is_ok());
+    }
+
+    #[test]
+    fn small_files_have_a_limit_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let quota = Quota::new(directory.path().to_owned(), 4 << 20);
+        assert_eq!((0..10_000).filter(|_| quota.take_entry().is_ok()).count(), 4_096);
     }
 }

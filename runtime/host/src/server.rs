@@ -25,7 +25,6 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::body::{self, Body};
 use crate::fault::{Fault, told};
-use crate::meter::Metered;
 use crate::outside::Outside;
 use crate::spec::{InstancePolicy, RequestPolicy, Spec};
 use crate::workload;
@@ -168,7 +167,8 @@ impl Shared {
         let ended = self.ended.clone();
         let overtime = self.spec.requests.timeout;
         let ledger = self.spec.ledger.clone();
-        let mut work = pin!(Metered::new(self.answer(request, reply, delivery.clone()), ledger));
+        let host = self.workload.host.clone();
+        let mut work = pin!(host.metered(self.answer(request, reply, delivery.clone()), ledger));
         let cut = Cut::unless_done(delivery.clone());
         let outcome = tokio::select! {
             biased;
@@ -214,9 +214,10 @@ impl Shared {
             let started = started.inspect_err(|fault| tracing::debug!(%fault, "no instance could be kept warm"));
             shared.warm.fulfil(started.ok());
         };
-        let (ended, ledger) = (self.ended.clone(), self.spec.ledger.clone());
-        self.workload.host.guests().spawn(async move {
-            ended.run_until_cancelled(Metered::new(start, ledger)).await;
+        let (ended, host) = (self.ended.clone(), &self.workload.host);
+        let start = host.metered(start, self.spec.ledger.clone());
+        host.guests().spawn(async move {
+            ended.run_until_cancelled(start).await;
         });
     }
 }

@@ -9,12 +9,12 @@ use wasmtime_wasi_http::handler::ProxyPre;
 use crate::artifact::Digest;
 use crate::command::Command;
 use crate::guest::Guest;
-use crate::host;
 use crate::kind::{Uses, Wasi, WorkloadKind};
 use crate::outside::Outside;
 use crate::server::Server;
 use crate::spec::Spec;
 use crate::stdio::Stdin;
+use crate::{engine, host};
 
 /// A component, compiled and linked; it holds no instance and costs nothing while it waits.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) host: Arc<host::Shared>,
     digest: Digest,
     kind: WorkloadKind,
+    /// How many instances of the usual size one of it counts for.
+    pub(crate) size: usize,
     pub(crate) server: Option<ProxyPre<Guest>>,
     pub(crate) command: Option<CommandPre>,
 }
@@ -56,6 +58,7 @@ impl Workload {
         uses: Uses,
         linked: InstancePre<Guest>,
     ) -> wasmtime::Result<Self> {
+        let size = engine::size(linked.component());
         let server = match uses.server {
             None => None,
             Some(Wasi::P2) => Some(ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked.clone())?)),
@@ -66,7 +69,7 @@ impl Workload {
             Some(Wasi::P2) => Some(CommandPre::P2(wasmtime_wasi::p2::bindings::CommandPre::new(linked)?)),
             Some(Wasi::P3) => Some(CommandPre::P3(wasmtime_wasi::p3::bindings::CommandPre::new(linked)?)),
         };
-        Ok(Self { shared: Arc::new(Shared { host, digest, kind, server, command }) })
+        Ok(Self { shared: Arc::new(Shared { host, digest, kind, size, server, command }) })
     }
 
     /// The component it was made of.

@@ -1,6 +1,7 @@
 //! What a node may keep on its disk, and show of it. The words are a kubelet's.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -24,6 +25,19 @@ pub(crate) struct Disk {
     /// Images may take so much; the same shares count of it
     #[arg(long, env = "CORACLE_IMAGE_MAX_SIZE", value_name = "SIZE", value_parser = bytes)]
     image_max_size: Option<u64>,
+    /// Pods are evicted while less than this is left, of `memory.available`, `nodefs.available` and `nodefs.inodesFree`; those
+    /// not named have no limit
+    #[arg(
+        long,
+        env = "CORACLE_EVICTION_HARD",
+        value_name = "SIGNAL<AMOUNT,…",
+        default_value = "memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<5%"
+    )]
+    eviction_hard: agent::Thresholds,
+    /// A node that was short of something is told as such for so long after it has enough again
+    #[arg(long, env = "CORACLE_EVICTION_PRESSURE_TRANSITION_PERIOD", default_value = "5m", value_name = "DURATION",
+        value_parser = crate::durations::parse)]
+    eviction_pressure_transition_period: Duration,
     /// Paths of this machine that pods may mount, with all that is below them, or `none` [default: any]
     #[arg(long, env = "CORACLE_HOST_PATH", value_delimiter = ',', value_name = "DIR")]
     host_path: Vec<PathBuf>,
@@ -51,6 +65,11 @@ impl Disk {
         }
     }
 
+    /// When pods are sent off for want of memory or disk.
+    pub(crate) fn eviction(&self) -> agent::Eviction {
+        agent::Eviction { thresholds: self.eviction_hard, transition_period: self.eviction_pressure_transition_period }
+    }
+
     /// How much of what containers print is kept.
     pub(crate) fn rotation(&self) -> agent::Rotation {
         agent::Rotation { file_bytes_max: self.container_log_max_size, files_max: self.container_log_max_files }
@@ -58,7 +77,7 @@ impl Disk {
 }
 
 /// Reads an amount of bytes as Kubernetes writes it.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let amount: api::quantity::Quantity = text.parse().map_err(|error| format!("{error}: such as 10Mi"))?;
     u64::try_from(amount.value()).ok().filter(|bytes| *bytes > 0).ok_or_else(|| "must be more than nothing".to_owned())
 }

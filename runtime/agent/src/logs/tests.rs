@@ -21,7 +21,7 @@ fn logs() -> (TempDir, Logs) {
 
 /// A run that prints this and ends.
 async fn print(logs: &Logs, run: u32, text: &str) {
-    let Streams { stdout, stderr, written } = logs.begin(&WHOSE, run).expect("a log");
+    let Streams { stdout, stderr, written } = logs.begin(&WHOSE, run, tokio::spawn).expect("a log");
     stdout.write(Bytes::copy_from_slice(text.as_bytes())).expect("somebody reads");
     drop((stdout, stderr));
     written.await.expect("written");
@@ -77,7 +77,7 @@ async fn the_run_before_is_kept_and_older_ones_are_not() {
 async fn a_follower_hears_everything_until_the_run_ends_even_when_files_change() {
     let directory = tempfile::tempdir().expect("a directory");
     let logs = Logs::new(directory.path(), SMALL);
-    let streams = logs.begin(&WHOSE, 0).expect("a log");
+    let streams = logs.begin(&WHOSE, 0, tokio::spawn).expect("a log");
     let mut heard = logs.read(&WHOSE, Options { follow: true, ..Options::default() }).expect("a log");
     let mut text = Vec::new();
     for number in 0..40 {
@@ -100,7 +100,7 @@ async fn a_follower_hears_everything_until_the_run_ends_even_when_files_change()
 async fn a_reader_never_hears_a_line_twice_or_out_of_turn() {
     let directory = tempfile::tempdir().expect("a directory");
     let logs = Logs::new(directory.path(), Rotation { files_max: 40, ..SMALL });
-    let streams = logs.begin(&WHOSE, 0).expect("a log");
+    let streams = logs.begin(&WHOSE, 0, tokio::spawn).expect("a log");
     // Many readers come while files change; each begins somewhere and then hears everything in its order.
     let mut readers = Vec::new();
     for number in 0..200 {

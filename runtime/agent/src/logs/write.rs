@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use host::{PipeReader, Sink, pipe};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -27,6 +28,9 @@ pub struct Streams {
 /// What a guest may be ahead of the disk.
 const PIPE_BYTES: usize = 256 << 10;
 
+/// After this much another run's writer has its turn.
+const TURN_BYTES: usize = 16 << 10;
+
 struct Writer {
     path: PathBuf,
     file: File,
@@ -38,8 +42,13 @@ struct Writer {
 // === impl Logs ===
 
 impl Logs {
-    /// Begins the log of a run. Only the run before it is kept.
-    pub fn begin(&self, whose: &Whose<'_>, run: u32) -> io::Result<Streams> {
+    /// Begins the log of a run, which is written where `spawn` puts that work. Only the run before it is kept.
+    pub fn begin(
+        &self,
+        whose: &Whose<'_>,
+        run: u32,
+        spawn: impl FnOnce(BoxFuture<'static, ()>) -> JoinHandle<()>,
+    ) -> io::Result<Streams> {
         let directory = self.directory(whose);
         std::fs::create_dir_all(&directory)?;
         for old in runs(&directory).into_iter().filter(|old| old.saturating_add(1) < run) {
@@ -56,10 +65,10 @@ impl Logs {
         let (stderr, err) = pipe(PIPE_BYTES);
         let writer = Writer { path: path.clone(), file, progress, file_bytes, rotation: self.rotation };
         let logs = self.clone();
-        let written = tokio::spawn(async move {
+        let written = spawn(Box::pin(async move {
             writer.run(out, err).await;
             logs.live().remove(&path);
-        });
+        }));
         Ok(Streams { stdout, stderr, written })
     }
 }
@@ -86,7 +95,10 @@ impl Writer {
                     None => err_open = false,
                 },
             }
-            self.write(&mut lines);
+            if self.write(&mut lines) >= TURN_BYTES {
+                // Others want to write, too.
+                tokio::task::yield_now().await;
+            }
         }
         let now = Timestamp::now();
         stdout.finish(now, &mut lines);
@@ -94,15 +106,17 @@ impl Writer {
         self.write(&mut lines);
     }
 
-    /// An append to the page cache takes microseconds, less than handing it to another thread.
-    fn write(&mut self, lines: &mut Vec<u8>) {
+    /// An append to the page cache takes microseconds, less than handing it to another thread. Tells how much it was.
+    fn write(&mut self, lines: &mut Vec<u8>) -> usize {
         if lines.is_empty() {
-            return;
+            return 0;
         }
         if let Err(error) = self.try_write(lines) {
             tracing::warn!(path = %self.path.display(), %error, "log lines dropped");
         }
+        let bytes = lines.len();
         lines.clear();
+        bytes
     }
 
     fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {

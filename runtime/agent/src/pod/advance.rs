@@ -1,5 +1,6 @@
 //! What the facts and the time allow: the only place that starts, restarts and stops.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +13,8 @@ use super::{LINGER, Nature, PodState, Stage, Step, Verdict, container, image_of,
 
 /// Why a pod with `activeDeadlineSeconds` failed, in Kubernetes' words.
 const DEADLINE: Verdict =
-    Verdict { reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline" };
+    Verdict { reason: Cow::Borrowed("DeadlineExceeded"), message: Cow::Borrowed(DEADLINE_MESSAGE) };
+const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
 impl PodState {
     /// Goes as far as it can.
@@ -80,7 +82,7 @@ impl PodState {
     fn run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.verdict = Some(DEADLINE);
-            tell(effects, None, Severity::Normal, DEADLINE.reason, DEADLINE.message);
+            tell(effects, None, Severity::Normal, "DeadlineExceeded", DEADLINE_MESSAGE);
             self.stage = Stage::Stopping;
             return;
         }
@@ -160,7 +162,8 @@ impl PodState {
 
     /// Stops the main containers, then the side-cars.
     fn stop(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let grace = self.grace_left(now);
+        // What is sent off is needed at once.
+        let grace = if self.is_evicted() { Duration::ZERO } else { self.grace_left(now) };
         let mains_over = self.of_role(Role::Main).all(ContainerState::is_over);
         for place in 0..self.containers.len() {
             let state = &mut self.containers[place];
@@ -176,6 +179,9 @@ impl PodState {
         }
         if self.containers.iter().all(ContainerState::is_over) {
             self.stage = Stage::Over;
+            if self.is_evicted() {
+                effects.push(Effect::Vacate);
+            }
         } else if !mains_over && self.of_role(Role::Main).all(ContainerState::is_over) {
             self.stop(now, effects);
         }

@@ -46,6 +46,8 @@ pub enum Happening {
     LeftWords(Place, u32, String),
     /// A run has ended.
     Exited(Place, u32, Exit),
+    /// The node is short of something, or the pod keeps more than it may: it goes, for this reason.
+    Evicted(String),
     /// A probe of a run has an answer.
     Probed(Place, u32, ProbeKind, Outcome),
     /// A hook of a run has come to its end.
@@ -119,6 +121,8 @@ pub enum Effect {
     Hook(Place, u32, Hook, Option<Duration>),
     /// Write an event.
     Tell(Told),
+    /// Nobody needs its volumes any more: make room.
+    Vacate,
     /// Let go of everything the pod has on this node.
     Release,
     /// The pod has ended on this node: delete it from the cluster for good.

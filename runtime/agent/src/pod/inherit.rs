@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState as State, ContainerStateTerminated, ContainerStatus, PodStatus};
 
 use super::container::{ContainerState, Ended, Phase, Role};
-use super::{PodState, Stage};
+use super::{PodState, Stage, Verdict};
 
 /// What a kubelet says of a run whose end nobody saw.
 const UNSEEN_CODE: i32 = 255;
@@ -34,6 +34,10 @@ impl PodState {
         if over {
             self.address = status.pod_ip.as_deref().and_then(|address| address.parse().ok());
             self.stage = Stage::Over;
+            self.verdict = status.reason.clone().map(|reason| Verdict {
+                reason: reason.into(),
+                message: status.message.clone().unwrap_or_default().into(),
+            });
         }
     }
 }

@@ -26,8 +26,8 @@ impl PodState {
         let phase = self.pod_phase();
         let mut status = last.clone();
         status.phase = Some(phase.to_owned());
-        status.reason = self.verdict.map(|verdict| verdict.reason.to_owned());
-        status.message = self.verdict.map(|verdict| verdict.message.to_owned());
+        status.reason = self.verdict.as_ref().map(|verdict| verdict.reason.to_string());
+        status.message = self.verdict.as_ref().map(|verdict| verdict.message.to_string());
         status.start_time = Some(time(self.started_at));
         status.host_ip = Some(host.to_string());
         status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
@@ -161,12 +161,16 @@ impl PodState {
             not_ready => not_ready,
         };
         let sandbox = Fact::plain(self.address.is_some() && !self.is_over());
-        let facts = [
+        let mut facts = vec![
             ("PodReadyToStartContainers", sandbox),
             ("Initialized", self.initialised(phase)),
             ("Ready", ready),
             ("ContainersReady", containers_ready),
         ];
+        if let Some(verdict) = self.verdict.as_ref().filter(|_| self.is_evicted()) {
+            let message = Some(verdict.message.to_string());
+            facts.push(("DisruptionTarget", Fact { holds: true, reason: Some("TerminationByKubelet"), message }));
+        }
         let mut conditions: Vec<PodCondition> =
             facts.iter().map(|(kind, fact)| fact.condition(kind, last, now)).collect();
         conditions.extend(last.iter().filter(|known| facts.iter().all(|(kind, _)| known.type_ != *kind)).cloned());

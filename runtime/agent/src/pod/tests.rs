@@ -137,7 +137,7 @@ impl Story {
                 let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
                 Happening::Probed(place, run, kind, outcome)
             }
-            Effect::Stop(..) | Effect::Tell(_) | Effect::Release | Effect::Delete => return,
+            Effect::Stop(..) | Effect::Tell(_) | Effect::Vacate | Effect::Release | Effect::Delete => return,
         };
         self.on(happening);
     }
@@ -488,6 +488,24 @@ fn a_tool_comes_into_a_pod_that_runs_and_nothing_depends_on_it() {
 }
 
 #[test]
+fn a_pod_that_is_sent_off_says_why_and_stays_so() {
+    let mut story = Story::new(r#"{"containers":[{"name":"app","image":"hello:v1"}]}"#);
+    story.do_all();
+    story.on(Happening::Evicted("The node was low on resource: memory. ".into()));
+    assert!(story.open.contains(&Effect::Stop(0, 0, Duration::ZERO)), "at once");
+    story.do_all();
+    story.check("Failed app=Completed(0)/0");
+    let told = |status: &PodStatus| (status.reason.clone(), status.message.clone());
+    assert_eq!(told(&story.status).0.as_deref(), Some("Evicted"));
+    let conditions = story.status.conditions.clone().unwrap_or_default();
+    assert!(conditions.iter().any(|one| one.type_ == "DisruptionTarget" && one.status == "True"));
+    let mut pod = Pod::clone(story.state.pod());
+    pod.status = Some(story.status.clone());
+    let again = Story::of(Arc::new(pod));
+    assert_eq!(told(&again.status), told(&story.status), "a new agent says the same");
+}
+
+#[test]
 fn a_pod_out_of_time_fails() {
     let mut story = Story::new(r#"{"activeDeadlineSeconds":5,"containers":[{"name":"app","image":"hello:v1"}]}"#);
     story.do_all();
@@ -536,6 +554,7 @@ enum Step {
     Late(Place, u32),
     Pass(i64),
     Image(String),
+    Evict,
     Delete,
 }
 
@@ -552,6 +571,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4, 0u32..4).prop_map(|(place, run)| Step::Late(place, run)),
         2 => (0i64..400).prop_map(Step::Pass),
         1 => "[ab]:v[12]".prop_map(Step::Image),
+        1 => Just(Step::Evict),
         1 => Just(Step::Delete),
     ];
     prop::collection::vec(step, 0..60)
@@ -601,6 +621,7 @@ proptest! {
                     }
                     story.on(Happening::Wanted(Arc::new(pod)));
                 }
+                Step::Evict => story.on(Happening::Evicted("no room".into())),
                 Step::Delete => story.delete(),
                 Step::Answer(..) | Step::Exit(..) | Step::Late(..) => {}
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use api::instances::Instances;
 use futures::FutureExt as _;
-use host::{Command, InstancePolicy, Ledger, Limits, RequestPolicy, Server, Sink, Spec};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use host::{Command, InstancePolicy, Limits, RequestPolicy, Server, Sink, Spec};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use network::{Binding, Origin, Reach};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -100,8 +100,10 @@ impl Worker {
         let workload = workload.ok_or_else(|| failed("the component is not prepared".to_owned()))?;
         let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
         let whose = Whose { namespace: &namespace, pod: &name, uid: &self.uid, container: &container.name };
-        let streams =
-            self.context.logs.begin(&whose, run).map_err(|error| failed(format!("failed to open the log: {error}")))?;
+        let ledger = self.ledger.part(limits(container.resources.as_ref()));
+        let writing = |work| self.context.host.attend(ledger.clone(), work);
+        let streams = self.context.logs.begin(&whose, run, writing);
+        let streams = streams.map_err(|error| failed(format!("failed to open the log: {error}")))?;
         let Streams { stdout, stderr, written } = streams;
         let log = self.context.logs.newest(&whose, run);
         let words = self.last_words(&container, workload.kind(), &mut mounts, log);
@@ -130,7 +132,7 @@ impl Worker {
             stdout,
             stderr: stderr.clone(),
             streams: if is_terminal { host::Streams::Terminal } else { host::Streams::Plain },
-            ledger: Ledger::new(limits(&container)),
+            ledger,
             requests: RequestPolicy { instances: instances(&pod), ..RequestPolicy::default() },
             ..Spec::default()
         };
@@ -398,9 +400,8 @@ fn blobs(pod: &Pod, container: &Container, mounts: &[host::Mount]) -> Option<hos
     mounts.iter().find(|mount| mount.guest == mounted.mount_path).cloned()
 }
 
-/// What a container may use.
-fn limits(container: &Container) -> Limits {
-    let resources = container.resources.as_ref();
+/// What a container, or a pod as a whole, may use.
+pub(super) fn limits(resources: Option<&ResourceRequirements>) -> Limits {
     let limit = |name: &str| resources.and_then(|resources| resources.limits.as_ref()?.get(name));
     let request = |name: &str| resources.and_then(|resources| resources.requests.as_ref()?.get(name));
     let millis = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);

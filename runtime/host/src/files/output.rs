@@ -1,6 +1,7 @@
 //! A stream into a file that takes room before it writes.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ pub(super) struct Growth {
     at: Option<u64>,
     /// Room is taken up to here.
     end: u64,
+    /// Whether its limit knows that it has no name.
+    is_watched: bool,
 }
 
 /// The stream.
@@ -29,14 +32,18 @@ pub(super) struct Limited {
 
 impl Growth {
     pub(super) fn new(file: Arc<std::fs::File>, quota: Quota, at: Option<u64>) -> Self {
-        Self { file, quota, at, end: 0 }
+        Self { file, quota, at, end: 0, is_watched: false }
     }
 
     /// Takes room for so many bytes more.
     pub(super) fn take(&mut self, bytes: u64) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        if found.nlink() == 0 && !std::mem::replace(&mut self.is_watched, true) {
+            self.quota.watch_nameless(&self.file);
+        }
         let Some(at) = self.at else { return self.quota.take(bytes) };
         let next = at.saturating_add(bytes);
-        self.end = self.end.max(self.file.metadata()?.len());
+        self.end = self.end.max(found.len());
         self.quota.take(next.saturating_sub(self.end))?;
         (self.at, self.end) = (Some(next), self.end.max(next));
         Ok(())

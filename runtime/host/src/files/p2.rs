@@ -84,9 +84,15 @@ impl HostDescriptor for FilesView<'_> {
         if let Some(quota) = quota.as_ref().filter(|_| open.contains(OpenFlags::TRUNCATE)) {
             quota.taken_away();
         }
-        let opened = self.wasi().open_at(fd, how, path, open, flags).await?;
-        self.inherit(quota, &opened);
-        Ok(opened)
+        if open.contains(OpenFlags::CREATE) {
+            self.make_in(&fd)?;
+            // It may be there already.
+            quota.as_ref().inspect(|quota| quota.taken_away());
+        }
+        // There is no word for too many open files; the C library of guests calls this one ENOMEM.
+        self.begin_open().map_err(|_| ErrorCode::InsufficientMemory)?;
+        let opened = self.wasi().open_at(fd, how, path, open, flags).await;
+        self.end_open(quota, opened)
     }
 
     fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
@@ -130,6 +136,7 @@ impl HostDescriptor for FilesView<'_> {
         if self.quota(&fd) != self.quota(&to) {
             return Err(ErrorCode::CrossDevice.into());
         }
+        self.make_in(&to)?;
         self.wasi().link_at(fd, how, path, to, to_path).await
     }
 
@@ -176,6 +183,7 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.make_in(&fd)?;
         self.wasi().create_directory_at(fd, path).await
     }
 
@@ -203,10 +211,14 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wasi().remove_directory_at(fd, path).await
+        let quota = self.quota(&fd);
+        self.wasi().remove_directory_at(fd, path).await?;
+        quota.inspect(super::Quota::taken_away);
+        Ok(())
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, path: String, to_path: String) -> FsResult<()> {
+        self.make_in(&fd)?;
         self.wasi().symlink_at(fd, path, to_path).await
     }
 

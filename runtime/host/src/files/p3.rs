@@ -149,9 +149,14 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
         if let Some(quota) = quota.as_ref().filter(|_| open.contains(OpenFlags::TRUNCATE)) {
             quota.taken_away();
         }
-        let opened = WasiFilesystem::open_at(&wasi(store), fd, how, path, open, flags).await?;
-        store.with(|mut store| store.get().inherit(quota, &opened));
-        Ok(opened)
+        if open.contains(OpenFlags::CREATE) {
+            store.with(|mut store| store.get().make_in(&fd))?;
+            // It may be there already.
+            quota.as_ref().inspect(|quota| quota.taken_away());
+        }
+        store.with(|mut store| store.get().begin_open()).map_err(|_| ErrorCode::InsufficientMemory)?;
+        let opened = WasiFilesystem::open_at(&wasi(store), fd, how, path, open, flags).await;
+        store.with(|mut store| store.get().end_open(quota, opened))
     }
 
     async fn unlink_file_at(
@@ -192,6 +197,7 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
         if quota(store, &fd) != quota(store, &to) {
             return Err(ErrorCode::CrossDevice.into());
         }
+        store.with(|mut store| store.get().make_in(&to))?;
         WasiFilesystem::link_at(&wasi(store), fd, how, path, to, to_path).await
     }
 
@@ -235,6 +241,7 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
         fd: Resource<Descriptor>,
         path: String,
     ) -> FilesystemResult<()> {
+        store.with(|mut store| store.get().make_in(&fd))?;
         WasiFilesystem::create_directory_at(&wasi(store), fd, path).await
     }
 
@@ -275,7 +282,10 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
         fd: Resource<Descriptor>,
         path: String,
     ) -> FilesystemResult<()> {
-        WasiFilesystem::remove_directory_at(&wasi(store), fd, path).await
+        let quota = quota(store, &fd);
+        WasiFilesystem::remove_directory_at(&wasi(store), fd, path).await?;
+        quota.inspect(crate::quota::Quota::taken_away);
+        Ok(())
     }
 
     async fn symlink_at(
@@ -284,6 +294,7 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
         path: String,
         to_path: String,
     ) -> FilesystemResult<()> {
+        store.with(|mut store| store.get().make_in(&fd))?;
         WasiFilesystem::symlink_at(&wasi(store), fd, path, to_path).await
     }
 

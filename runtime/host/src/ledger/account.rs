@@ -9,7 +9,16 @@ use super::Ledger;
 pub(crate) struct Account {
     ledger: Ledger,
     memory_bytes: u64,
+    /// The part of it that the host holds for the instance.
+    held_bytes: u64,
     refused: Arc<AtomicBool>,
+}
+
+/// More memory was asked for than there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory{}", .limit_bytes.map(|bytes| format!(": the limit is {bytes} bytes")).unwrap_or_default())]
+pub(crate) struct OutOfMemory {
+    limit_bytes: Option<u64>,
 }
 
 /// A table's element is a pointer.
@@ -20,7 +29,7 @@ const TABLE_ELEMENT_BYTES: u64 = 8;
 impl Account {
     pub(crate) fn open(ledger: Ledger) -> Self {
         ledger.shared.instances.fetch_add(1, Ordering::Relaxed);
-        Self { ledger, memory_bytes: 0, refused: Arc::new(AtomicBool::new(false)) }
+        Self { ledger, memory_bytes: 0, held_bytes: 0, refused: Arc::new(AtomicBool::new(false)) }
     }
 
     /// Becomes true when the limit refused this instance memory.
@@ -28,14 +37,26 @@ impl Account {
         self.refused.clone()
     }
 
-    fn grow(&mut self, bytes: u64) -> bool {
-        let granted = self.ledger.book_memory(bytes);
-        if granted {
+    /// What is beyond the limit ends the instance, as it would end a process: a guest that was only refused could ask for ever.
+    fn grow(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
+        if self.ledger.book_memory(bytes) {
             self.memory_bytes += bytes;
-        } else {
-            self.refused.store(true, Ordering::Relaxed);
+            return Ok(());
         }
-        granted
+        self.refused.store(true, Ordering::Relaxed);
+        Err(OutOfMemory { limit_bytes: self.ledger.limits().memory_bytes })
+    }
+
+    /// Books what the host holds for the instance, which is now so much.
+    pub(crate) fn hold(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
+        if let Some(less) = self.held_bytes.checked_sub(bytes) {
+            self.ledger.return_memory(less);
+            self.memory_bytes -= less;
+        } else {
+            self.grow(bytes - self.held_bytes)?;
+        }
+        self.held_bytes = bytes;
+        Ok(())
     }
 }
 
@@ -53,14 +74,16 @@ impl wasmtime::ResourceLimiter for Account {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+        self.grow(desired.saturating_sub(current) as u64)?;
+        Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(self.grow(desired.saturating_sub(current) as u64 * TABLE_ELEMENT_BYTES))
+        self.grow(desired.saturating_sub(current) as u64 * TABLE_ELEMENT_BYTES)?;
+        Ok(true)
     }
 }
 
@@ -76,7 +99,7 @@ mod tests {
         let mut first = Account::open(ledger.clone());
         let mut second = Account::open(ledger.clone());
         assert!(first.memory_growing(0, 60, None).expect("never an error"));
-        assert!(!second.memory_growing(0, 60, None).expect("never an error"));
+        assert!(second.memory_growing(0, 60, None).is_err(), "the instance ends");
         assert!(second.refused.load(Ordering::Relaxed) && !first.refused.load(Ordering::Relaxed));
         drop(first);
         assert!(second.memory_growing(0, 60, None).expect("never an error"));
@@ -85,6 +108,35 @@ mod tests {
         drop(second);
         assert_eq!(ledger.usage().memory_bytes, 0);
         assert_eq!(ledger.usage().instances, 0);
+    }
+
+    #[test]
+    fn what_the_host_holds_counts_as_long_as_it_does() {
+        let ledger = Ledger::new(Limits { memory_bytes: Some(100), ..Limits::default() });
+        let mut account = Account::open(ledger.clone());
+        assert!(account.memory_growing(0, 50, None).expect("never an error"));
+        assert_eq!(account.hold(40), Ok(()));
+        assert!(account.hold(60).is_err());
+        assert_eq!(ledger.usage().memory_bytes, 90, "what was refused is not booked");
+        assert_eq!(account.hold(10), Ok(()));
+        assert_eq!(ledger.usage().memory_bytes, 60);
+        drop(account);
+        assert_eq!(ledger.usage().memory_bytes, 0);
+    }
+
+    #[test]
+    fn the_limit_of_the_whole_holds_for_its_parts() {
+        let whole = Ledger::new(Limits { memory_bytes: Some(100), ..Limits::default() });
+        let parts = [80, 80].map(|bytes| whole.part(Limits { memory_bytes: Some(bytes), ..Limits::default() }));
+        let mut accounts = parts.clone().map(Account::open);
+        assert!(accounts[0].memory_growing(0, 70, None).is_ok());
+        assert!(accounts[1].memory_growing(0, 40, None).is_err());
+        assert_eq!((whole.usage().memory_bytes, parts[1].usage().memory_bytes), (70, 0));
+        whole.limit(Limits::default());
+        assert!(accounts[1].memory_growing(0, 40, None).is_ok());
+        assert!(accounts[1].memory_growing(40, 81, None).is_err());
+        drop(accounts);
+        assert_eq!(whole.usage().memory_bytes, 0);
     }
 
     #[test]

@@ -34,8 +34,8 @@ impl Instance {
     ) -> Result<Self, Fault> {
         let host = &workload.host;
         let server = workload.server.as_ref().expect("a server is only made of a component that has a handler");
-        let mut store = Guest::store(&host.engine, &host.ticker, spec, Stdin::Empty, outside)
-            .map_err(|error| Fault::of_start(&error))?;
+        let mut store =
+            Guest::store(host, workload.size, spec, Stdin::Empty, outside).map_err(|error| Fault::of_start(&error))?;
         let refusal = store.data().memory_refusal();
         let memory_limit_bytes = spec.ledger.limits().memory_bytes.unwrap_or(u64::MAX);
         match server.instantiate_async(&mut store).await {

@@ -1,0 +1,132 @@
+//! Being a bad neighbour. `neighbour` is a service that answers.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+use crate::{Deed, got_away, held, limit, stay};
+
+pub const ALL: &[Deed] = &[
+    ("net-connect-flood", connect_flood),
+    ("net-silent-connections", silent_connections),
+    ("net-udp-flood", udp_flood),
+    ("net-name-flood", name_flood),
+    ("net-own-backlog", own_backlog),
+    ("net-listeners", listeners),
+    ("net-node", node),
+    ("net-endless-head", endless_head),
+    ("net-endless-body", endless_body),
+    ("net-garbage", garbage),
+];
+
+const NEIGHBOUR: &str = "neighbour:80";
+
+fn dial() -> Option<TcpStream> {
+    TcpStream::connect(NEIGHBOUR).ok()
+}
+
+fn connect_flood() {
+    limit();
+    loop {
+        drop(dial());
+    }
+}
+
+/// Holds as many as it gets, and says nothing.
+fn silent_connections() {
+    limit();
+    let mut all = Vec::new();
+    for _ in 0..20_000 {
+        match dial() {
+            Some(stream) => all.push(stream),
+            None => break,
+        }
+    }
+    println!("has {}", all.len());
+    stay()
+}
+
+fn udp_flood() {
+    let Ok(socket) = UdpSocket::bind("0.0.0.0:0") else { held("no socket") };
+    let Some(to) = NEIGHBOUR.to_socket_addrs().ok().and_then(|mut all| all.next()) else { held("no neighbour") };
+    limit();
+    loop {
+        let _ = socket.send_to(&[7; 1_200], to);
+    }
+}
+
+fn name_flood() {
+    limit();
+    for number in 0_u64.. {
+        let _ = (format!("n{number}.default.svc.cluster.local"), 80).to_socket_addrs();
+    }
+}
+
+/// Nobody accepts.
+fn own_backlog() {
+    let Ok(listener) = TcpListener::bind("127.0.0.1:7000") else { held("no listener") };
+    limit();
+    let mut all = Vec::new();
+    for _ in 0..1_000 {
+        match TcpStream::connect("127.0.0.1:7000") {
+            Ok(stream) => all.push(stream),
+            Err(error) => held(format_args!("{} connections: {error}", all.len())),
+        }
+    }
+    drop(listener);
+    stay()
+}
+
+fn listeners() {
+    limit();
+    let mut all = Vec::new();
+    for port in 1_u16..=u16::MAX {
+        match TcpListener::bind(("0.0.0.0", port)) {
+            Ok(listener) => all.push(listener),
+            Err(error) => held(format_args!("{} listeners: {error}", all.len())),
+        }
+    }
+    got_away("every port");
+}
+
+/// The node's own loopback and what listens there are not for pods.
+fn node() {
+    limit();
+    for port in [22, 53, 80, 443, 6443, 8080, 10250] {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            got_away(format_args!("the node's port {port}"));
+        }
+    }
+    held("the node");
+}
+
+fn endless_head() {
+    limit();
+    let mut heads = 0_u64;
+    loop {
+        let Some(mut stream) = dial() else { continue };
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: neighbour\r\n");
+        while stream.write_all(b"x-more: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").is_ok() {}
+        heads += 1;
+        if heads == 100 {
+            held("every head was cut");
+        }
+    }
+}
+
+fn endless_body() {
+    limit();
+    let Some(mut stream) = dial() else { held("no neighbour") };
+    let _ = stream.write_all(b"POST / HTTP/1.1\r\nhost: neighbour\r\ntransfer-encoding: chunked\r\n\r\n");
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4_096));
+    while stream.write_all(chunk.as_bytes()).is_ok() {}
+    held("the body was cut");
+}
+
+fn garbage() {
+    limit();
+    for _ in 0..1_000 {
+        let Some(mut stream) = dial() else { continue };
+        let _ = stream.write_all(&[0xff; 4_096]);
+    }
+    held("garbage");
+}

@@ -1,0 +1,106 @@
+//! Pods that a node sends off: it runs out of memory, or they keep more on its disk than they may.
+
+use harness::{Cluster, Plan, eventually};
+use serde_json::Value;
+
+use crate::{PROGRAM, manifest, with};
+
+fn apply(cluster: &Cluster, text: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
+}
+
+fn pod(name: &str, deed: &str, resources: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: Always
+  {more}
+  containers:
+  - name: main
+    image: EXAMPLES/hostile/hostile.wasm
+    args: [{deed}]
+    resources: {{{resources}}}
+    volumeMounts: [{{name: data, mountPath: /data}}]
+  volumes: [{{name: data, emptyDir: {{}}}}]
+"
+    )
+}
+
+fn object(cluster: &Cluster, kind: &str, name: &str) -> Value {
+    serde_json::from_str(&cluster.coracle(&["get", kind, name, "-o", "json"]).ok()).expect("JSON")
+}
+
+/// Waits until a pod was sent off, and tells why.
+fn evicted(cluster: &Cluster, name: &str) -> String {
+    eventually(60, || {
+        let status = object(cluster, "pod", name)["status"].clone();
+        let is_out = status["phase"] == "Failed" && status["reason"] == "Evicted";
+        if is_out { Ok(status["message"].as_str().unwrap_or_default().to_owned()) } else { Err(status.to_string()) }
+    })
+}
+
+#[test]
+fn a_pod_that_keeps_too_much_on_the_disk_goes() {
+    let cluster = with(&[]);
+    let limit = "limits: {ephemeral-storage: 4Mi}";
+    apply(&cluster, &pod("files", "disk-fill-and-stay", limit, ""));
+    apply(&cluster, &pod("talker", "log-lines", limit, ""));
+    for name in ["files", "talker"] {
+        let message = evicted(&cluster, name);
+        assert_eq!(message, "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ", "{name}");
+        let conditions = object(&cluster, "pod", name)["status"]["conditions"].clone();
+        let told =
+            conditions.as_array().and_then(|all| all.iter().find(|one| one["type"] == "DisruptionTarget").cloned());
+        assert_eq!(told.expect("a condition")["reason"], "TerminationByKubelet");
+    }
+    let uid = object(&cluster, "pod", "files")["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    eventually(20, || {
+        if cluster.data().join("pods").join(&uid).exists() { Err("its files are left".to_owned()) } else { Ok(()) }
+    });
+    assert!(cluster.coracle(&["logs", "talker", "--tail", "1"]).ok().contains("dull"), "its log can be read");
+    assert!(cluster.coracle(&["describe", "pod/files"]).ok().contains("Evicted"));
+}
+
+#[test]
+fn a_node_short_of_memory_sends_off_who_was_promised_least() {
+    let short = ["--memory", "256Mi", "--eviction-hard", "memory.available<128Mi"];
+    let plan = Plan::new().say(&short).say(&["--eviction-pressure-transition-period", "3s"]);
+    let cluster = plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    let promised = "requests: {memory: 32Mi, cpu: 10m}, limits: {memory: 32Mi, cpu: 10m}";
+    apply(&cluster, &pod("promised", "net-silent-connections", promised, ""));
+    apply(&cluster, &pod("greedy", "memory-hold", "", ""));
+    let message = evicted(&cluster, "greedy");
+    assert!(
+        message.starts_with("The node was low on resource: memory. Threshold quantity: 128Mi, available: "),
+        "{message}"
+    );
+    assert!(message.contains("Container main was using ") && message.contains("request is 0"), "{message}");
+
+    let node = || object(&cluster, "node", "node-1");
+    let pressure = |node: &Value| {
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions
+            .iter()
+            .find(|one| one["type"] == "MemoryPressure")
+            .map(|one| one["status"].clone())
+            .unwrap_or_default()
+    };
+    let is_tainted = |node: &Value| node["spec"]["taints"].to_string().contains("node.kubernetes.io/memory-pressure");
+    // It is told for a while after it is over.
+    eventually(30, || {
+        let node = node();
+        if pressure(&node) == "True" && is_tainted(&node) { Ok(()) } else { Err(node["status"].to_string()) }
+    });
+    eventually(60, || {
+        let node = node();
+        if pressure(&node) == "False" && !is_tainted(&node) { Ok(()) } else { Err(node["status"].to_string()) }
+    });
+    assert_eq!(
+        object(&cluster, "pod", "promised")["status"]["reason"],
+        Value::Null,
+        "who keeps to what he asked for stays"
+    );
+}
