@@ -129,7 +129,8 @@ mod tests {
                 )
                 .into_iter()
                 .collect();
-            let value = json!({"metadata": {"name": "n", "namespace": "d", "ownerReferences": owners}});
+            let metadata = json!({"name": "n", "namespace": "d", "ownerReferences": owners});
+            let value = json!({"apiVersion": "v1", "kind": "Kind", "metadata": metadata});
             let object = Object::from_value(kind, &value).expect("an object");
             assert_eq!(account(&object), expect);
         };
