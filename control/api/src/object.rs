@@ -5,19 +5,22 @@
 //! decoded on demand and remembered, because a parsed tree is many times larger than its bytes. An object that was made of a
 //! tree keeps it until it is stored, and is written only then: most steps of a request want the tree again.
 
-use std::any::Any;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{GroupKind, Key};
+
+mod memo;
+mod meta;
+
+use memo::Memo;
+pub use meta::{Meta, Owner};
 
 /// The position in the cluster's history at which something became true: Kubernetes' `resourceVersion`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ struct Parts {
     written: OnceLock<Written>,
     /// What the object was made of, without `resourceVersion`; an object at its place in the world has none.
     tree: Option<Value>,
-    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+    decoded: Memo,
 }
 
 #[derive(Clone)]
@@ -43,48 +46,6 @@ struct Written {
     body: Bytes,
     /// Where the members of `metadata` begin in `body`.
     splice: usize,
-}
-
-/// The metadata that selectors, the garbage collector and the controllers ask for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Meta {
-    name: Arc<str>,
-    namespace: Arc<str>,
-    /// Unique in space and time.
-    pub uid: Arc<str>,
-    /// Changes with every change of what is wanted (`spec`).
-    pub generation: i64,
-    /// What selectors match.
-    pub labels: BTreeMap<String, String>,
-    /// What people and tools note.
-    pub annotations: BTreeMap<String, String>,
-    /// Who owns this object.
-    pub owner_references: Vec<Owner>,
-    /// Who must act before the object may go.
-    pub finalizers: Vec<String>,
-    /// When the object came to be.
-    pub creation_timestamp: Option<Timestamp>,
-    /// Set once deletion is asked for: the moment the object should be gone.
-    pub deletion_timestamp: Option<Timestamp>,
-}
-
-/// An owner reference.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Owner {
-    /// Group and version of the owner, such as `apps/v1`.
-    pub api_version: String,
-    /// Kind of the owner.
-    pub kind: String,
-    /// Name of the owner, in the same namespace or cluster-scoped.
-    pub name: String,
-    /// The uid that must match for the owner to be the one meant.
-    pub uid: Arc<str>,
-    /// The one owner that manages this object.
-    pub controller: bool,
-    /// Whether foreground deletion of the owner waits for this object.
-    pub block_owner_deletion: bool,
 }
 
 /// Bytes that are not an object.
@@ -188,7 +149,7 @@ impl Object {
             meta: Arc::new(meta),
             written: OnceLock::new(),
             tree: Some(tree),
-            decoded: OnceLock::new(),
+            decoded: Memo::default(),
         })))
     }
 
@@ -201,8 +162,7 @@ impl Object {
     /// An object that was just made of a type, which need not be decoded again: `typed` says what the tree says.
     #[must_use]
     pub(crate) fn known_as<T: Send + Sync + 'static>(self, typed: T) -> Self {
-        // Nobody has asked for a type of an object that was just made.
-        let _ = self.0.decoded.set(Arc::new(typed));
+        self.0.decoded.set(Arc::new(typed));
         self
     }
 
@@ -250,7 +210,7 @@ impl Object {
             meta: self.0.meta.clone(),
             written: OnceLock::from(written),
             tree: None,
-            decoded: OnceLock::new(),
+            decoded: Memo::default(),
         }))
     }
 
@@ -271,7 +231,7 @@ impl Object {
             meta: Arc::new(metadata),
             written: OnceLock::from(Written { body, splice: found + METADATA.len() }),
             tree: None,
-            decoded: OnceLock::new(),
+            decoded: Memo::default(),
         })))
     }
 
@@ -355,9 +315,9 @@ impl Object {
         read.map_err(|source| self.unreadable(source))
     }
 
-    /// The object as a type, with its `resourceVersion`. The first type asked for is remembered.
+    /// The object as a type, with its `resourceVersion`. The first type asked for is remembered while somebody asks for it.
     pub fn decode<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, DecodeError> {
-        if let Some(known) = self.0.decoded.get().and_then(|known| known.clone().downcast::<T>().ok()) {
+        if let Some(known) = self.0.decoded.get() {
             return Ok(known);
         }
         let typed: T = match self.0.revision {
@@ -366,8 +326,13 @@ impl Object {
         };
         let typed = Arc::new(typed);
         // Another reader may have been first, or asked for another type: theirs stays, ours is as good.
-        let _ = self.0.decoded.set(typed.clone());
+        self.0.decoded.set(typed.clone());
         Ok(typed)
+    }
+
+    /// Lets go of what was decoded, unless somebody asked for it since the last call; whether there was something to let go.
+    pub fn rest(&self) -> bool {
+        self.0.decoded.rest()
     }
 
     fn unreadable(&self, source: serde_json::Error) -> DecodeError {
@@ -431,34 +396,6 @@ impl Eq for Object {}
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.0.key, self.0.revision)
-    }
-}
-
-// === impl Meta ===
-
-impl Meta {
-    /// The owner that manages the object.
-    pub fn controller(&self) -> Option<&Owner> {
-        self.owner_references.iter().find(|owner| owner.controller)
-    }
-
-    /// Whether deletion has been asked for.
-    pub fn is_terminating(&self) -> bool {
-        self.deletion_timestamp.is_some()
-    }
-}
-
-// === impl Owner ===
-
-impl Owner {
-    /// The API group of the owner.
-    pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
-    }
-
-    /// Whether the owner is of `kind`.
-    pub fn is(&self, kind: GroupKind) -> bool {
-        self.group() == kind.group && self.kind == kind.kind
     }
 }
 

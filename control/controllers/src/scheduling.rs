@@ -63,7 +63,7 @@ impl Controller for Scheduling {
     }
 
     fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
-        let mut waiting: Vec<(&Object, Arc<Pod>)> = view.list(kinds::POD).filter_map(waits).collect();
+        let mut waiting: Vec<(&Object, Arc<Pod>)> = view.pods_without_node().filter_map(waits).collect();
         if waiting.is_empty() {
             return Plan::nothing();
         }

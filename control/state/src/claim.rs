@@ -43,7 +43,8 @@ impl Claim {
     }
 }
 
-/// Where an object stands beside its name: what it claims, and for a pod the node that it is bound to.
+/// Where an object stands beside its name: what it claims, and for a pod the node that it is bound to, which has no name if there is
+/// none.
 #[derive(Default)]
 pub(crate) struct Standing {
     pub(crate) node: Option<Arc<str>>,
@@ -149,12 +150,12 @@ impl Standing {
         if object.key().kind() != kinds::POD {
             return Self { node: None, claims: Claim::of(object) };
         }
-        let Ok(Pod { spec, status }) = object.read() else { return Self::default() };
+        let Pod { spec, status } = object.read().unwrap_or_default();
         let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
         let claims = match status.pod_ip.parse() {
             Ok(address) if !is_over && !spec.host_network => vec![Claim::PodIp(address)],
             _ => Vec::new(),
         };
-        Self { node: spec.node_name.filter(|node| !node.is_empty()), claims }
+        Self { node: Some(spec.node_name.unwrap_or_default()), claims }
     }
 }

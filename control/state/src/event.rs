@@ -56,6 +56,11 @@ impl Event {
         }
     }
 
+    /// The objects that it holds.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.before().into_iter().chain([self.latest()])
+    }
+
     /// The last that is known of the object, at the event's revision.
     pub fn latest(&self) -> &Object {
         match &self.change {

@@ -28,6 +28,7 @@ type Place = (Arc<str>, Arc<str>);
 struct Index {
     by_uid: OrdMap<Arc<str>, Key>,
     by_owner: OrdMap<Arc<str>, OrdSet<Key>>,
+    /// A pod without a node is filed under the name that no node has: the empty one.
     pods_by_node: OrdMap<Arc<str>, OrdSet<Key>>,
     claims: OrdMap<Claim, OrdSet<Key>>,
     /// What the entries of a bucket take together, by the bucket.
@@ -116,6 +117,11 @@ impl Snapshot {
     pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Object> {
         let keys = self.index.pods_by_node.get(node).into_iter().flat_map(OrdSet::iter);
         keys.filter_map(|key| self.get(key))
+    }
+
+    /// The pods that are bound to no node.
+    pub fn pods_without_node(&self) -> impl Iterator<Item = &Object> {
+        self.pods_on("")
     }
 
     /// Who holds a claim. More than one only if objects came in unguarded.

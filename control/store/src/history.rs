@@ -125,6 +125,11 @@ impl History {
         Some(events.iter().fold(start, |world, event| world.follow(event)))
     }
 
+    /// Every event that is remembered.
+    pub(crate) fn events(&self) -> Vec<Arc<Event>> {
+        self.ring.read().topics.all.events.iter().cloned().collect()
+    }
+
     /// A cursor behind `after`, over what is of interest.
     pub(crate) fn subscribe(self: &Arc<Self>, interest: Interest, after: Revision) -> Result<Subscription, TooOld> {
         let mut ring = self.ring.write();

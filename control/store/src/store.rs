@@ -18,7 +18,7 @@ use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
 use crate::seal::{Keys, Sealer};
-use crate::world::World;
+use crate::world::{self, World};
 use crate::{Config, Interest, LogLimits, MemberId, OpenError, ProposeError, ReadError, Subscription, TooOld};
 
 /// A sole voter that is not the leader after this long has a disk that does not answer.
@@ -36,7 +36,8 @@ pub(crate) struct Parts {
     pub(crate) image: Image,
     pub(crate) keys: Arc<tokio::sync::Mutex<Keys>>,
     pub(crate) sealer: Sealer,
-    trimming: Mutex<Option<JoinHandle<()>>>,
+    /// What goes on beside: the front of the log is let go, and what nobody asks for.
+    chores: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What became of a transaction.
@@ -63,9 +64,10 @@ impl Store {
         let raft = raft.map_err(OpenError::consensus)?;
         take_the_lead(&raft, member).await?;
         let trimming = tokio::spawn(trim(raft.clone(), image.clone(), log.clone(), config.log));
-        let trimming = Mutex::new(Some(trimming));
+        let resting = tokio::spawn(world::rest(world.clone()));
+        let chores = Mutex::new(vec![trimming, resting]);
         let keys = Arc::new(tokio::sync::Mutex::new(keys));
-        Ok(Self(Arc::new(Parts { member, world, raft, log, image, keys, sealer, trimming })))
+        Ok(Self(Arc::new(Parts { member, world, raft, log, image, keys, sealer, chores })))
     }
 
     /// The number of this member.
@@ -130,11 +132,11 @@ impl Store {
 
     /// Writes out what is still in memory and closes the files. Whatever is proposed afterwards is refused.
     pub async fn shutdown(&self) {
-        let trimming = self.0.trimming.lock().take();
-        if let Some(trimming) = trimming {
-            trimming.abort();
+        let chores = std::mem::take(&mut *self.0.chores.lock());
+        for chore in chores {
+            chore.abort();
             // Aborted on purpose: that is the answer.
-            let _ = trimming.await;
+            let _ = chore.await;
         }
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");

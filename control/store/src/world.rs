@@ -1,12 +1,19 @@
 //! What the store tells its readers: the world now, and how it came to be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use state::{Event, Revision, Snapshot};
 use tokio::sync::watch;
 use tracing::trace;
 
 use crate::history::{History, Limits};
+
+/// What was decoded is kept for so long after somebody asked for it, and at most twice as long.
+const REST_EVERY: Duration = Duration::from_secs(15);
+
+/// So many objects are looked at before others have their turn: well under a millisecond's work.
+const RESTS_AT_ONCE: usize = 1024;
 
 /// The published world and its recent past.
 pub(crate) struct World {
@@ -49,5 +56,20 @@ impl World {
     pub(crate) fn replace(&self, next: &Snapshot) {
         self.view.send_replace(next.clone());
         self.history.restart(next);
+    }
+}
+
+/// Lets go of what was decoded and is not asked for any more, now and in the past, again and again.
+pub(crate) async fn rest(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(REST_EVERY).await;
+        let (now, past) = (world.now(), world.history.events());
+        let past = past.iter().flat_map(|event| event.objects());
+        for (at, object) in now.objects().chain(past).enumerate() {
+            object.rest();
+            if at % RESTS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }

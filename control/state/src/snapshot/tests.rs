@@ -70,6 +70,8 @@ fn the_index_is_a_function_of_the_objects() {
     view = after(&view, &Txn::default().put(pod("a", "n2", "10.42.0.3")).remove(key("b")));
     assert_eq!(view.pods_on("n1").count(), 0);
     assert_eq!(view.by_uid("uid-b"), None);
+    view = after(&view, &Txn::create(pod("c", "", "")));
+    assert_eq!(view.pods_without_node().map(|pod| pod.key().clone()).collect::<Vec<_>>(), [key("c")]);
     let rebuilt = Snapshot::load(view.revision(), view.objects().cloned().collect::<Vec<_>>());
     assert!(rebuilt.index == view.index);
 }
