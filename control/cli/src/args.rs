@@ -471,4 +471,7 @@ pub(crate) struct CompileComponent {
     pub(crate) input: PathBuf,
     /// Where its machine code goes
     pub(crate) output: PathBuf,
+    /// What is linked to it: names and components in turn
+    #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+    pub(crate) links: Vec<std::ffi::OsString>,
 }

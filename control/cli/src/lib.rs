@@ -51,7 +51,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::CompileComponent(args) = &arguments.command {
-        return host::compile::child_main(&args.input, &args.output);
+        return host::compile::child_main(&args.input, &args.output, &args.links);
     }
     let default = match arguments.command {
         Command::Up(_) => "warn",

@@ -26,6 +26,17 @@ pub enum Source {
     File(PathBuf),
 }
 
+/// A component whose exports satisfy imports of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// What it is called in words.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Where they are.
+    pub file: PathBuf,
+}
+
 /// Why bytes cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a WebAssembly component: {found}")]
@@ -61,6 +72,18 @@ impl Digest {
                 read => hasher.update(&chunk[..read]),
             }
         }
+    }
+
+    /// The name of a component together with those that are linked to it, in this order; by itself it has its own.
+    pub fn joint(self, links: impl IntoIterator<Item = Digest>) -> Self {
+        let mut hasher = Sha256::new_with_prefix(b"linked");
+        let mut alone = true;
+        hasher.update(self.0);
+        for link in links {
+            alone = false;
+            hasher.update(link.0);
+        }
+        if alone { self } else { Self(hasher.finalize().into()) }
     }
 
     /// The digest in hexadecimal, without a prefix.

@@ -1,11 +1,12 @@
-//! From wasm to compiled code, preferably in a process of its own.
+//! From wasm to compiled code, preferably in a process of its own; what is linked to a component is made one with it first.
 //!
 //! Compiling a large component takes hundreds of megabytes that an allocator does not give back. A host that is told of
 //! a [`compiler`](crate::Config::compiler) has it done by a child, one at a time and at low priority, and stays small
 //! itself.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wasmparser::{Parser, Payload};
-use wasmtime::Engine;
 use wit_component::ComponentEncoder;
 
 use crate::artifact::{NotWasm, Shape};
-use crate::{cache, engine};
+use crate::compose::{ComposeError, Part};
+use crate::{cache, compose, engine};
 
 /// The argument by which a program is asked to be the compiler.
 pub const SUBCOMMAND: &str = "compile-component";
@@ -39,6 +40,9 @@ pub enum CompileError {
     /// A core module that is not a WASI preview 1 program.
     #[error("the core module cannot be made a component: {0}")]
     NotAdaptable(String),
+    /// It and what is linked to it are not to be made one.
+    #[error(transparent)]
+    NotJoined(#[from] ComposeError),
     /// The compiler refused it.
     #[error("{0}")]
     Refused(String),
@@ -56,14 +60,16 @@ pub enum CompileError {
     },
 }
 
-/// What the program does when it was called as the compiler: reads the wasm file `input`, writes compiled code to
-/// `output`.
+/// What the program does when it was called as the compiler: reads the wasm file `input` and those that are linked to it, each
+/// after its name, writes compiled code to `output`.
 ///
 /// Says on standard error what is wrong, for the host that called it.
-pub fn child_main(input: &Path, output: &Path) -> ExitCode {
+pub fn child_main(input: &Path, output: &Path, links: &[OsString]) -> ExitCode {
+    let links: Vec<(String, PathBuf)> =
+        links.as_chunks().0.iter().map(|[name, file]| (name.to_string_lossy().into_owned(), file.into())).collect();
     // A compiler at normal priority is still a compiler.
     let _ = rustix::process::nice(NICENESS);
-    match compile_file(input, output) {
+    match compile_file(input, &links, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -73,12 +79,19 @@ pub fn child_main(input: &Path, output: &Path) -> ExitCode {
 }
 
 /// Compiles in a child process, which ends with the future.
-pub(crate) async fn in_child(program: &Path, input: &Path, output: &Path, limit: Duration) -> Result<(), CompileError> {
+pub(crate) async fn in_child(
+    program: &Path,
+    input: &Path,
+    links: &[(String, PathBuf)],
+    output: &Path,
+    limit: Duration,
+) -> Result<(), CompileError> {
     let failed =
         |source| CompileError::Io { what: format!("failed to run the compiler {}", program.display()), source };
     let mut child = Command::new(program)
         .arg(SUBCOMMAND)
         .args([input, output])
+        .args(links.iter().flat_map(|(name, file)| [OsStr::new(name), file.as_os_str()]))
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -107,20 +120,26 @@ pub(crate) async fn in_child(program: &Path, input: &Path, output: &Path, limit:
 }
 
 /// Compiles from file to file in this process.
-pub(crate) fn compile_file(input: &Path, output: &Path) -> Result<(), CompileError> {
+pub(crate) fn compile_file(input: &Path, links: &[(String, PathBuf)], output: &Path) -> Result<(), CompileError> {
     let engine = engine::compiler().map_err(|error| CompileError::Refused(format!("{error:#}")))?;
-    let wasm = fs::read(input)
-        .map_err(|source| CompileError::Io { what: format!("failed to read {}", input.display()), source })?;
-    let compiled = compile(&engine, &wasm)?;
+    let mut wasm = component(input)?;
+    if !links.is_empty() {
+        let linked = links.iter().map(|(_, file)| component(file)).collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<Part<'_>> = links.iter().zip(&linked).map(|((name, _), bytes)| Part { name, bytes }).collect();
+        wasm = compose::compose(Part { name: "the component", bytes: &wasm }, &parts)?;
+    }
+    let compiled = engine.precompile_component(&wasm).map_err(|error| CompileError::Refused(format!("{error:#}")))?;
     cache::write_private(output, &compiled)
         .map_err(|source| CompileError::Io { what: format!("failed to write {}", output.display()), source })
 }
 
-fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
-    let refused = |error: wasmtime::Error| CompileError::Refused(format!("{error:#}"));
-    match Shape::of(wasm)? {
-        Shape::Component => engine.precompile_component(wasm).map_err(refused),
-        Shape::Module => engine.precompile_component(&adapt(wasm)?).map_err(refused),
+/// The component in a file, a core module made one.
+fn component(file: &Path) -> Result<Vec<u8>, CompileError> {
+    let wasm = fs::read(file)
+        .map_err(|source| CompileError::Io { what: format!("failed to read {}", file.display()), source })?;
+    match Shape::of(&wasm)? {
+        Shape::Component => Ok(wasm),
+        Shape::Module => adapt(&wasm),
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Config {
     pub guest_threads: usize,
     /// How long a guest may keep a thread before it gives way.
     pub tick: Duration,
-    /// The program that compiles when called as `PROGRAM compile-component INPUT OUTPUT` (see
+    /// The program that compiles when called as `PROGRAM compile-component INPUT OUTPUT [NAME LINKED]…` (see
     /// [`compile::child_main`](crate::compile::child_main)); without one, this process does it and stays large
     /// afterwards.
     pub compiler: Option<PathBuf>,

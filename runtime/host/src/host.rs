@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use crate::artifact::{Digest, Source};
+use crate::artifact::{Digest, Linked, Source};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::guest::Guest;
@@ -89,7 +89,18 @@ impl Host {
 
     /// Makes a component ready to run: compiled (once ever, by digest), mapped and linked.
     pub async fn prepare(&self, digest: Digest, source: impl Into<Source>) -> Result<Workload, PrepareError> {
-        prepare::prepare(self.shared.clone(), digest, source.into()).await
+        self.prepare_linked(digest, source, Vec::new()).await
+    }
+
+    /// The same for a component whose imports others satisfy, the first that exports a thing before the next. Together they are
+    /// one component, compiled once ever, by the [`joint`](Digest::joint) digest.
+    pub async fn prepare_linked(
+        &self,
+        digest: Digest,
+        source: impl Into<Source>,
+        links: Vec<Linked>,
+    ) -> Result<Workload, PrepareError> {
+        prepare::prepare(self.shared.clone(), digest, source.into(), links).await
     }
 
     /// Does work that a guest causes where guests run, and has the guest's account pay for it.

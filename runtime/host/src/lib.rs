@@ -24,6 +24,7 @@ mod body;
 mod cache;
 mod command;
 pub mod compile;
+mod compose;
 mod config;
 mod engine;
 mod fault;
@@ -52,9 +53,10 @@ mod threads;
 mod ticker;
 mod workload;
 
-pub use artifact::{Digest, InvalidDigest, NotWasm, Source};
+pub use artifact::{Digest, InvalidDigest, Linked, NotWasm, Source};
 pub use body::{Body, BodyError, empty, full};
 pub use command::{Command, Exit};
+pub use compose::ComposeError;
 pub use config::{Config, instances_for};
 pub use fault::Fault;
 pub use host::{Host, StartError};
@@ -65,7 +67,7 @@ pub use network::{
     Connecting, Connection, Datagrams, Listener, Network, NetworkError, Port, Reader, Resolving, Writer,
 };
 pub use outside::{Nowhere, Outside, OutsideError, Sending, Timeouts};
-pub use prepare::PrepareError;
+pub use prepare::{Asked, PrepareError};
 pub use quota::Quota;
 pub use server::Server;
 pub use sink::{Discard, Pipe, PipeReader, Sink, SinkClosed, pipe};

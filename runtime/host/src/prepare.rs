@@ -1,4 +1,4 @@
-//! From bytes to a workload: look in the cache, compile if needed, map, link, classify.
+//! From bytes to a workload: look in the cache, join and compile if needed, map, link, classify.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use wasmtime::component::Component;
 
-use crate::artifact::{Digest, NotWasm, Shape, Source};
+use crate::artifact::{Digest, Linked, NotWasm, Shape, Source};
 use crate::cache::{Checked, Draft};
 use crate::compile::{self, CompileError};
 use crate::host::Shared;
 use crate::kind::Uses;
 use crate::workload::Workload;
-use crate::{link, map};
+use crate::{compose, link, map};
 
 /// Enough to recognise what is not wasm, a tar archive included.
 const HEAD_BYTES: u64 = 512;
@@ -42,10 +42,20 @@ pub enum PrepareError {
     #[error("failed to compile the component: {0}")]
     Compile(#[source] CompileError),
     /// The component wants what nobody here has.
-    #[error("the component imports {}, which nothing here provides", .imports.join(" and "))]
+    #[error("the component imports {}, which nothing here provides{}", .imports.join(" and "), told(.linked))]
     MissingImport {
         /// Every import without a provider.
         imports: Vec<String>,
+        /// Those that were asked: what is linked to the component.
+        linked: Vec<Asked>,
+    },
+    /// One that is linked to it is not to be read.
+    #[error("{name}, which is linked to the component: {why}")]
+    Linked {
+        /// Which.
+        name: String,
+        /// Why.
+        why: Box<PrepareError>,
     },
     /// An import is there, but of another shape.
     #[error("the component does not fit its imports: {0}")]
@@ -64,19 +74,46 @@ pub enum PrepareError {
     Stopping,
 }
 
+/// A linked component that does not have what is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What it is called.
+    pub name: String,
+    /// What it has instead.
+    pub exports: Vec<String>,
+    /// What of the missing it wants itself.
+    pub wants: Vec<String>,
+}
+
 /// What others have of it, or the cached form if there is one, else a new one; then everything that makes it runnable.
-pub(crate) async fn prepare(host: Arc<Shared>, digest: Digest, source: Source) -> Result<Workload, PrepareError> {
+pub(crate) async fn prepare(
+    host: Arc<Shared>,
+    own: Digest,
+    source: Source,
+    links: Vec<Linked>,
+) -> Result<Workload, PrepareError> {
+    let digest = own.joint(links.iter().map(|link| link.digest));
     let place = host.prepared.place(digest);
     let mut place = place.lock().await;
     if let Some(shared) = place.upgrade() {
         return Ok(Workload { shared });
     }
-    let workload = made(host, digest, source).await?;
+    let workload = match made(host.clone(), digest, (own, source), links.clone()).await {
+        Err(PrepareError::MissingImport { imports, .. }) if !links.is_empty() => {
+            return Err(blocking(&host, move |_| Ok(nobody_has(imports, &links))).await?);
+        }
+        made => made?,
+    };
     *place = Arc::downgrade(&workload.shared);
     Ok(workload)
 }
 
-async fn made(host: Arc<Shared>, digest: Digest, source: Source) -> Result<Workload, PrepareError> {
+async fn made(
+    host: Arc<Shared>,
+    digest: Digest,
+    (own, source): (Digest, Source),
+    links: Vec<Linked>,
+) -> Result<Workload, PrepareError> {
     if let Some(workload) = blocking(&host, move |host| cached(host, digest)).await? {
         return Ok(workload);
     }
@@ -85,9 +122,12 @@ async fn made(host: Arc<Shared>, digest: Digest, source: Source) -> Result<Workl
     if let Some(workload) = blocking(&host, move |host| cached(host, digest)).await? {
         return Ok(workload);
     }
-    let input = blocking(&host, move |host| input(host, digest, source)).await?;
-    let output = host.cache.draft();
-    compile(&host, input.path(), output.path()).await.map_err(|error| match error {
+    let input = blocking(&host, move |host| input(host, own, source)).await?;
+    let links = blocking(&host, move |host| {
+        links.into_iter().map(|link| linked_input(host, link)).collect::<Result<Vec<_>, _>>()
+    });
+    let (links, output) = (links.await?, host.cache.draft());
+    compile(&host, input.path(), &links, output.path()).await.map_err(|error| match error {
         CompileError::NotWasm(not_wasm) => PrepareError::NotWasm(not_wasm),
         error => PrepareError::Compile(error),
     })?;
@@ -167,15 +207,25 @@ fn input(host: &Shared, digest: Digest, source: Source) -> Result<Input, Prepare
     }
 }
 
-async fn compile(host: &Shared, input: &Path, output: &Path) -> Result<(), CompileError> {
+/// Checks a component that is linked as it checks that which it is linked to.
+fn linked_input(host: &Shared, link: Linked) -> Result<(String, PathBuf), PrepareError> {
+    let Linked { name, digest, file } = link;
+    match input(host, digest, Source::File(file.clone())) {
+        Ok(_) => Ok((name, file)),
+        Err(why) => Err(PrepareError::Linked { name, why: Box::new(why) }),
+    }
+}
+
+async fn compile(host: &Shared, input: &Path, links: &[(String, PathBuf)], output: &Path) -> Result<(), CompileError> {
+    let (input, links, output) = (input.to_owned(), links.to_owned(), output.to_owned());
     if let Some(program) = host.config.compiler.clone() {
-        let (input, output, limit) = (input.to_owned(), output.to_owned(), host.config.compile_timeout);
+        let limit = host.config.compile_timeout;
         // The child is the guests' runtime's, because only there it is certain that somebody waits for processes.
-        let child = host.guests().spawn(async move { compile::in_child(&program, &input, &output, limit).await });
+        let child =
+            host.guests().spawn(async move { compile::in_child(&program, &input, &links, &output, limit).await });
         tokio_util::task::AbortOnDropHandle::new(child).await.unwrap_or_else(|error| Err(interrupted(&error)))
     } else {
-        let (input, output) = (input.to_owned(), output.to_owned());
-        let work = host.guests().spawn_blocking(move || compile::compile_file(&input, &output));
+        let work = host.guests().spawn_blocking(move || compile::compile_file(&input, &links, &output));
         work.await.unwrap_or_else(|error| Err(interrupted(&error)))
     }
 }
@@ -197,9 +247,34 @@ fn workload(host: &Arc<Shared>, digest: Digest, component: &Component) -> Result
     let linker = host.linker().map_err(link_error)?;
     let linked = linker.instantiate_pre(component).map_err(|error| match link::missing(linker, component) {
         imports if imports.is_empty() => link_error(error),
-        imports => PrepareError::MissingImport { imports },
+        imports => PrepareError::MissingImport { imports, linked: Vec::new() },
     })?;
     Workload::new(host.clone(), digest, kind, uses, linked).map_err(link_error)
+}
+
+/// Says of each linked component what it has to do with what is missing.
+fn nobody_has(imports: Vec<String>, links: &[Linked]) -> PrepareError {
+    let asked = |link: &Linked| {
+        let bytes = std::fs::read(&link.file).map_err(|error| error.to_string());
+        let names = bytes.and_then(|bytes| compose::names(&bytes).map_err(|error| error.to_string()));
+        // What cannot be read was refused before.
+        let compose::Names { imports: wants, exports } = names.unwrap_or_default();
+        let wants = wants.into_iter().filter(|name| imports.contains(name)).collect();
+        Asked { name: link.name.clone(), exports, wants }
+    };
+    let linked = links.iter().map(asked).collect();
+    PrepareError::MissingImport { imports, linked }
+}
+
+fn told(linked: &[Asked]) -> String {
+    let one = |asked: &Asked| {
+        let wants = match asked.wants.as_slice() {
+            [] => String::new(),
+            wants => format!("imports {} itself and ", wants.join(" and ")),
+        };
+        format!("; {}, which is linked to it, {wants}exports {}", asked.name, listed(&asked.exports))
+    };
+    linked.iter().map(one).collect()
 }
 
 fn listed(exports: &[String]) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use host::{Config, Digest, Exit, Host, PrepareError, Source, Spec, Wasi, WorkloadKind};
+use host::{Config, Digest, Exit, Host, Linked, PrepareError, Source, Spec, Wasi, WorkloadKind};
 
 use crate::guests::{Bench, command, ended, server};
 
@@ -154,7 +154,7 @@ async fn a_component_is_compiled_once_for_many_who_ask() {
 fn as_compiler(script: &Path) -> PathBuf {
     let this = std::env::current_exe().expect("this program has a path");
     let text = format!(
-        "#!/bin/sh\nINPUT=\"$2\" OUTPUT=\"$3\" exec {} --exact --nocapture --ignored prepare::compiler\n",
+        "#!/bin/sh\nINPUT=\"$2\" OUTPUT=\"$3\" NAME=\"$4\" LINKED=\"$5\" exec {} --exact --nocapture --ignored prepare::compiler\n",
         this.display()
     );
     fs::write(script, text).expect("the script is written");
@@ -166,7 +166,9 @@ fn as_compiler(script: &Path) -> PathBuf {
 #[ignore = "the part of the child in the test below"]
 fn compiler() {
     let path = |name| PathBuf::from(std::env::var_os(name).expect("it is given by the parent"));
-    let code = host::compile::child_main(&path("INPUT"), &path("OUTPUT"));
+    let links = ["NAME", "LINKED"].map(|name| std::env::var_os(name).unwrap_or_default());
+    let links = if links[0].is_empty() { &[][..] } else { &links };
+    let code = host::compile::child_main(&path("INPUT"), &path("OUTPUT"), links);
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
 }
 
@@ -181,6 +183,108 @@ async fn a_child_compiles_for_its_parent() {
     let module = wat::parse_str(r#"(module (import "env" "draw" (func)))"#).expect("the text is well-formed");
     let error = bench.host.prepare(Digest::of(&module), Bytes::from(module)).await.expect_err("it is refused");
     assert!(error.to_string().contains("cannot be made a component"), "{error}");
+}
+
+/// A command that succeeds if the number that it imports is seven.
+fn needy() -> Vec<u8> {
+    let text = r#"(component
+        (import "acme:shop/prices@1.0.0" (instance $in (export "one" (func (result u32)))))
+        (core func $one (canon lower (func $in "one")))
+        (core module $m (import "in" "one" (func $one (result i32)))
+            (func (export "run") (result i32) (i32.ne (call $one) (i32.const 7))))
+        (core instance $i (instantiate $m (with "in" (instance (export "one" (func $one))))))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance (export "wasi:cli/run@0.2.0") (export "run" (func $run))))"#;
+    wat::parse_str(text).expect("the text is well-formed")
+}
+
+/// A component that exports the number, seven, and has so many pages of memory.
+fn giver(version: &str, pages: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (core module $m (memory {pages})
+                (func (export "one") (result i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (i32.const 7)))
+            (core instance $i (instantiate $m))
+            (func $one (result u32) (canon lift (core func $i "one")))
+            (instance (export "acme:shop/prices@{version}") (export "one" (func $one))))"#
+    );
+    wat::parse_str(text).expect("the text is well-formed")
+}
+
+struct Shelf(tempfile::TempDir);
+
+impl Shelf {
+    fn link(&self, name: &str, wasm: &[u8]) -> Linked {
+        let file = self.0.path().join(name.replace([':', '/'], "-"));
+        fs::write(&file, wasm).expect("it is written");
+        Linked { name: name.to_owned(), digest: Digest::of(wasm), file }
+    }
+}
+
+async fn prepare_linked(bench: &Bench, links: &[Linked]) -> Result<host::Workload, PrepareError> {
+    let wasm = needy();
+    bench.host.prepare_linked(Digest::of(&wasm), Bytes::from(wasm), links.to_vec()).await
+}
+
+#[tokio::test]
+async fn what_is_linked_runs_with_the_component_and_is_compiled_once_with_it() {
+    let shelf = Shelf(tempfile::tempdir().expect("a temporary directory"));
+    let scripts = tempfile::tempdir().expect("a temporary directory");
+    let compiler = as_compiler(&scripts.path().join("compiler"));
+    let bench = Bench::with(|config| Config { compiler: Some(compiler), ..config });
+    let link = shelf.link("prices:v1", &giver("1.2.0", 1));
+    let workload = prepare_linked(&bench, std::slice::from_ref(&link)).await.expect("they are joined");
+    assert_eq!(workload.digest(), Digest::of(&needy()).joint([link.digest]));
+    let run = |limits| {
+        let spec = Spec { ledger: host::Ledger::new(limits), ..Spec::default() };
+        let outside = std::sync::Arc::new(host::Nowhere);
+        workload.run(spec, host::Stdin::Empty, outside).expect("it is a command")
+    };
+    assert_eq!(ended(&run(host::Limits::default())).await, Exit::Exited { code: 0 });
+    // What the linked one takes counts.
+    let limits = host::Limits { memory_bytes: Some(60_000), ..host::Limits::default() };
+    assert_eq!(ended(&run(limits)).await, Exit::OutOfMemory);
+
+    // The compiled form is found without the files.
+    drop(workload);
+    fs::remove_file(&link.file).expect("it is removed");
+    prepare_linked(&bench, std::slice::from_ref(&link)).await.expect("they are found compiled");
+    assert_eq!(files(bench.cache.path(), "cwasm").len(), 1);
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_fit_is_named() {
+    let shelf = Shelf(tempfile::tempdir().expect("a temporary directory"));
+    let bench = Bench::new();
+    let check = async |links: &[Linked], expected: &str| {
+        let error = prepare_linked(&bench, links).await.expect_err("it is refused").to_string();
+        assert!(error.starts_with(expected), "{error}, not {expected}");
+    };
+    check(&[], "the component imports acme:shop/prices@1.0.0, which nothing here provides").await;
+    check(
+        &[shelf.link("prices:v2", &giver("2.0.0", 1))],
+        "failed to compile the component: prices:v2 exports nothing that is imported here",
+    )
+    .await;
+    let middle = wat::parse_str(
+        r#"(component
+            (import "acme:shop/rates@0.1.0" (instance (export "one" (func (result u32)))))
+            (core module $m (func (export "one") (result i32) (i32.const 7)))
+            (core instance $i (instantiate $m))
+            (func $one (result u32) (canon lift (core func $i "one")))
+            (instance (export "acme:shop/prices@1.0.0") (export "one" (func $one))))"#,
+    );
+    let middle = shelf.link("shop/middle", &middle.expect("the text is well-formed"));
+    check(
+        std::slice::from_ref(&middle),
+        "the component imports acme:shop/rates@0.1.0, which nothing here provides; shop/middle, which is linked to it, imports \
+         acme:shop/rates@0.1.0 itself and exports acme:shop/prices@1.0.0",
+    )
+    .await;
+    let other = Linked { digest: Digest::of(b"other"), ..middle };
+    check(&[other], "shop/middle, which is linked to the component: the component's digest is sha256:").await;
+    check(&[shelf.link("elf", b"\x7fELF\x02")], "elf, which is linked to the component: not a WebAssembly component")
+        .await;
 }
 
 #[tokio::test]
