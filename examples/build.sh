@@ -42,13 +42,15 @@ frontend lib  front-end/frontend.wasm
 tls      bin  tls/tls.wasm
 keeper   lib  keeper/keeper.wasm
 hostile  bin  hostile/hostile.wasm
+linked-web    lib  linked/web.wasm
+linked-prices lib  linked/prices.wasm
 '
 
 # The crate's folder: its sources.
-folder() { case $1 in web | counter) echo "counter/$1" ;; files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; *) echo "$1" ;; esac; }
+folder() { case $1 in web | counter) echo "counter/$1" ;; files) echo "two-containers/$1" ;; frontend) echo "front-end/$1" ;; linked-*) echo "linked/${1#linked-}" ;; *) echo "$1" ;; esac; }
 
 # The same, with the folders of the crates it shares.
-folders() { case $1 in kv | echo | chat) echo "$(folder "$1")+poll" ;; *) folder "$1" ;; esac; }
+folders() { case $1 in kv | echo | chat) echo "$(folder "$1")+poll" ;; linked-*) echo "$(folder "$1")+linked/wit" ;; *) folder "$1" ;; esac; }
 
 # === the lock ===
 
@@ -63,7 +65,7 @@ digest() {
 
 sources() {
   # shellcheck disable=SC2046
-  { find $(folders "$1" | tr + ' ') -type f \( -name '*.rs' -o -name Cargo.toml \) && printf 'Cargo.toml\nCargo.lock\n'; } | digest
+  { find $(folders "$1" | tr + ' ') -type f \( -name '*.rs' -o -name '*.wit' -o -name Cargo.toml \) && printf 'Cargo.toml\nCargo.lock\n'; } | digest
 }
 
 lock() {
@@ -72,7 +74,7 @@ lock() {
 #
 # A line:   <component>  <sha256 of the component>  <sha256 of its sources>  <folders of its crates>
 #
-# The sources of a component are every *.rs and Cargo.toml below its folders (joined by "+"), and the workspace's
+# The sources of a component are every *.rs, *.wit and Cargo.toml below its folders (joined by "+"), and the workspace's
 # Cargo.toml and Cargo.lock; paths are relative to examples/ and use "/". Their hash is sha256 over the
 # files in byte order of their paths, each giving: path, NUL, length in bytes as decimal text, NUL, bytes.
 HEADER
@@ -153,7 +155,7 @@ while read -r crate kind component; do
   [ -n "$crate" ] || continue
   [ $# = 0 ] || [[ " $* " == *" $crate "* ]] || continue
   build "$crate" "$kind" </dev/null
-  cp "target/$TARGET/release/$crate.wasm" "$component"
+  cp "target/$TARGET/release/${crate//-/_}.wasm" "$component"
 done <<<"$COMPONENTS"
 lock >components.lock
 grep -v '^#' components.lock

@@ -34,6 +34,7 @@ mod kube_rs;
 mod kubectl;
 mod languages;
 mod lifecycle;
+mod linked;
 mod manifests;
 mod names;
 mod namespaces;

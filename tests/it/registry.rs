@@ -98,6 +98,7 @@ fn who_may_pull_is_told_by_pull_secrets() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = Registry::start(folder.path());
     registry.push("team/hello", "v1", &std::fs::read(example("hello/hello.wasm")).expect("the component"));
+    registry.push("team/prices", "v1", &std::fs::read(example("linked/prices.wasm")).expect("the component"));
     let image = format!("{}/team/hello:v1", registry.address);
     let auths = json!({"auths": {registry.address.to_string(): {"username": "coracle", "password": "s3cret"}}});
     let wrong = json!({"auths": {registry.address.to_string(): {"username": "coracle", "password": "guess"}}});
@@ -109,9 +110,18 @@ fn who_may_pull_is_told_by_pull_secrets() {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"imagePullSecrets": secrets, "containers": [{"name": "main", "image": image, "imagePullPolicy": "Always"}]}})
     };
+    // One whose own image anybody may have, and what is linked to it not.
+    let linked = |name: &str, secrets: Value| {
+        let own = example("linked/web.wasm").canonicalize().expect("it is there");
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"imagePullSecrets": secrets,
+            "containers": [{"name": "main", "image": own, "volumeMounts": [{"name": "prices", "mountPath": "/prices"}]}],
+            "volumes": [{"name": "prices", "image": {"reference": format!("{}/team/prices:v1", registry.address),
+                "pullPolicy": "Always"}}]}})
+    };
     let items = json!({"apiVersion": "v1", "kind": "List", "items": [
         secret("known", &auths), secret("guessed", &wrong), pod("allowed", json!([{"name": "known"}])),
         pod("nobody", json!([])), pod("guesser", json!([{"name": "guessed"}])),
+        linked("linked", json!([{"name": "known"}])), linked("unlinked", json!([])),
     ]});
     let file = folder.path().join("manifest.json");
     std::fs::write(&file, items.to_string()).expect("written");
@@ -123,7 +133,11 @@ fn who_may_pull_is_told_by_pull_secrets() {
     });
     let id = status["imageID"].as_str().expect("an id");
     assert!(id.starts_with(&format!("{}/team/hello@sha256:", registry.address)), "{id}");
-    for name in ["nobody", "guesser"] {
+    eventually(60, || match container(&cluster, "linked") {
+        status if status["ready"] == true => Ok(()),
+        status => Err(status.to_string()),
+    });
+    for name in ["nobody", "guesser", "unlinked"] {
         let message = eventually(60, || {
             let waiting = container(&cluster, name)["state"]["waiting"].clone();
             let reason = waiting["reason"].as_str().unwrap_or_default();

@@ -205,7 +205,8 @@ fn collect(examples: &Path, folder: &str, files: &mut Vec<String>) {
             if name != "target" {
                 collect(examples, &path, files);
             }
-        } else if name == "Cargo.toml" || Path::new(&name).extension().is_some_and(|kind| kind == "rs") {
+        } else if name == "Cargo.toml" || Path::new(&name).extension().is_some_and(|kind| kind == "rs" || kind == "wit")
+        {
             files.push(path);
         }
     }

@@ -91,7 +91,7 @@ fn local(image: &Value, folder: &Path) -> Option<PathBuf> {
     is_path.then(|| folder.join(image.trim_start_matches("./")))
 }
 
-/// Every `image` of every container in a manifest of any workload kind.
+/// Every `image` of every container and volume in a manifest of any workload kind.
 fn images(object: &mut Value) -> Vec<&mut Value> {
     match object {
         Value::Object(members) => members
@@ -99,6 +99,9 @@ fn images(object: &mut Value) -> Vec<&mut Value> {
             .flat_map(|(name, member)| match (name.as_str(), member) {
                 ("containers" | "initContainers" | "ephemeralContainers", Value::Array(containers)) => {
                     containers.iter_mut().filter_map(|container| container.get_mut("image")).collect()
+                }
+                ("volumes", Value::Array(volumes)) => {
+                    volumes.iter_mut().filter_map(|volume| volume.pointer_mut("/image/reference")).collect()
                 }
                 ("spec" | "template" | "jobTemplate", member) => images(member),
                 _ => Vec::new(),
@@ -130,10 +133,11 @@ mod tests {
     #[test]
     fn images_are_found_in_pods_and_templates() {
         let mut object = json!({"spec": {"template": {"spec": {
-            "containers": [{"image": "./a.wasm"}, {"image": "b:v1"}], "initContainers": [{"image": "../c.wasm"}]}}}});
+            "containers": [{"image": "./a.wasm"}, {"image": "b:v1"}], "initContainers": [{"image": "../c.wasm"}],
+            "volumes": [{"name": "d", "image": {"reference": "./d.wasm"}}, {"name": "e", "emptyDir": {}}]}}}});
         let found: Vec<Option<PathBuf>> =
             images(&mut object).into_iter().map(|image| local(image, Path::new("d"))).collect();
-        assert_eq!(found, [Some("d/a.wasm".into()), None, Some("d/../c.wasm".into())]);
+        assert_eq!(found, [Some("d/a.wasm".into()), None, Some("d/../c.wasm".into()), Some("d/d.wasm".into())]);
     }
 
     #[test]

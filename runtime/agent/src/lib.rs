@@ -36,6 +36,7 @@ mod eviction;
 #[cfg(test)]
 mod fixture;
 pub mod image;
+mod joint;
 mod link;
 pub mod logs;
 mod machine;

@@ -33,10 +33,10 @@ use container::{ContainerState, Phase, Telling};
 use probe::{ProbeState, Turn};
 
 pub use container::{Ended, Exit, Nature, Role, Why};
-pub use effect::{Blocked, Effect, Happening, NotMounted, NotPulled, Place, Pulled, Severity, Told};
+pub use effect::{Blocked, Effect, Happening, LinkedImage, NotMounted, NotPulled, Place, Pulled, Severity, Told};
 pub use hook::Hook;
 pub use probe::{Outcome, ProbeKind};
-pub(crate) use status::qos_class;
+pub(crate) use status::{LINKED, qos_class};
 
 /// A pod on this node.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,8 +197,10 @@ impl PodState {
             Happening::Prepared(place, nature) => self.prepared(place, nature),
             Happening::NotPrepared(place, message) => {
                 if self.phase(place) == Some(&Phase::Preparing) {
-                    self.containers[place].phase = Phase::Pulling;
-                    self.not_pulled(place, NotPulled { reason: "ErrImagePull", message }, now, effects);
+                    let state = &mut self.containers[place];
+                    state.phase = Phase::Pulling;
+                    let image = state.image.clone();
+                    self.not_pulled(place, NotPulled { image, reason: "ErrImagePull", message }, now, effects);
                 }
             }
             Happening::Started(place, run) => self.started(place, run, now, effects),
@@ -247,30 +249,24 @@ impl PodState {
 
     fn pulled(&mut self, place: Place, pulled: Pulled, effects: &mut Vec<Effect>) {
         let Some(state) = self.containers.get_mut(place).filter(|state| state.phase == Phase::Pulling) else { return };
-        let message = match pulled.fetched {
-            None => format!("Container image \"{}\" already present on machine", state.image),
-            Some((took, bytes)) => {
-                let took = seconds(took);
-                let image = &state.image;
-                format!(
-                    "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {bytes} bytes."
-                )
-            }
-        };
-        tell(effects, Some(place), Severity::Normal, "Pulled", &message);
+        for LinkedImage { reference, fetched, .. } in &pulled.linked {
+            tell(effects, Some(place), Severity::Normal, "Pulled", &told_of_pull(reference, *fetched));
+        }
+        tell(effects, Some(place), Severity::Normal, "Pulled", &told_of_pull(&state.image, pulled.fetched));
         state.image_id = Some(pulled.image_id);
+        state.linked = pulled.linked;
         state.phase = Phase::Preparing;
         effects.push(Effect::Prepare(place));
     }
 
     fn not_pulled(&mut self, place: Place, why: NotPulled, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(state) = self.containers.get_mut(place).filter(|state| state.phase == Phase::Pulling) else { return };
-        let NotPulled { reason, message } = why;
+        let NotPulled { image, reason, message } = why;
         let until = state.pulls.after_failure(now);
         let (telling, message) = match reason {
             "ErrImagePull" => {
-                let message = format!("failed to pull image \"{}\": {message}", state.image);
-                let told = format!("Failed to pull image \"{}\": {message}", state.image);
+                let message = format!("failed to pull image \"{image}\": {message}");
+                let told = format!("Failed to pull image \"{image}\": {message}");
                 tell(effects, Some(place), Severity::Warning, "Failed", &told);
                 (Telling::Error { until: later(now, ERROR_SHOWN) }, message)
             }
@@ -280,7 +276,7 @@ impl PodState {
             }
         };
         tell(effects, Some(place), Severity::Warning, "Failed", &format!("Error: {reason}"));
-        state.phase = Phase::NoImage { until, reason, message, telling };
+        state.phase = Phase::NoImage { image, until, reason, message, telling };
     }
 
     fn prepared(&mut self, place: Place, nature: Nature) {
@@ -451,6 +447,12 @@ pub(crate) fn full_name(pod: &Pod) -> String {
     let word = |word: &Option<String>| word.clone().unwrap_or_default();
     let metadata = &pod.metadata;
     format!("{}_{}({})", word(&metadata.name), word(&metadata.namespace), word(&metadata.uid))
+}
+
+fn told_of_pull(image: &str, fetched: Option<(std::time::Duration, u64)>) -> String {
+    let Some((took, bytes)) = fetched else { return format!("Container image \"{image}\" already present on machine") };
+    let took = seconds(took);
+    format!("Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {bytes} bytes.")
 }
 
 fn image_of(container: &Container) -> &str {

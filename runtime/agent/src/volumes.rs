@@ -96,6 +96,8 @@ pub struct Placed {
 /// What every volume of a pod holds.
 pub fn plan(pod: &Pod, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Vec<Planned>, NotMounted> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    // An image is linked to those who mount it, and has no place.
+    let volumes = volumes.filter(|volume| volume.image.is_none());
     volumes.map(|volume| planned(pod, volume, around, tokens)).collect()
 }
 

@@ -18,7 +18,7 @@ use api::{Key, Revision};
 use client::PatchType;
 use host::{Ledger, Workload};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
 use network::{Attachment, Citizen};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,7 +29,10 @@ use crate::context::Context;
 use crate::desired::{Uid, Wanted};
 use crate::eviction::{self, StorageUsed};
 use crate::image::{Credentials, Hold};
-use crate::pod::{Effect, Happening, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told};
+use crate::joint::{self, Joint};
+use crate::pod::{
+    Effect, Happening, LINKED, LinkedImage, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told,
+};
 use crate::pressure;
 use crate::recorder::Note;
 use crate::report::{self, Report};
@@ -91,9 +94,9 @@ struct Worker {
 /// What there is of one container.
 #[derive(Default)]
 struct Slot {
-    component: Option<String>,
-    /// The image is not let go while the container has it.
-    hold: Option<Hold>,
+    component: Option<host::Digest>,
+    /// Its images are not let go while the container has them.
+    holds: Vec<Hold>,
     workload: Option<Workload>,
     live: Option<Live>,
 }
@@ -345,59 +348,40 @@ impl Worker {
     fn pull(&mut self, place: Place) {
         let (context, pod) = (self.context.clone(), self.pod());
         let Some(container) = self.state.container(place).cloned() else { return };
-        let message = format!("Pulling image \"{}\"", container.image.as_deref().unwrap_or_default());
-        let told = Told { container: Some(place), severity: Severity::Normal, reason: "Pulling", message };
-        let post = self.post.clone();
-        let note = self.note(told, Timestamp::now());
-        self.tasks.spawn(async move {
-            let credentials = Credentials::of(&pod, &context.view());
-            let recorder = context.recorder.clone();
-            let pulled = context.images.ensure(&container, &credentials, move || recorder.tell(note)).await;
-            let happening = match pulled {
-                Ok((image, took)) => {
-                    let fetched = took.map(|took| (took, image.size));
-                    Happening::Pulled(place, Pulled { image_id: image.id, fetched })
-                }
-                Err(error) => {
-                    Happening::NotPulled(place, NotPulled { reason: error.reason(), message: error.to_string() })
-                }
-            };
-            let _ = post.send(Mail::Happened(happening));
+        let note = self.note(
+            Told { container: Some(place), severity: Severity::Normal, reason: "Pulling", message: String::new() },
+            Timestamp::now(),
+        );
+        self.spawn(async move {
+            Mail::Happened(match pulled(&context, &pod, &container, &note).await {
+                Ok(pulled) => Happening::Pulled(place, pulled),
+                Err(why) => Happening::NotPulled(place, why),
+            })
         });
     }
 
     fn prepare(&mut self, place: Place) {
         let Some(container) = self.state.container(place) else { return };
-        let image = container.image.clone().unwrap_or_default();
         let context = self.context.clone();
-        let known = context.images.cache().known(&image);
-        let component = known.map(|known| known.component);
-        let digest = component.as_deref().and_then(|component| component.parse::<host::Digest>().ok());
-        let hold = digest.map(|digest| self.context.images.holds().hold(digest));
+        let joint = Joint::of(self.state.pod(), container, context.images.cache());
+        let component = joint.as_ref().map(Joint::digest);
+        let digests = joint.iter().flat_map(Joint::digests);
+        let holds = digests.map(|digest| context.images.holds().hold(digest)).collect();
         let slot = self.slot(place);
         let same = slot.component == component;
-        slot.component.clone_from(&component);
-        slot.hold = hold;
+        slot.component = component;
+        slot.holds = holds;
         if let (true, Some(workload)) = (same && component.is_some(), self.slot(place).workload.clone()) {
             return self.spawn(async move { Mail::Prepared(place, workload) });
         }
         self.spawn(async move {
-            let file = digest.and_then(|digest| Some((digest, context.images.cache().component(&digest)?)));
-            let Some((digest, file)) = file else {
-                return Mail::Happened(Happening::NotPrepared(
-                    place,
-                    "the image is not in the cache any more".to_owned(),
-                ));
+            let prepared = match joint {
+                Some(joint) => joint.prepare(&context.host, context.images.cache()).await,
+                None => Err(joint::GONE.to_owned()),
             };
-            match context.host.prepare(digest, file).await {
+            match prepared {
                 Ok(workload) => Mail::Prepared(place, workload),
-                Err(error) => {
-                    let mut message = format!("image \"{image}\" is not a wasm component that runs here: {error}");
-                    if let host::PrepareError::NotWasm(host::NotWasm { found }) = &error {
-                        message = format!("image \"{image}\" is not a wasm component: {found}");
-                    }
-                    Mail::Happened(Happening::NotPrepared(place, message))
-                }
+                Err(message) => Mail::Happened(Happening::NotPrepared(place, message)),
             }
         });
     }
@@ -461,6 +445,33 @@ impl Worker {
     }
 }
 
+/// Makes sure that a container's images are here, those that are linked to its own first. The note is for events, once it says what is
+/// pulled.
+async fn pulled(context: &Context, pod: &Pod, container: &Container, note: &Note) -> Result<Pulled, NotPulled> {
+    let credentials = Credentials::of(pod, &context.view());
+    let ensure = async |name: &Option<String>, policy: &Option<String>| {
+        let name = name.as_deref().unwrap_or_default();
+        let telling = || {
+            let told = Told { message: format!("Pulling image \"{name}\""), ..note.told.clone() };
+            context.recorder.tell(Note { told, ..note.clone() });
+        };
+        let ensured = context.images.ensure(name, policy.as_deref(), &credentials, telling).await;
+        let (image, took) = ensured.map_err(|error| NotPulled {
+            image: name.to_owned(),
+            reason: error.reason(),
+            message: error.to_string(),
+        })?;
+        Ok((image.id, took.map(|took| (took, image.size))))
+    };
+    let mut linked = Vec::new();
+    for link in joint::links(pod, container) {
+        let (id, fetched) = ensure(&link.reference, &link.pull_policy).await?;
+        linked.push(LinkedImage { reference: link.reference.clone().unwrap_or_default(), id, fetched });
+    }
+    let (image_id, fetched) = ensure(&container.image, &container.image_pull_policy).await?;
+    Ok(Pulled { image_id, fetched, linked })
+}
+
 /// Picks an address and writes it into the pod's status: only then is it the pod's.
 async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<IpAddr>) -> Result<IpAddr, String> {
     let mut avoid = BTreeSet::new();
@@ -484,7 +495,7 @@ async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<Ip
 
 /// The last report with what others have written since: a condition of ours stays as we see it.
 fn merged(ours: &PodStatus, theirs: PodStatus) -> PodStatus {
-    const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+    const OURS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", LINKED];
     let is_ours = |condition: &&PodCondition| OURS.contains(&condition.type_.as_str());
     let own = ours.conditions.iter().flatten().filter(is_ours);
     let foreign = theirs.conditions.iter().flatten().filter(|condition| !is_ours(condition));

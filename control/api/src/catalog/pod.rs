@@ -96,6 +96,12 @@ impl Resource for Pods {
     fn validate(pod: &Pod, causes: &mut Causes) {
         let none = PodSpec::default();
         pod_spec::validate("spec", pod.spec.as_ref().unwrap_or(&none), causes);
+        // A template may leave it open which images are mounted, a pod may not.
+        for (index, volume) in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).enumerate() {
+            if volume.image.as_ref().is_some_and(|image| image.reference.as_deref().is_none_or(str::is_empty)) {
+                causes.required(format!("spec.volumes[{index}].image.reference"), "");
+            }
+        }
         instances::validate("metadata.annotations", pod.metadata.annotations.as_ref(), causes);
         blobstore::validate("metadata.annotations", pod.metadata.annotations.as_ref(), pod.spec.as_ref(), causes);
     }

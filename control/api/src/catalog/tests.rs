@@ -15,6 +15,12 @@ fn pod() -> Value {
     json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "main", "image": "hello"}]}})
 }
 
+fn with_volumes(volumes: Value) -> Value {
+    let mut pod = pod();
+    pod["spec"]["volumes"] = volumes;
+    pod
+}
+
 fn service() -> Value {
     json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": "http"}]}})
 }
@@ -81,6 +87,11 @@ fn a_pod_and_a_service_are_completed() {
         assert_eq!(pod["spec"][field], value);
     }
     assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], "Always");
+    let volume = |reference: &str| json!([{"name": "v", "image": {"reference": reference}}]);
+    for (reference, policy) in [("prices", "Always"), ("prices:v1", "IfNotPresent")] {
+        let pod = tree(&created(kinds::POD, with_volumes(volume(reference))));
+        assert_eq!(pod["spec"]["volumes"][0]["image"], json!({"reference": reference, "pullPolicy": policy}));
+    }
     assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
     assert_eq!(
         tree(&created(kinds::SERVICE, service()))["spec"],
@@ -209,6 +220,19 @@ fn what_breaks_a_rule_is_told_in_kubernetes_words() {
     check(
         refused(kinds::SERVICE, service(), "/spec/type", json!("Cluster")),
         "Service \"web\" is invalid: spec.type: Unsupported value: \"Cluster\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
+    );
+    check(
+        refused(kinds::POD, with_volumes(json!([{"name": "v"}])), "/spec/volumes/0/image", json!({})),
+        "Pod \"p\" is invalid: spec.volumes[0].image.reference: Required value",
+    );
+    check(
+        refused(
+            kinds::POD,
+            with_volumes(json!([{"name": "v"}])),
+            "/spec/volumes/0/image",
+            json!({"reference": "a", "pullPolicy": "Now"}),
+        ),
+        "Pod \"p\" is invalid: spec.volumes[0].image.pullPolicy: Unsupported value: \"Now\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
     );
     check(
         refused(kinds::POD, pod(), "/metadata/name", json!("Web")),

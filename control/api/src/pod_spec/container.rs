@@ -10,7 +10,7 @@ use super::{probe, security};
 use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
-const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
+pub(super) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const MESSAGE_POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
 const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
 

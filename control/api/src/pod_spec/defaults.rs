@@ -110,6 +110,10 @@ fn volume(volume: &mut Volume) {
     if let Some(secret) = &mut volume.secret {
         secret.default_mode.get_or_insert(FILE_MODE);
     }
+    if let Some(image) = &mut volume.image {
+        let policy = pull_policy(image.reference.as_deref().unwrap_or_default());
+        image.pull_policy.get_or_insert_with(|| policy.into());
+    }
     if let Some(host) = &mut volume.host_path {
         host.type_.get_or_insert_default();
     }

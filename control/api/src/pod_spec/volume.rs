@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
 use serde_json::Value;
 
-use super::container::validate_field;
+use super::container::{PULL_POLICIES, validate_field};
 use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
@@ -72,6 +72,9 @@ fn validate(path: &str, volume: &Volume, causes: &mut Causes) {
     {
         let detail = "SizeLimit field must be a valid resource quantity";
         causes.forbidden(format!("{path}.emptyDir.sizeLimit"), detail);
+    }
+    if let Some(policy) = volume.image.as_ref().and_then(|image| image.pull_policy.as_ref()) {
+        causes.one_of(format!("{path}.image.pullPolicy"), policy, PULL_POLICIES);
     }
     if let Some(nfs) = &volume.nfs {
         if nfs.server.is_empty() {

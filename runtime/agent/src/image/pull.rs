@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use host::Digest;
-use k8s_openapi::api::core::v1::Container;
 
 use super::cache::{Cache, Image};
 use super::collect::Holds;
@@ -77,9 +76,9 @@ const INDEX_DEPTH_MAX: usize = 3;
 // === impl Policy ===
 
 impl Policy {
-    /// What a container asks for; unset, `latest` is fetched each time.
-    pub fn of(container: &Container, reference: &Reference) -> Self {
-        match container.image_pull_policy.as_deref() {
+    /// What a pod asks for; unset, `latest` is fetched each time.
+    pub fn of(policy: Option<&str>, reference: &Reference) -> Self {
+        match policy {
             Some("Always") => Self::Always,
             Some("Never") => Self::Never,
             None if reference.is_latest() => Self::Always,
@@ -119,16 +118,16 @@ impl Images {
         &self.holds
     }
 
-    /// Makes sure that a container's image is here. The time says how long it took, if it had to be fetched.
+    /// Makes sure that an image is here, by a `pullPolicy` if one is said. The time says how long it took, if it had to be fetched.
     pub async fn ensure(
         &self,
-        container: &Container,
+        name: &str,
+        policy: Option<&str>,
         credentials: &Credentials,
         telling: impl FnOnce(),
     ) -> Result<(Image, Option<Duration>), PullError> {
-        let name = container.image.as_deref().unwrap_or_default();
         let reference: Reference = name.parse().map_err(|source| PullError::Name { name: name.to_owned(), source })?;
-        let policy = Policy::of(container, &reference);
+        let policy = Policy::of(policy, &reference);
         let known = || self.cache.known(name);
         match (policy, known()) {
             (Policy::IfNotPresent | Policy::Never, Some(image)) => {

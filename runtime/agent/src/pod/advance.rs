@@ -109,10 +109,10 @@ impl PodState {
                 pull(state, image, place, effects);
             }
             Phase::NoImage { until, .. } if *until <= now => pull(state, image, place, effects),
-            Phase::NoImage { telling, .. } => {
+            Phase::NoImage { telling, image, .. } => {
                 if matches!(telling, Telling::Error { until } if *until <= now) {
                     *telling = Telling::Backoff;
-                    let message = format!("Back-off pulling image \"{}\"", state.image);
+                    let message = format!("Back-off pulling image \"{image}\"");
                     tell(effects, Some(place), Severity::Normal, "BackOff", &message);
                     tell(effects, Some(place), Severity::Warning, "Failed", "Error: ImagePullBackOff");
                 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
-use super::effect::Blocked;
+use super::effect::{Blocked, LinkedImage};
 use super::probe::{ProbeKind, ProbeState};
 
 /// The part a container plays.
@@ -27,7 +27,7 @@ pub(crate) enum Phase {
     /// Its image is being fetched.
     Pulling,
     /// There is no image to run; another try is due.
-    NoImage { until: Timestamp, reason: &'static str, message: String, telling: Telling },
+    NoImage { image: String, until: Timestamp, reason: &'static str, message: String, telling: Telling },
     /// The component is being compiled, mapped and linked.
     Preparing,
     /// It can be run.
@@ -124,6 +124,8 @@ pub(crate) struct ContainerState {
     pub(crate) runs: u32,
     /// What was pulled: `repository@sha256:…`.
     pub(crate) image_id: Option<String>,
+    /// What was linked to it then.
+    pub(crate) linked: Vec<LinkedImage>,
     pub(crate) nature: Nature,
     /// How the last run that has ended did so, and the one before it.
     pub(crate) ended: Option<Ended>,
@@ -158,6 +160,7 @@ impl ContainerState {
             phase: Phase::Idle,
             runs: 0,
             image_id: None,
+            linked: Vec::new(),
             nature: Nature::Command,
             ended: None,
             ended_before: None,

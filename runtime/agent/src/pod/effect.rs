@@ -61,11 +61,26 @@ pub struct Pulled {
     pub image_id: String,
     /// How long it took and how large it is; none when it was here already.
     pub fetched: Option<(Duration, u64)>,
+    /// What is linked to it.
+    pub linked: Vec<LinkedImage>,
+}
+
+/// An image that is here to be linked to a container's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedImage {
+    /// Its name.
+    pub reference: String,
+    /// What the name means: `repository@sha256:…`.
+    pub id: String,
+    /// As with the container's own.
+    pub fetched: Option<(Duration, u64)>,
 }
 
 /// Why there is no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotPulled {
+    /// The image, which need not be the container's own.
+    pub image: String,
     /// `ErrImagePull`, `InvalidImageName` or `ErrImageNeverPull`.
     pub reason: &'static str,
     /// Why, for a person.

@@ -20,6 +20,9 @@ const RUNNING: &str = "Running";
 const SUCCEEDED: &str = "Succeeded";
 const FAILED: &str = "Failed";
 
+/// The condition that tells which images are linked to those of containers.
+pub(crate) const LINKED: &str = "coracle.dev/Linked";
+
 impl PodState {
     /// The status as it should read now; what others wrote into the last one (`PodScheduled`, readiness gates) is kept.
     pub fn status(&self, host: IpAddr, last: &PodStatus, now: Timestamp) -> PodStatus {
@@ -124,8 +127,8 @@ impl PodState {
             Phase::Running { began } | Phase::Parting { began, .. } | Phase::Stopping { began, .. } => {
                 State { running: Some(ContainerStateRunning { started_at: Some(time(*began)) }), ..State::default() }
             }
-            Phase::NoImage { telling: Telling::Backoff, reason, message, .. } => {
-                let message = format!("Back-off pulling image \"{}\": {reason}: {message}", state.image);
+            Phase::NoImage { telling: Telling::Backoff, image, reason, message, .. } => {
+                let message = format!("Back-off pulling image \"{image}\": {reason}: {message}");
                 waiting("ImagePullBackOff", Some(message))
             }
             Phase::NoImage { reason, message, .. } => waiting(reason, Some(message.clone())),
@@ -171,10 +174,22 @@ impl PodState {
             let message = Some(verdict.message.to_string());
             facts.push(("DisruptionTarget", Fact { holds: true, reason: Some("TerminationByKubelet"), message }));
         }
+        facts.extend(self.linked().map(|message| (LINKED, Fact { holds: true, reason: None, message: Some(message) })));
         let mut conditions: Vec<PodCondition> =
             facts.iter().map(|(kind, fact)| fact.condition(kind, last, now)).collect();
         conditions.extend(last.iter().filter(|known| facts.iter().all(|(kind, _)| known.type_ != *kind)).cloned());
         conditions
+    }
+
+    /// What the images that are linked to those of containers mean; a container's status has a place for its own alone.
+    fn linked(&self) -> Option<String> {
+        let containers = self.containers.iter().filter(|state| !state.linked.is_empty()).map(|state| {
+            let images: Vec<String> =
+                state.linked.iter().map(|linked| format!("{} is {}", linked.reference, linked.id)).collect();
+            format!("container {}: {}", state.name, images.join(", "))
+        });
+        let containers: Vec<String> = containers.collect();
+        (!containers.is_empty()).then(|| containers.join("; "))
     }
 
     fn initialised(&self, phase: &str) -> Fact {

@@ -113,11 +113,13 @@ impl Story {
                 message: "configmap \"cfg\" not found".into(),
                 unsupported: false,
             }),
-            Effect::Pull(place) if well => {
-                Happening::Pulled(place, Pulled { image_id: "hello@sha256:00".into(), fetched: None })
-            }
+            Effect::Pull(place) if well => Happening::Pulled(
+                place,
+                Pulled { image_id: "hello@sha256:00".into(), fetched: None, linked: Vec::new() },
+            ),
             Effect::Pull(place) => {
-                Happening::NotPulled(place, NotPulled { reason: "ErrImagePull", message: "not found".into() })
+                let image = "hello:v1".into();
+                Happening::NotPulled(place, NotPulled { image, reason: "ErrImagePull", message: "not found".into() })
             }
             Effect::Prepare(place) if well => Happening::Prepared(place, Nature::Server),
             Effect::Prepare(place) => Happening::NotPrepared(place, "not wasm".into()),
@@ -342,6 +344,45 @@ fn a_failed_pull_is_told_then_waits() {
     assert!(story.told().ends_with("BackOff Back-off pulling image \"hello:v1\"\nFailed Error: ImagePullBackOff"));
     story.pass(7);
     assert_eq!(story.open, [Effect::Pull(0)]);
+}
+
+#[test]
+fn what_is_linked_is_pulled_too_and_told_by_a_condition() {
+    let mut story = Story::new(SERVER);
+    let take = |story: &mut Story| story.open.remove(0);
+    for _ in [Effect::ClaimAddress, Effect::Mount] {
+        let effect = take(&mut story);
+        story.answer(effect, true);
+    }
+    assert_eq!(take(&mut story), Effect::Pull(0));
+    let why = NotPulled { image: "prices:v1".into(), reason: "ErrImagePull", message: "not found".into() };
+    story.on(Happening::NotPulled(0, why));
+    assert!(
+        story
+            .told()
+            .contains("Failed Failed to pull image \"prices:v1\": failed to pull image \"prices:v1\": not found"),
+        "{}",
+        story.told()
+    );
+    story.pass(3);
+    assert!(story.told().ends_with("BackOff Back-off pulling image \"prices:v1\"\nFailed Error: ImagePullBackOff"));
+    let state = story.status.container_statuses.as_ref().and_then(|statuses| statuses[0].state.clone());
+    let told = state.and_then(|state| state.waiting).and_then(|waiting| waiting.message).unwrap_or_default();
+    assert_eq!(
+        told,
+        "Back-off pulling image \"prices:v1\": ErrImagePull: failed to pull image \"prices:v1\": not found"
+    );
+    story.pass(7);
+    assert_eq!(take(&mut story), Effect::Pull(0));
+    let prices = LinkedImage { reference: "prices:v1".into(), id: "prices@sha256:01".into(), fetched: None };
+    let pulled = Pulled { image_id: "hello@sha256:00".into(), fetched: None, linked: vec![prices] };
+    story.on(Happening::Pulled(0, pulled));
+    story.do_all();
+    story.check("Running app=ready/0");
+    let conditions = story.status.conditions.iter().flatten();
+    let linked: Vec<_> = conditions.filter(|condition| condition.type_ == LINKED).collect();
+    assert_eq!(linked.iter().map(|one| one.status.as_str()).collect::<Vec<_>>(), ["True"]);
+    assert_eq!(linked[0].message.as_deref(), Some("container app: prices:v1 is prices@sha256:01"));
 }
 
 #[test]

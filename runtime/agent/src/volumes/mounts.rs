@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{Pod, VolumeMount};
 
 use super::{Placed, inner_path, refused};
 use crate::environment::{Surroundings, sub_path_of};
+use crate::joint::image_of;
 use crate::pod::{Blocked, Place, container};
 
 /// What a container's guest sees of the pod's volumes. What a `subPath` shows is put into `fixed`.
@@ -26,7 +27,15 @@ pub fn mounts(
     around: &Surroundings<'_>,
 ) -> Result<Vec<host::Mount>, Blocked> {
     let Some(container) = container(pod, place) else { return Ok(Vec::new()) };
-    let mut wanted: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().collect();
+    let mut wanted: Vec<&VolumeMount> = Vec::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        if image_of(pod, mount).is_none() {
+            wanted.push(mount);
+        } else if mount.sub_path.is_some() || mount.sub_path_expr.is_some() {
+            let why = "is an image that is linked to the container's own, and has no subPath";
+            return Err(refused(format!("volume \"{}\" {why}", mount.name)));
+        }
+    }
     // Those that may be written first: where such a file is, the others beside it go.
     wanted.sort_by_key(|mount| placed.get(&mount.name).is_some_and(|volume| volume.read_only));
     fixed.clear().map_err(|error| refused(format!("failed to prepare for subPath mounts: {error}")))?;

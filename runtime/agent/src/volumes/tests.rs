@@ -132,7 +132,8 @@ fn what_is_as_planned_is_left_alone() {
 /// Mounts of the container `c`, as `guest:mode` and the files below it.
 fn seen(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result<String, String> {
     let pod = pod(&format!(
-        r#"{{"containers":[{{"name":"c","env":[{{"name":"WHO","value":"me"}}],"volumeMounts":[{mounts}]}}]}}"#
+        r#"{{"containers":[{{"name":"c","env":[{{"name":"WHO","value":"me"}}],"volumeMounts":[{mounts}]}}],
+            "volumes":[{{"name":"image","image":{{"reference":"prices:v1"}}}}]}}"#
     ));
     let view = view("fast");
     let found =
@@ -175,6 +176,12 @@ fn guests_see_volumes_where_they_are_mounted() {
         "a file cannot be mounted into /etc/app, where a volume is mounted already",
     );
     check(r#"{"name":"none","mountPath":"/x"}"#, "volume \"none\" is not one of the pod's");
+    // An image is linked, and has nothing to show.
+    check(r#"{"name":"image","mountPath":"/x"},{"name":"v","mountPath":"/etc/app"}"#, "/etc/app:ReadOnly a=/ z=1");
+    check(
+        r#"{"name":"image","mountPath":"/x","subPath":"a"}"#,
+        "volume \"image\" is an image that is linked to the container's own, and has no subPath",
+    );
 }
 
 #[test]

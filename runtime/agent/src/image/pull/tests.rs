@@ -63,12 +63,7 @@ fn bench() -> Bench {
 
 impl Bench {
     async fn pull(&self, image: &str, policy: &str) -> Result<(Image, Option<Duration>), String> {
-        let container = Container {
-            image: Some(image.to_owned()),
-            image_pull_policy: Some(policy.to_owned()),
-            ..Container::default()
-        };
-        let pulled = self.images.ensure(&container, &Credentials::default(), || {}).await;
+        let pulled = self.images.ensure(image, Some(policy), &Credentials::default(), || {}).await;
         pulled.map_err(|error| format!("{}: {error}", error.reason()))
     }
 }
