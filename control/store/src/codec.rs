@@ -8,8 +8,11 @@ use bytes::Bytes;
 mod consensus;
 mod txn;
 
-pub(crate) use consensus::{entry_id, id, identified, member_list, members, open_entry, seal_entry};
-pub(crate) use txn::{key, put_key};
+pub(crate) use consensus::{
+    command, entry_id, id, identified, member_list, members, open_entry, put_command, put_id, put_sessions, put_vote,
+    seal_entry, sessions, some_id, vote,
+};
+pub(crate) use txn::{key, object, put_key, put_object};
 
 /// The format written now. Readers refuse what they do not know.
 pub(crate) const FORMAT: u8 = 1;
@@ -54,6 +57,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// In the middle of something whose format is known.
+    pub(crate) fn inside(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -68,6 +76,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
     }
 
     pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
@@ -118,6 +130,11 @@ impl<'a> Reader<'a> {
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_length(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// Appends numbers.
+pub(crate) fn put_numbers(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = u64>) {
+    out.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
 }
 
 /// Appends how many items follow.

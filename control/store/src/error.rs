@@ -48,10 +48,10 @@ pub enum ProposeError {
     /// A guard did not hold when the transaction's turn came: look again.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// Another member decides. Nothing is known of the transaction: it may still come to pass.
-    #[error("this server is not the leader")]
+    /// No leader took it in time. Nothing is known of the transaction: it may have come to pass.
+    #[error("no server leads")]
     NotLeader {
-        /// Who is, when that is known.
+        /// Who was last known to, if that is another.
         leader: Option<MemberId>,
     },
     /// The store has been shut down, or its disk failed. Nothing is known of the transaction.
@@ -62,12 +62,26 @@ pub enum ProposeError {
 /// Why a linearizable read was not possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Another member decides.
-    #[error("this server is not the leader")]
+    /// No leader answered in time.
+    #[error("no server leads")]
     NotLeader {
-        /// Who is, when that is known.
+        /// Who was last known to, if that is another.
         leader: Option<MemberId>,
     },
+    /// The store has been shut down, or its disk failed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why the members are as they were, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It cannot be done, or not now.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody leads, or nobody who does can be reached.
+    #[error("no server leads")]
+    NoLeader,
     /// The store has been shut down, or its disk failed.
     #[error("the store is closed")]
     Closed,

@@ -16,6 +16,7 @@ use state::{Event, Revision, Snapshot};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::consensus::{LogId, StoredMembership};
+use crate::proposals::Sessions;
 use crate::seal::Sealer;
 use crate::{ImageLimits, OpenError};
 
@@ -35,6 +36,8 @@ pub(crate) struct Standing {
     pub(crate) revision: Revision,
     /// Events up to here may be forgotten.
     pub(crate) floor: Revision,
+    /// Which proposals have happened.
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 /// A handle on the image. Cloning shares it; when the last one goes, what waits is written and the file is closed.

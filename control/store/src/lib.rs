@@ -3,6 +3,10 @@
 //! A [`Store`] takes a [`Txn`](state::Txn), writes it to a Raft log, applies it once it is durable on a quorum, publishes the
 //! next [`Snapshot`](state::Snapshot) and only then answers: whoever is answered, and whoever they tell, sees the write. What it
 //! writes to disk is sealed.
+//!
+//! Several stores make one: each holds everything, one leads, and all answer. A write is proposed anywhere and handed to the
+//! [leader](Cluster); a linearizable read asks the leader how far the log is committed, and is then answered from the world at
+//! hand. The way from one to the other is a [`Transport`], which somebody else provides.
 
 mod codec;
 mod config;
@@ -12,13 +16,20 @@ mod history;
 mod identity;
 mod image;
 mod log;
+mod members;
+mod peers;
+mod proposals;
 mod rotation;
 mod seal;
 mod store;
+mod transport;
+mod wire;
 mod world;
 
 pub use config::{Config, ImageLimits, LogLimits, Pace};
-pub use error::{MemberId, OpenError, ProposeError, ReadError, RotationError, TooOld};
+pub use error::{ChangeError, MemberId, OpenError, ProposeError, ReadError, RotationError, TooOld};
 pub use history::{Interest, Limits as HistoryLimits, Subscription};
+pub use members::{Change, Cluster, Role, Standing as MemberStanding};
 pub use rotation::Rotation;
-pub use store::{Committed, Store};
+pub use store::{Committed, Seat, Store};
+pub use transport::{Connection, Duplex, Peer, Transport};

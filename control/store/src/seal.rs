@@ -3,6 +3,10 @@
 //! Every transaction of the log and every object of the image is sealed on its own with AES-256 in Galois counter mode, so a
 //! change of it is noticed too. What is not sealed: which entry of the log it is, and which object an image's row is about.
 //!
+//! Keys are of the member whose disk they seal, and never leave it: what members send each other is not sealed by them but by what
+//! carries it, and sealed anew where it arrives. So a member can be given a new key without the others, a stolen disk opens no other,
+//! and a new member needs nobody's keys.
+//!
 //! ```text
 //! format u8 │ key u32 │ salt [u8; 16] │ count u64 │ ciphertext │ tag [u8; 16]
 //! ```
@@ -22,7 +26,7 @@ use crate::codec::{FORMAT, Malformed, Reader};
 
 mod keys;
 
-pub(crate) use keys::{Keys, Secret};
+pub(crate) use keys::{Keys, Secret, random};
 
 const SALT_BYTES: usize = 16;
 

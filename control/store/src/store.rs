@@ -2,24 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use state::{Event, Revision, Snapshot, Txn};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::consensus::{self, Command, Machine, Member, NoPeers, Outcome, Raft};
+use crate::consensus::{self, Machine, Member, Network, Raft};
 use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
+use crate::peers::{self, Peers};
+use crate::proposals::Proposals;
 use crate::seal::{Keys, Sealer};
+use crate::transport::{Connection, Nowhere, Transport};
 use crate::world::{self, World};
-use crate::{Config, Interest, LogLimits, MemberId, OpenError, ProposeError, ReadError, Subscription, TooOld};
+use crate::{
+    Change, ChangeError, Cluster, Config, Interest, LogLimits, MemberId, OpenError, ProposeError, ReadError,
+    Subscription, TooOld,
+};
+
+mod ask;
+mod home;
+mod read;
+
+use read::Rounds;
 
 /// A sole voter that is not the leader after this long has a disk that does not answer.
 const ELECTION_TIME_MAX: Duration = Duration::from_secs(30);
@@ -29,15 +41,32 @@ const ELECTION_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Store(pub(crate) Arc<Parts>);
 
 pub(crate) struct Parts {
-    member: MemberId,
     world: Arc<World>,
     pub(crate) raft: Raft,
     pub(crate) log: Log,
     pub(crate) image: Image,
     pub(crate) keys: Arc<tokio::sync::Mutex<Keys>>,
     pub(crate) sealer: Sealer,
-    /// What goes on beside: the front of the log is let go, and what nobody asks for.
-    chores: Mutex<Vec<JoinHandle<()>>>,
+    peers: Arc<Peers>,
+    proposals: Proposals,
+    applied: watch::Receiver<Option<u64>>,
+    cluster: watch::Receiver<Cluster>,
+    rounds: Rounds,
+    /// One change of the members at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// What goes on by itself until the store is shut down.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The place of a store among others.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Where the others reach this member, in the words of the transport.
+    pub address: String,
+    /// The way to the others.
+    pub transport: Arc<dyn Transport>,
+    /// Whether a member whose directory is empty founds a cluster. If not, it waits until it is [added](Change::Add) to one.
+    pub founds: bool,
 }
 
 /// What became of a transaction.
@@ -55,42 +84,60 @@ impl Store {
     /// Opens the store in the configured directory, or makes a new one there with this process as its only member. A sole
     /// member leads when this returns, and everything ever acknowledged is in its snapshot.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_at(config, Seat { address: String::new(), transport: Arc::new(Nowhere), founds: true }).await
+    }
+
+    /// Opens a member of a cluster of several. One that is not alone returns before it knows who leads.
+    pub async fn open_at(config: Config, seat: Seat) -> Result<Self, OpenError> {
         let settings = config.clone();
         let files =
             tokio::task::spawn_blocking(move || Files::open(&settings)).await.map_err(OpenError::consensus)??;
-        let Files { member, world, image, log, machine, keys, sealer } = files;
+        let Files { member, world, image, log, machine, keys, sealer, proposals } = files;
         let settings = consensus::config(config.pace).map_err(OpenError::consensus)?;
-        let raft = Raft::new(member, Arc::new(settings), NoPeers, log.clone(), machine).await;
+        let peers = Arc::new(Peers::new(member, seat.transport.clone()));
+        let (network, applied) = (Network::new(peers.clone()), machine.applied());
+        let raft = Raft::new(member, Arc::new(settings), network, log.clone(), machine).await;
         let raft = raft.map_err(OpenError::consensus)?;
-        take_the_lead(&raft, member).await?;
+        take_the_lead(&raft, member, &seat).await?;
+        let (publish, cluster) = watch::channel(known(&raft));
         let trimming = tokio::spawn(trim(raft.clone(), image.clone(), log.clone(), config.log));
+        let publishing = tokio::spawn(publish_cluster(raft.clone(), publish));
         let resting = tokio::spawn(world::rest(world.clone()));
-        let chores = Mutex::new(vec![trimming, resting]);
+        let tasks = Mutex::new(vec![trimming, publishing, resting]);
         let keys = Arc::new(tokio::sync::Mutex::new(keys));
-        Ok(Self(Arc::new(Parts { member, world, raft, log, image, keys, sealer, chores })))
+        let rounds = Rounds::default();
+        let changing = tokio::sync::Mutex::default();
+        let parts = Parts {
+            world,
+            raft,
+            log,
+            image,
+            keys,
+            sealer,
+            peers,
+            proposals,
+            applied,
+            cluster,
+            rounds,
+            changing,
+            tasks,
+        };
+        let store = Self(Arc::new(parts));
+        let (reading, settling) = (read::run(Arc::downgrade(&store.0)), home::run(Arc::downgrade(&store.0), seat));
+        store.0.tasks.lock().extend([tokio::spawn(reading), tokio::spawn(settling)]);
+        Ok(store)
     }
 
     /// The number of this member.
     pub fn member(&self) -> MemberId {
-        self.0.member
+        self.0.member()
     }
 
     /// Makes `txn` happen if its guards hold. Returns once it is durable and every reader of this store can see it.
+    ///
+    /// Another member may lead: it is handed the transaction, again and again until somebody has it, and it happens once.
     pub async fn propose(&self, txn: Txn) -> Result<Committed, ProposeError> {
-        match self.0.raft.client_write(Command(Arc::new(txn))).await {
-            Ok(written) => match written.data {
-                Outcome::Committed(committed) => Ok(committed),
-                Outcome::Refused(conflict) => Err(conflict.into()),
-                Outcome::Nothing => unreachable!("a command's outcome is a commit or a refusal"),
-            },
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(ProposeError::NotLeader { leader: forward.leader_id })
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a proposal got no answer");
-                Err(ProposeError::Closed)
-            }
-        }
+        self.0.propose(txn).await
     }
 
     /// The world as last published here.
@@ -105,14 +152,27 @@ impl Store {
 
     /// A world that holds everything acknowledged anywhere before the call.
     pub async fn read(&self) -> Result<Snapshot, ReadError> {
-        match self.0.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
-            Ok(_) => Ok(self.snapshot()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader { leader: forward.leader_id })
-            }
-            Err(RaftError::APIError(_)) => Err(ReadError::NotLeader { leader: None }),
-            Err(RaftError::Fatal(_)) => Err(ReadError::Closed),
-        }
+        self.0.read().await
+    }
+
+    /// Whether this member leads, and a quorum has just said so too.
+    pub async fn leads(&self) -> Result<bool, ReadError> {
+        self.0.leads().await
+    }
+
+    /// The members and their leader, as known here from now on.
+    pub fn cluster(&self) -> watch::Receiver<Cluster> {
+        self.0.cluster.clone()
+    }
+
+    /// Changes the members. May be asked of any of them.
+    pub async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        self.0.change(change).await
+    }
+
+    /// Answers another member on a connection that it dialled, until that is closed.
+    pub async fn serve(&self, connection: Connection) -> io::Result<()> {
+        peers::serve(&self.0, connection).await
     }
 
     /// The events of interest behind revision `after`.
@@ -132,11 +192,11 @@ impl Store {
 
     /// Writes out what is still in memory and closes the files. Whatever is proposed afterwards is refused.
     pub async fn shutdown(&self) {
-        let chores = std::mem::take(&mut *self.0.chores.lock());
-        for chore in chores {
-            chore.abort();
+        let tasks = std::mem::take(&mut *self.0.tasks.lock());
+        for task in tasks {
+            task.abort();
             // Aborted on purpose: that is the answer.
-            let _ = chore.await;
+            let _ = task.await;
         }
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");
@@ -154,7 +214,15 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("member", &self.0.member).field("world", &self.snapshot()).finish()
+        f.debug_struct("Store").field("member", &self.member()).field("world", &self.snapshot()).finish()
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    pub(crate) fn member(&self) -> MemberId {
+        self.peers.member
     }
 }
 
@@ -167,6 +235,7 @@ struct Files {
     machine: Machine,
     keys: Keys,
     sealer: Sealer,
+    proposals: Proposals,
 }
 
 // === impl Files ===
@@ -184,22 +253,27 @@ impl Files {
         let member = identity::establish(directory)?;
         let log = Log::open(&directory.join("log"), config.log, sealer.clone())?;
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
-        let machine = Machine::new(world.clone(), image.clone(), &standing);
-        Ok(Self { member, world, image, log, machine, keys, sealer })
+        let proposals = Proposals::new(u64::from_le_bytes(crate::seal::random()));
+        let machine = Machine::new(world.clone(), image.clone(), proposals.clone(), &standing);
+        Ok(Self { member, world, image, log, machine, keys, sealer, proposals })
     }
 }
 
 /// A member that is alone founds its cluster, or stands for election at once instead of waiting for a leader that cannot be.
 /// Winning commits and applies all that the log holds.
-async fn take_the_lead(raft: &Raft, member: MemberId) -> Result<(), OpenError> {
+async fn take_the_lead(raft: &Raft, member: MemberId, seat: &Seat) -> Result<(), OpenError> {
     if raft.is_initialized().await.map_err(OpenError::consensus)? {
-        if raft.voter_ids().any(|voter| voter != member) {
+        // Those of the log, committed or not.
+        let metrics = raft.server_metrics().borrow_watched().clone();
+        if !Cluster::of(None, &metrics.membership_config).is_alone(member) {
             return Ok(());
         }
         raft.trigger().elect(false).await.map_err(OpenError::consensus)?;
-    } else {
-        let alone = BTreeMap::from([(member, Member::default())]);
+    } else if seat.founds {
+        let alone = BTreeMap::from([(member, Member { address: seat.address.clone() })]);
         raft.initialize(alone).await.map_err(OpenError::consensus)?;
+    } else {
+        return Ok(());
     }
     raft.wait(Some(ELECTION_TIME_MAX))
         .current_leader(member, "a sole member leads")
@@ -207,6 +281,27 @@ async fn take_the_lead(raft: &Raft, member: MemberId) -> Result<(), OpenError> {
         .map_err(OpenError::consensus)?;
     raft.wait_for_recovery(Some(ELECTION_TIME_MAX)).await.map_err(OpenError::consensus)?;
     Ok(())
+}
+
+/// The members as far as they are committed, and who leads them.
+fn known(raft: &Raft) -> Cluster {
+    let metrics = raft.server_metrics().borrow_watched().clone();
+    Cluster::of(metrics.current_leader, &metrics.committed_membership_config)
+}
+
+async fn publish_cluster(raft: Raft, publish: watch::Sender<Cluster>) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = known(&raft);
+        publish.send_if_modified(|last| {
+            let is_other = *last != now;
+            *last = now;
+            is_other
+        });
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Lets go of the front of the log, whenever the image has it and there is much more of it than is worth keeping.

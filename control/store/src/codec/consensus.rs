@@ -6,25 +6,27 @@ use std::sync::Arc;
 use openraft::EntryPayload;
 use state::Txn;
 
-use super::{FORMAT, Malformed, Reader, Stored, put_bytes, put_length};
+use super::{FORMAT, Malformed, Reader, Stored, put_bytes, put_length, put_numbers};
 use crate::consensus::{Command, Entry, LeaderId, LogId, Member, Membership, StoredMembership, Vote};
+use crate::proposals::{Proposal, Session, Sessions};
 use crate::seal::Sealer;
 
 const BLANK: u8 = 0;
 const TXN: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 const SEALED_TXN: u8 = 3;
+const PROPOSAL: u8 = 4;
+const SEALED_PROPOSAL: u8 = 5;
 
 impl Stored for Vote {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(FORMAT);
-        put_leader(out, self.leader_id);
-        out.push(self.committed.into());
+        put_vote(out, self);
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
-        let vote = Self { leader_id: leader(&mut reader)?, committed: reader.flag()? };
+        let vote = vote(&mut reader)?;
         reader.end(vote)
     }
 }
@@ -49,8 +51,8 @@ impl Stored for Entry {
         match &self.payload {
             EntryPayload::Blank => out.push(BLANK),
             EntryPayload::Normal(command) => {
-                out.push(TXN);
-                command.0.encode(out);
+                out.push(if command.proposal.is_some() { PROPOSAL } else { TXN });
+                put_command(out, command);
             }
             EntryPayload::Membership(membership) => {
                 out.push(MEMBERSHIP);
@@ -64,10 +66,8 @@ impl Stored for Entry {
         let log_id = some_id(&mut reader)?;
         match reader.byte()? {
             BLANK => reader.end(Self { log_id, payload: EntryPayload::Blank }),
-            TXN => {
-                let command = Command(Arc::new(Txn::decode(reader.0)?));
-                Ok(Self { log_id, payload: EntryPayload::Normal(command) })
-            }
+            TXN => Ok(Self { log_id, payload: EntryPayload::Normal(command(reader.rest(), false)?) }),
+            PROPOSAL => Ok(Self { log_id, payload: EntryPayload::Normal(command(reader.rest(), true)?) }),
             MEMBERSHIP => {
                 let membership = members(&mut reader)?;
                 reader.end(Self { log_id, payload: EntryPayload::Membership(membership) })
@@ -96,19 +96,38 @@ pub(crate) fn seal_entry(out: &mut Vec<u8>, entry: &Entry, sealer: &Sealer) {
     let EntryPayload::Normal(command) = &entry.payload else { return entry.encode(out) };
     out.push(FORMAT);
     put_id(out, entry.log_id);
-    out.push(SEALED_TXN);
-    sealer.seal(&place(entry.log_id), out, |out| command.0.encode(out));
+    out.push(if command.proposal.is_some() { SEALED_PROPOSAL } else { SEALED_TXN });
+    sealer.seal(&place(entry.log_id), out, |out| put_command(out, command));
 }
 
 /// Reads an entry as it lies on disk. Those from before there were seals are read too.
 pub(crate) fn open_entry(bytes: &[u8], sealer: &Sealer) -> Result<Entry, Malformed> {
     let mut reader = Reader::new(bytes)?;
     let log_id = some_id(&mut reader)?;
-    if reader.byte()? != SEALED_TXN {
-        return Entry::decode(bytes);
-    }
-    let command = Command(Arc::new(Txn::decode(&sealer.open(&place(log_id), reader.rest())?)?));
+    let is_proposal = match reader.byte()? {
+        SEALED_TXN => false,
+        SEALED_PROPOSAL => true,
+        _ => return Entry::decode(bytes),
+    };
+    let command = command(&sealer.open(&place(log_id), reader.rest())?, is_proposal)?;
     Ok(Entry { log_id, payload: EntryPayload::Normal(command) })
+}
+
+/// Appends a transaction, behind what tells its proposal from others if it has one.
+pub(crate) fn put_command(out: &mut Vec<u8>, command: &Command) {
+    if let Some(Proposal { session, number, settled }) = command.proposal {
+        put_numbers(out, [session, number, settled]);
+    }
+    command.txn.encode(out);
+}
+
+pub(crate) fn command(bytes: &[u8], is_proposal: bool) -> Result<Command, Malformed> {
+    let mut reader = Reader::inside(bytes);
+    let mut proposal = None;
+    if is_proposal {
+        proposal = Some(Proposal { session: reader.u64()?, number: reader.u64()?, settled: reader.u64()? });
+    }
+    Ok(Command { txn: Arc::new(Txn::decode(reader.rest())?), proposal })
 }
 
 /// What ties a sealed entry to its place in the log.
@@ -136,13 +155,47 @@ pub(crate) fn id(reader: &mut Reader<'_>) -> Result<Option<LogId>, Malformed> {
     if reader.flag()? { some_id(reader).map(Some) } else { Ok(None) }
 }
 
-fn put_id(out: &mut Vec<u8>, id: LogId) {
+pub(crate) fn put_id(out: &mut Vec<u8>, id: LogId) {
     put_leader(out, id.leader_id);
     out.extend_from_slice(&id.index.to_le_bytes());
 }
 
-fn some_id(reader: &mut Reader<'_>) -> Result<LogId, Malformed> {
+pub(crate) fn some_id(reader: &mut Reader<'_>) -> Result<LogId, Malformed> {
     Ok(LogId { leader_id: leader(reader)?, index: reader.u64()? })
+}
+
+/// Appends a vote that is part of something.
+pub(crate) fn put_vote(out: &mut Vec<u8>, vote: &Vote) {
+    put_leader(out, vote.leader_id);
+    out.push(vote.committed.into());
+}
+
+pub(crate) fn vote(reader: &mut Reader<'_>) -> Result<Vote, Malformed> {
+    Ok(Vote { leader_id: leader(reader)?, committed: reader.flag()? })
+}
+
+/// Appends which proposals have happened.
+pub(crate) fn put_sessions(out: &mut Vec<u8>, sessions: &Sessions) {
+    let sessions = sessions.all();
+    put_length(out, sessions.len());
+    for (number, Session { last, settled, done }) in sessions {
+        put_numbers(out, [*number, *last, *settled]);
+        put_length(out, done.len());
+        put_numbers(out, done.iter().copied());
+    }
+}
+
+pub(crate) fn sessions(reader: &mut Reader<'_>) -> Result<Sessions, Malformed> {
+    let sessions = reader.list(|reader| {
+        let number = reader.u64()?;
+        let session = Session {
+            last: reader.u64()?,
+            settled: reader.u64()?,
+            done: reader.list(Reader::u64)?.into_iter().collect(),
+        };
+        Ok((number, session))
+    })?;
+    Ok(Sessions::from(BTreeMap::from_iter(sessions)))
 }
 
 fn put_leader(out: &mut Vec<u8>, leader: LeaderId) {

@@ -9,6 +9,7 @@ use state::{Claim, Guard, Protocol, Txn};
 
 use super::*;
 use crate::consensus::{Command, Entry, LeaderId, LogId, Member, Membership, StoredMembership, Vote};
+use crate::proposals::Proposal;
 
 fn object(name: &str, filling: &str) -> Object {
     let value = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": "u"}, "spec": {"x": filling}});
@@ -53,6 +54,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         }
         bytes
     }
+    let command = |proposal| Command { txn: Arc::new(everything()), proposal };
+    let proposal = Proposal { session: 0x1122, number: 7, settled: 5 };
     vec![
         ("vote", encoded(&Vote::new(3, 7))),
         ("vote, committed", encoded(&Vote::new_committed(3, 7))),
@@ -62,7 +65,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("membership, none", encoded(&StoredMembership::default())),
         ("entry, blank", encoded(&entry(EntryPayload::Blank))),
         ("entry, membership", encoded(&entry(EntryPayload::Membership(membership())))),
-        ("entry, txn", encoded(&entry(EntryPayload::Normal(Command(Arc::new(everything())))))),
+        ("entry, txn", encoded(&entry(EntryPayload::Normal(command(None))))),
+        ("entry, proposal", encoded(&entry(EntryPayload::Normal(command(Some(proposal)))))),
     ]
 }
 

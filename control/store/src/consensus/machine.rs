@@ -11,10 +11,12 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use state::{Event, Snapshot, Txn};
+use tokio::sync::watch;
 
-use super::{LogId, Outcome, SnapshotMeta, StoredMembership, Transfer, Types};
+use super::{Command, LogId, Outcome, SnapshotMeta, StoredMembership, Transfer, Types, Whole};
 use crate::Committed;
 use crate::image::{Image, Standing};
+use crate::proposals::{Proposals, Sessions};
 use crate::world::World;
 
 /// Entries applied between two publications: they share one wake-up of every reader.
@@ -25,28 +27,33 @@ const APPLY_ENTRIES_MAX: usize = 256;
 pub(crate) struct Machine {
     world: Arc<World>,
     image: Image,
+    proposals: Proposals,
     reached: Arc<Mutex<Reached>>,
+    /// The index of the last entry that is applied and published.
+    applied: Arc<watch::Sender<Option<u64>>>,
 }
 
 /// How far the log is applied, and what it added up to.
-#[derive(Clone)]
 struct Reached {
     applied: Option<LogId>,
     membership: StoredMembership,
     world: Snapshot,
+    sessions: Arc<Sessions>,
 }
 
 // === impl Machine ===
 
 impl Machine {
-    pub(crate) fn new(world: Arc<World>, image: Image, standing: &Standing) -> Self {
-        let reached =
-            Reached { applied: standing.applied, membership: standing.membership.clone(), world: world.now() };
-        Self { world, image, reached: Arc::new(Mutex::new(reached)) }
+    pub(crate) fn new(world: Arc<World>, image: Image, proposals: Proposals, standing: &Standing) -> Self {
+        let Standing { applied, membership, sessions, .. } = standing.clone();
+        let reached = Reached { applied, membership, world: world.now(), sessions };
+        let applied = Arc::new(watch::Sender::new(applied.map(|id| id.index)));
+        Self { world, image, proposals, reached: Arc::new(Mutex::new(reached)), applied }
     }
 
-    fn reached(&self) -> Reached {
-        self.reached.lock().clone()
+    /// How far the log is applied.
+    pub(crate) fn applied(&self) -> watch::Receiver<Option<u64>> {
+        self.applied.subscribe()
     }
 
     fn standing(&self, reached: &Reached) -> Standing {
@@ -55,25 +62,79 @@ impl Machine {
             membership: reached.membership.clone(),
             revision: reached.world.revision(),
             floor: self.world.history.floor(),
+            sessions: reached.sessions.clone(),
         }
     }
 
     /// Makes what is reached durable and hands it out: Raft may then drop the log up to there.
     async fn transfer(&self) -> Result<Transfer, io::Error> {
-        let reached = self.reached();
-        self.image.flush(reached.applied).await?;
-        let meta = SnapshotMeta { last_log_id: reached.applied, last_membership: reached.membership };
-        Ok(Transfer { meta, snapshot: reached.world })
+        let (meta, snapshot) = {
+            let reached = self.reached.lock();
+            let meta = SnapshotMeta { last_log_id: reached.applied, last_membership: reached.membership.clone() };
+            (meta, Whole { world: reached.world.clone(), sessions: reached.sessions.clone() })
+        };
+        self.image.flush(meta.last_log_id).await?;
+        Ok(Transfer { meta, snapshot })
+    }
+
+    /// Applies what has gathered, publishes it once, and tells those who wait.
+    fn apply_batch(&self, batch: Vec<Result<EntryResponder<Types>, io::Error>>) -> Result<(), io::Error> {
+        let mut reached = self.reached.lock();
+        let mut changes: Vec<Arc<Event>> = Vec::new();
+        let mut answers = Vec::with_capacity(batch.len());
+        for item in batch {
+            let (entry, responder) = item?;
+            reached.applied = Some(entry.log_id);
+            let (mut outcome, mut proposal) = (Outcome::Nothing, None);
+            match entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Membership(membership) => {
+                    reached.membership = StoredMembership::new(Some(entry.log_id), membership);
+                }
+                EntryPayload::Normal(command) => {
+                    if reached.admits(&command, entry.log_id) {
+                        outcome = happen(&mut reached.world, &command.txn, &mut changes);
+                        proposal = command.proposal;
+                    }
+                }
+            }
+            answers.push((responder, proposal, outcome));
+        }
+        if !changes.is_empty() {
+            self.world.publish(&reached.world, changes.iter().cloned());
+        }
+        self.image.record(changes, self.standing(&reached));
+        self.applied.send_replace(reached.applied.map(|id| id.index));
+        drop(reached);
+        for (responder, proposal, outcome) in answers {
+            if let Some(proposal) = proposal {
+                self.proposals.settle(proposal, &outcome);
+            }
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Reached ===
+
+impl Reached {
+    /// Whether what is commanded is to happen: not if it has happened before.
+    fn admits(&mut self, command: &Command, at: LogId) -> bool {
+        let Some(proposal) = command.proposal else { return true };
+        Arc::make_mut(&mut self.sessions).admit(proposal, at.index)
     }
 }
 
 impl RaftStateMachine<Types> for Machine {
-    type SnapshotData = Snapshot;
+    type SnapshotData = Whole;
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        let reached = self.reached();
-        Ok((reached.applied, reached.membership))
+        let reached = self.reached.lock();
+        Ok((reached.applied, reached.membership.clone()))
     }
 
     async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
@@ -83,30 +144,7 @@ impl RaftStateMachine<Types> for Machine {
         let mut batches = entries.ready_chunks(APPLY_ENTRIES_MAX);
         while let Some(batch) = batches.next().await {
             self.image.room().await?;
-            let mut reached = self.reached();
-            let mut changes: Vec<Arc<Event>> = Vec::new();
-            let mut answers = Vec::with_capacity(batch.len());
-            for item in batch {
-                let (entry, responder) = item?;
-                reached.applied = Some(entry.log_id);
-                let outcome = match entry.payload {
-                    EntryPayload::Blank => Outcome::Nothing,
-                    EntryPayload::Membership(membership) => {
-                        reached.membership = StoredMembership::new(Some(entry.log_id), membership);
-                        Outcome::Nothing
-                    }
-                    EntryPayload::Normal(command) => happen(&mut reached.world, &command.0, &mut changes),
-                };
-                answers.extend(responder.map(|responder| (responder, outcome)));
-            }
-            if !changes.is_empty() {
-                self.world.publish(&reached.world, changes.iter().cloned());
-            }
-            self.image.record(changes, self.standing(&reached));
-            *self.reached.lock() = reached;
-            for (responder, outcome) in answers {
-                responder.send(outcome);
-            }
+            self.apply_batch(batch)?;
         }
         Ok(())
     }
@@ -115,12 +153,16 @@ impl RaftStateMachine<Types> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, world: Snapshot) -> Result<(), io::Error> {
-        let reached = Reached { applied: meta.last_log_id, membership: meta.last_membership.clone(), world };
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, whole: Whole) -> Result<(), io::Error> {
+        let Whole { world, sessions } = whole;
+        let (applied, membership) = (meta.last_log_id, meta.last_membership.clone());
+        let reached = Reached { applied, membership, world, sessions };
         let standing = Standing { floor: reached.world.revision(), ..self.standing(&reached) };
         self.image.replace(reached.world.clone(), standing).await?;
         self.world.replace(&reached.world);
+        self.proposals.overtaken(&reached.sessions);
         *self.reached.lock() = reached;
+        self.applied.send_replace(applied.map(|id| id.index));
         Ok(())
     }
 
@@ -133,7 +175,7 @@ impl RaftStateMachine<Types> for Machine {
 }
 
 impl RaftSnapshotBuilder<Types> for Machine {
-    type SnapshotData = Snapshot;
+    type SnapshotData = Whole;
 
     async fn build_snapshot(&mut self) -> Result<Transfer, io::Error> {
         self.transfer().await

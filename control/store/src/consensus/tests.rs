@@ -24,7 +24,7 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Fresh {
             Image::open(&directory.path().join("image.redb"), config.image, sealer.clone()).expect("an image");
         let log = Log::open(&directory.path().join("log"), config.log, sealer).expect("a log");
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
-        Ok((directory, log, Machine::new(world, image, &standing)))
+        Ok((directory, log, Machine::new(world, image, crate::proposals::Proposals::new(1), &standing)))
     }
 }
 

@@ -17,11 +17,14 @@ use super::Standing;
 use crate::OpenError;
 use crate::codec::{self, FORMAT, Malformed, Reader};
 use crate::consensus::StoredMembership;
+use crate::proposals::Sessions;
 use crate::seal::Sealer;
 
 const VERSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("versions");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const STANDING: &str = "standing";
+/// A line of its own, because images from before there was more than one member do not have it.
+const SESSIONS: &str = "sessions";
 
 /// Events given back to watches after a restart: enough for those who reconnect at once, few enough to read in milliseconds.
 const EVENTS_RESTORED_MAX: u64 = 2_048;
@@ -107,7 +110,12 @@ impl Tables {
         let read = self.database.begin_read()?;
         let standing = match read.open_table(META) {
             Err(redb::TableError::TableDoesNotExist(_)) => None,
-            table => table?.get(STANDING)?.map(|bytes| decode_standing(bytes.value())).transpose()?,
+            table => {
+                let table = table?;
+                let sessions = table.get(SESSIONS)?.map(|bytes| decode_sessions(bytes.value())).transpose()?;
+                let standing = table.get(STANDING)?.map(|bytes| decode_standing(bytes.value())).transpose()?;
+                standing.map(|standing| Standing { sessions: Arc::new(sessions.unwrap_or_default()), ..standing })
+            }
         };
         let Some(standing) = standing else { return Ok((Standing::default(), empty())) };
         let mut rows = BTreeMap::new();
@@ -257,7 +265,11 @@ fn put_standing(write: &WriteTransaction, standing: &Standing) -> Result<(), Tab
     codec::member_list(&mut bytes, standing.membership.membership());
     bytes.extend_from_slice(&standing.revision.0.to_le_bytes());
     bytes.extend_from_slice(&standing.floor.0.to_le_bytes());
-    write.open_table(META)?.insert(STANDING, bytes.as_slice())?;
+    let mut sessions = vec![FORMAT];
+    codec::put_sessions(&mut sessions, &standing.sessions);
+    let mut meta = write.open_table(META)?;
+    meta.insert(STANDING, bytes.as_slice())?;
+    meta.insert(SESSIONS, sessions.as_slice())?;
     Ok(())
 }
 
@@ -265,8 +277,14 @@ fn decode_standing(bytes: &[u8]) -> Result<Standing, Malformed> {
     let mut reader = Reader::new(bytes)?;
     let applied = codec::id(&mut reader)?;
     let membership = StoredMembership::new(codec::id(&mut reader)?, codec::members(&mut reader)?);
-    let standing = Standing { applied, membership, revision: Revision(reader.u64()?), floor: Revision(reader.u64()?) };
-    reader.end(standing)
+    let (revision, floor) = (Revision(reader.u64()?), Revision(reader.u64()?));
+    reader.end(Standing { applied, membership, revision, floor, sessions: Arc::default() })
+}
+
+fn decode_sessions(bytes: &[u8]) -> Result<Sessions, Malformed> {
+    let mut reader = Reader::new(bytes)?;
+    let sessions = codec::sessions(&mut reader)?;
+    reader.end(sessions)
 }
 
 // === impl Version ===

@@ -15,7 +15,13 @@ fn object(name: u8, content: u16) -> Object {
 
 fn standing(world: &Snapshot, floor: Revision) -> Standing {
     let applied = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: world.revision().0 };
-    Standing { applied: Some(applied), membership: StoredMembership::default(), revision: world.revision(), floor }
+    Standing {
+        applied: Some(applied),
+        membership: StoredMembership::default(),
+        revision: world.revision(),
+        floor,
+        sessions: Arc::default(),
+    }
 }
 
 fn limits() -> ImageLimits {

@@ -180,7 +180,7 @@ impl Memory {
 /// What an entry costs in memory.
 pub(super) fn weight(entry: &Entry) -> usize {
     let EntryPayload::Normal(command) = &entry.payload else { return ENTRY_OVERHEAD_BYTES };
-    let bodies = command.0.writes.iter().map(|write| match write {
+    let bodies = command.txn.writes.iter().map(|write| match write {
         Write::Put(object) => object.body().len(),
         Write::Delete(_) => 0,
     });

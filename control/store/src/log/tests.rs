@@ -52,7 +52,10 @@ fn entry(term: u64, index: u64) -> Entry {
     let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{index}"), "namespace": "n"},
         "data": {"filling": "x".repeat(index as usize * 7 % 90)}});
     let object = Object::from_value(kinds::CONFIG_MAP, &value).expect("a config map");
-    Entry { log_id: id(term, index), payload: EntryPayload::Normal(Command(Arc::new(Txn::create(object)))) }
+    Entry {
+        log_id: id(term, index),
+        payload: EntryPayload::Normal(Command { txn: Arc::new(Txn::create(object)), proposal: None }),
+    }
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -210,7 +213,7 @@ fn an_entry_larger_than_a_segment_gets_one_of_its_size() {
     let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"},
         "data": {"filling": "x".repeat(10_000)}});
     let object = Object::from_value(kinds::CONFIG_MAP, &value).expect("a config map");
-    let payload = EntryPayload::Normal(Command(Arc::new(Txn::create(object))));
+    let payload = EntryPayload::Normal(Command { txn: Arc::new(Txn::create(object)), proposal: None });
     let large = Entry { log_id: id(1, 1), payload };
     let mut log = Log::open(directory.path(), LIMITS, sealer()).expect("a log");
     run(log.blocking_append([entry(1, 0), large.clone(), entry(1, 2)])).expect("on disk");

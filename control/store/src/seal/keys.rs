@@ -160,7 +160,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Bytes that nobody foresees.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("a system that has no randomness cannot keep secrets");
     bytes

@@ -1,0 +1,47 @@
+//! What a member sees to by itself: that the others know where it is, and that it gets a vote once it has caught up.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::{Parts, Seat};
+use crate::members::VOTERS_MAX;
+use crate::{Change, Peer, Role};
+
+/// Between two looks, for as long as something is not as it should be.
+const AGAIN: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(parts: Weak<Parts>, seat: Seat) {
+    loop {
+        let Some(strong) = parts.upgrade() else { return };
+        let mut cluster = strong.cluster.clone();
+        cluster.mark_unchanged();
+        let wanted = wanted(&strong, &seat);
+        drop(strong);
+        let Some(change) = wanted else {
+            if cluster.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let Some(parts) = parts.upgrade() else { return };
+        if let Err(error) = parts.change(change.clone()).await {
+            tracing::debug!(%error, ?change, "the members are as they were");
+        }
+        drop(parts);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What is not yet as it should be.
+fn wanted(parts: &Parts, seat: &Seat) -> Option<Change> {
+    let cluster = parts.cluster.borrow();
+    let me = cluster.get(parts.member())?;
+    if me.peer.address != seat.address {
+        return Some(Change::Move(Peer { member: parts.member(), address: seat.address.clone() }));
+    }
+    if cluster.is_changing {
+        return None;
+    }
+    let wants_a_vote = me.role == Role::Learner && cluster.voters() < VOTERS_MAX;
+    wants_a_vote.then(|| Change::Promote(parts.member()))
+}

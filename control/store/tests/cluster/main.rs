@@ -1,0 +1,8 @@
+//! Several stores as one, over a network in memory that can be cut.
+
+mod history;
+mod members;
+mod net;
+mod partitions;
+mod room;
+mod transfer;
