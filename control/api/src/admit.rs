@@ -21,7 +21,7 @@ pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> 
     let has_status = R::SUBRESOURCES.contains(&Subresource::Status);
     let value = match admission.operation {
         Operation::Create { uid, seed } => create(names, incoming, has_status, admission, uid, seed)?,
-        Operation::Update { old } => update(names, incoming, has_status, admission, old)?,
+        Operation::Update { old } | Operation::Resize { old } => update(names, incoming, has_status, admission, old)?,
         Operation::UpdateStatus { old } => update_status(names, incoming, admission, old)?,
     };
     let mut object: R::Object = typed(names, value)?;
@@ -41,6 +41,13 @@ pub(crate) fn admit<R: Resource>(incoming: Value, admission: &Admission<'_>) -> 
             metadata::validate_update(object.metadata(), old, &mut causes);
             R::validate(&object, &mut causes);
             R::validate_update(&object, &before, &mut causes);
+        }
+        Operation::Resize { old } => {
+            let before = old.decode::<R::Object>().map_err(StatusError::internal)?;
+            R::prepare_resize(&mut object, &before);
+            metadata::validate_update(object.metadata(), old, &mut causes);
+            R::validate(&object, &mut causes);
+            R::validate_resize(&object, &before, &mut causes);
         }
         Operation::UpdateStatus { .. } => {}
     }
@@ -264,7 +271,7 @@ pub(crate) fn counted(mut value: Value, operation: Operation<'_>) -> Result<Valu
     let generation = match operation {
         Operation::Create { .. } => 1,
         Operation::UpdateStatus { old } => old.meta().generation,
-        Operation::Update { old } => {
+        Operation::Update { old } | Operation::Resize { old } => {
             let same = wanted(&tree_of(old)?) == wanted(&value);
             old.meta().generation.max(1) + i64::from(!same)
         }

@@ -60,6 +60,7 @@ pub enum Subresource {
     Attach,
     Approval,
     EphemeralContainers,
+    Resize,
 }
 
 /// A column of the table that `kubectl get` prints.
@@ -113,6 +114,11 @@ pub enum Operation<'a> {
     },
     /// The status alone.
     UpdateStatus {
+        /// What is stored now.
+        old: &'a Object,
+    },
+    /// How much a pod's containers may have, and nothing else.
+    Resize {
         /// What is stored now.
         old: &'a Object,
     },

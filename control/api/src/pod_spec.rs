@@ -9,9 +9,11 @@ mod limits;
 mod names;
 mod priority;
 mod probe;
+pub mod resize;
 mod runtime;
 mod security;
 pub mod template;
+mod total;
 mod volume;
 mod warnings;
 
@@ -23,9 +25,10 @@ use crate::quantity::Quantity;
 use crate::rules::{self, Causes};
 
 pub use defaults::default;
-pub use limits::{limit_claim, limit_pod};
+pub use limits::{limit_claim, limit_pod, limit_resized};
 pub use priority::prioritize;
 pub use runtime::{run_as, runtime_class_of};
+pub use total::total;
 pub use warnings::warnings;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];

@@ -56,6 +56,12 @@ pub trait Resource: Send + Sync + 'static {
     /// Everything wrong with a change.
     fn validate_update(_object: &Self::Object, _old: &Self::Object, _causes: &mut Causes) {}
 
+    /// What stays as it is when an object is resized, whatever the client says.
+    fn prepare_resize(_object: &mut Self::Object, _old: &Self::Object) {}
+
+    /// Everything wrong with a resize.
+    fn validate_resize(_object: &Self::Object, _old: &Self::Object, _causes: &mut Causes) {}
+
     /// What deserves a sentence although it is accepted.
     fn warnings(_object: &Self::Object) -> Vec<String> {
         Vec::new()

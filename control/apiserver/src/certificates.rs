@@ -41,7 +41,7 @@ pub(crate) fn restrict(request: &Object) -> Result<(), StatusError> {
 /// Refuses a decision about a request to those who may not decide for its signer.
 pub(crate) fn permit(door: &Door, who: &Identity, part: Part, old: &Object) -> Result<(), StatusError> {
     let verb = match part {
-        Part::Main => return Ok(()),
+        Part::Main | Part::Resize => return Ok(()),
         _ if old.key().kind() != kinds::CERTIFICATE_SIGNING_REQUEST => return Ok(()),
         Part::Status => "sign",
         Part::Approval => "approve",
@@ -64,7 +64,7 @@ pub(crate) fn permit(door: &Door, who: &Identity, part: Part, old: &Object) -> R
 /// What a write to a part of a request comes to; of anything else it is what was said.
 pub(crate) fn decided(part: Part, wanted: Value, old: &Object, now: Timestamp) -> Result<Value, StatusError> {
     let part = match part {
-        Part::Main => return Ok(wanted),
+        Part::Main | Part::Resize => return Ok(wanted),
         _ if old.key().kind() != kinds::CERTIFICATE_SIGNING_REQUEST => return Ok(wanted),
         Part::Status => Subresource::Status,
         Part::Approval => Subresource::Approval,

@@ -32,6 +32,10 @@ pub(crate) fn complete(
             let known = kinds::SERVICE_ACCOUNT.key(&namespace, &account::name_of(&pod));
             account::equip(pod, world.get(&known), seed)
         }
+        (kinds::POD, Some(old)) => {
+            pod_spec::limit_resized(&object, old, world.list_in(kinds::LIMIT_RANGE, object.key().namespace()))?;
+            Ok(object)
+        }
         (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
             let classes = world.list(kinds::STORAGE_CLASS);
             let claim = match old {

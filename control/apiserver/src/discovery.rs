@@ -291,15 +291,18 @@ fn spoken(kind: &dyn Kind, part: Subresource) -> (&'static str, &'static str, &'
         | Subresource::Log
         | Subresource::Finalize
         | Subresource::Approval
-        | Subresource::EphemeralContainers => (names.group, names.version, names.kind),
+        | Subresource::EphemeralContainers
+        | Subresource::Resize => (names.group, names.version, names.kind),
     }
 }
 
 fn part_verbs(part: Subresource) -> &'static [&'static str] {
     match part {
-        Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers => {
-            &["get", "patch", "update"]
-        }
+        Subresource::Status
+        | Subresource::Scale
+        | Subresource::Approval
+        | Subresource::EphemeralContainers
+        | Subresource::Resize => &["get", "patch", "update"],
         Subresource::Log => &["get"],
         Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
         Subresource::Finalize => &["update"],

@@ -103,7 +103,11 @@ fn part_verb(method: &Method, part: Subresource) -> Option<Verb> {
         (Subresource::Log, &Method::GET) => Some(Verb::Get),
         (Subresource::Finalize, &Method::PUT) => Some(Verb::Update),
         (
-            Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers,
+            Subresource::Status
+            | Subresource::Scale
+            | Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Resize,
             method,
         ) => match *method {
             Method::GET => Some(Verb::Get),

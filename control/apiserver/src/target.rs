@@ -175,6 +175,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "attach" => Subresource::Attach,
         "approval" => Subresource::Approval,
         "ephemeralcontainers" => Subresource::EphemeralContainers,
+        "resize" => Subresource::Resize,
         _ => return None,
     })
 }
@@ -195,6 +196,7 @@ pub(crate) fn subresource_name(part: Subresource) -> &'static str {
         Subresource::Attach => "attach",
         Subresource::Approval => "approval",
         Subresource::EphemeralContainers => "ephemeralcontainers",
+        Subresource::Resize => "resize",
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use api::{GroupKind, Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use scheduler::volumes::Choice;
-use scheduler::{Budgets, Cluster, Demand, NodeName, Unplaceable};
+use scheduler::{Budgets, Cluster, Demand, NodeName, Resources, Unplaceable};
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
@@ -87,7 +87,16 @@ fn pod_matters(event: &Event) -> bool {
         takes_room(after) && (!takes_room(before) || before.meta().labels != after.meta().labels)
     };
     let is_neighbour = event.before().zip(event.after()).is_some_and(|(before, after)| is_new(before, after));
-    waits_now || is_neighbour || (event.before().is_some_and(takes_room) && !event.after().is_some_and(takes_room))
+    // One that was resized, or is not to be any more, may leave room.
+    let sizes = |pod: &Object| pod.decode::<Pod>().ok().map(|pod| Resources::asked_by(&pod));
+    let is_resized = event
+        .before()
+        .zip(event.after())
+        .is_some_and(|(before, after)| takes_room(before) && takes_room(after) && sizes(before) != sizes(after));
+    waits_now
+        || is_neighbour
+        || is_resized
+        || (event.before().is_some_and(takes_room) && !event.after().is_some_and(takes_room))
 }
 
 /// A node that is new, gone, or different in what placement asks about; heartbeats are not.

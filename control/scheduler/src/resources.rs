@@ -1,7 +1,9 @@
 //! How much: of cpu, memory, pods and whatever else nodes have.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use api::pod_spec::resize::{self, Which};
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
@@ -43,12 +45,12 @@ impl Resources {
         let Some(spec) = &pod.spec else { return Self { pods: 1, ..Self::default() } };
         let mut running = Self::default();
         for container in &spec.containers {
-            running.add(&requests(container));
+            running.add(&requests(pod, container));
         }
         let mut sidecars = Self::default();
         let mut starting = Self::default();
         for container in spec.init_containers.iter().flatten() {
-            let mut asked = requests(container);
+            let mut asked = requests(pod, container);
             if container.restart_policy.as_deref() == Some("Always") {
                 sidecars.add(&asked);
                 starting.raise_to(&sidecars);
@@ -86,16 +88,17 @@ impl Resources {
     }
 }
 
-/// A limit without a request is a request too, as Kubernetes has it.
-fn requests(container: &Container) -> Resources {
+/// A limit without a request is a request too, as Kubernetes has it; a pod that is resized counts for the most that it wants or has.
+fn requests(pod: &Pod, container: &Container) -> Resources {
     let Some(resources) = &container.resources else { return Resources::default() };
-    match (&resources.requests, &resources.limits) {
-        (Some(requests), Some(limits)) => {
+    let asked = match (&resources.requests, &resources.limits) {
+        (Some(requests), Some(limits)) if limits.keys().any(|name| !requests.contains_key(name)) => {
             let mut asked = limits.clone();
             asked.extend(requests.iter().map(|(name, quantity)| (name.clone(), quantity.clone())));
-            Resources::of(&asked)
+            Cow::Owned(asked)
         }
-        (Some(asked), None) | (None, Some(asked)) => Resources::of(asked),
-        (None, None) => Resources::default(),
-    }
+        (Some(asked), _) | (None, Some(asked)) => Cow::Borrowed(asked),
+        (None, None) => Cow::Owned(BTreeMap::new()),
+    };
+    Resources::of(&resize::counted(pod, &container.name, Which::Requests, asked))
 }

@@ -1,5 +1,6 @@
 //! A group of containers with one address.
 
+mod resize;
 mod status;
 
 use jiff::Timestamp;
@@ -41,6 +42,7 @@ impl Resource for Pods {
         Subresource::Exec,
         Subresource::Attach,
         Subresource::EphemeralContainers,
+        Subresource::Resize,
     ];
     const COUNTS_GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = &[
@@ -128,6 +130,14 @@ impl Resource for Pods {
         if thawed(new, old) != *old {
             causes.forbidden("spec", FROZEN);
         }
+    }
+
+    fn prepare_resize(pod: &mut Pod, old: &Pod) {
+        resize::prepare(pod, old);
+    }
+
+    fn validate_resize(pod: &Pod, old: &Pod, causes: &mut Causes) {
+        resize::validate(pod, old, causes);
     }
 
     fn warnings(pod: &Pod) -> Vec<String> {

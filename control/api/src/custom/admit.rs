@@ -24,7 +24,7 @@ pub(super) fn admit(kind: &CustomKind, incoming: Value, admission: &Admission<'_
     let has_status = kind.subresources().contains(&Subresource::Status);
     let mut value = match admission.operation {
         Operation::Create { uid, seed } => create(names, incoming, has_status, admission, uid, seed)?,
-        Operation::Update { old } => update(names, incoming, has_status, admission, old)?,
+        Operation::Update { old } | Operation::Resize { old } => update(names, incoming, has_status, admission, old)?,
         Operation::UpdateStatus { old } => update_status(names, incoming, admission, old)?,
     };
     value["apiVersion"] = names.api_version().into();
@@ -34,7 +34,7 @@ pub(super) fn admit(kind: &CustomKind, incoming: Value, admission: &Admission<'_
     metadata::validate(names, NameRule::Subdomain, &typed, &mut causes);
     let old = match admission.operation {
         Operation::Create { .. } => None,
-        Operation::Update { old } | Operation::UpdateStatus { old } => Some(old),
+        Operation::Update { old } | Operation::UpdateStatus { old } | Operation::Resize { old } => Some(old),
     };
     if let Some(old) = old {
         metadata::validate_update(&typed, old, &mut causes);
@@ -88,9 +88,11 @@ fn judge(kind: &CustomKind, value: &Value, before: Option<&Value>, causes: &mut 
 
 /// The generation counts changes of everything but metadata, and but the status where that is a part of its own.
 fn generation(value: &Value, before: Option<&Value>, has_status: bool, operation: Operation<'_>) -> i64 {
-    let (Operation::Update { old } | Operation::UpdateStatus { old }, Some(before)) = (operation, before) else {
-        return 1;
+    let old = match operation {
+        Operation::Update { old } | Operation::UpdateStatus { old } | Operation::Resize { old } => old,
+        Operation::Create { .. } => return 1,
     };
+    let Some(before) = before else { return 1 };
     let counted = |value: &Value| -> Map<String, Value> {
         let members = value.as_object().into_iter().flatten();
         let counts = |name: &str| name != "metadata" && name != "apiVersion" && !(has_status && name == "status");

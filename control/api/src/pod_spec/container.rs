@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvFromSource, EnvVar, PodSpec, ResourceRequirements, VolumeMount,
+    Container, ContainerPort, ContainerResizePolicy, EnvFromSource, EnvVar, PodSpec, ResourceRequirements, VolumeMount,
 };
 
 use super::{probe, security};
@@ -12,6 +12,8 @@ use crate::rules::{self, Causes};
 
 pub(super) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const MESSAGE_POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
+const RESIZED: &[&str] = &["cpu", "memory"];
+const RESIZE_POLICIES: &[&str] = &["NotRequired", "RestartContainer"];
 const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
 
 /// The containers of a pod, at `path`; `volumes` are the names of its volumes.
@@ -29,6 +31,14 @@ pub(super) fn validate_all(path: &str, spec: &PodSpec, volumes: &HashSet<String>
         let is_init = index >= spec.containers.len();
         let grace_seconds = spec.termination_grace_period_seconds.unwrap_or_default();
         validate(&path, container, &Among { is_init, volumes, grace_seconds }, causes);
+        if let Some(policies) = container.resize_policy.as_deref().filter(|policies| !policies.is_empty()) {
+            let path = format!("{path}.resizePolicy");
+            if is_init && container.restart_policy.as_deref() != Some("Always") {
+                causes.invalid(&path, policies, "must not be set for init containers");
+            } else {
+                validate_resize_policies(&path, policies, spec.restart_policy.as_deref(), causes);
+            }
+        }
         if !container.name.is_empty() && !names.insert(container.name.as_str()) {
             causes.duplicate(format!("{path}.name"), &container.name);
         }
@@ -128,6 +138,26 @@ pub(super) fn validate(path: &str, container: &Container, among: &Among<'_>, cau
             if let Some(handler) = handler {
                 probe::validate_handler(&format!("{path}.lifecycle.{field}"), handler, grace_seconds, causes);
             }
+        }
+    }
+}
+
+/// What happens to a container that is resized; the pod's own policy may keep it from being restarted.
+fn validate_resize_policies(
+    path: &str,
+    policies: &[ContainerResizePolicy],
+    restart_policy: Option<&str>,
+    causes: &mut Causes,
+) {
+    let mut named = HashSet::new();
+    for (index, policy) in policies.iter().enumerate() {
+        if !named.insert(&policy.resource_name) {
+            causes.duplicate(format!("{path}[{index}]"), &policy.resource_name);
+        }
+        causes.one_of(path, &policy.resource_name, RESIZED);
+        causes.one_of(path, &policy.restart_policy, RESIZE_POLICIES);
+        if restart_policy == Some("Never") && policy.restart_policy != "NotRequired" {
+            causes.invalid(path, &policy.restart_policy, "must be 'NotRequired' when `restartPolicy` is 'Never'");
         }
     }
 }

@@ -42,6 +42,31 @@ pub fn limit_pod<'a>(pod: Object, ranges: impl Iterator<Item = &'a Object>) -> R
     Object::from_typed(kinds::POD, &after).map_err(StatusError::internal)
 }
 
+/// The refusal of a pod that was resized to more or less than it may have.
+pub fn limit_resized<'a>(
+    pod: &Object,
+    old: &Object,
+    ranges: impl Iterator<Item = &'a Object>,
+) -> Result<(), StatusError> {
+    let ranges: Vec<_> = ranges.filter_map(|range| range.decode::<LimitRange>().ok()).collect();
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let [after, before] = [pod, old].map(Object::decode::<Pod>);
+    let (after, before) = (after.map_err(StatusError::internal)?, before.map_err(StatusError::internal)?);
+    let (Some(spec), Some(before)) = (&after.spec, &before.spec) else { return Ok(()) };
+    if sizes(spec).eq(sizes(before)) {
+        return Ok(());
+    }
+    let wrong: Vec<String> = ranges.iter().flat_map(|range| refusals(spec, items(range))).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(forbidden(pod, wrong)) }
+}
+
+/// What each container may have.
+fn sizes(spec: &PodSpec) -> impl Iterator<Item = Option<&ResourceRequirements>> {
+    spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| container.resources.as_ref())
+}
+
 /// The refusal of a claim that asks for more or less than it may.
 pub fn limit_claim<'a>(claim: &Object, ranges: impl Iterator<Item = &'a Object>) -> Result<(), StatusError> {
     const TYPE: &str = "PersistentVolumeClaim";

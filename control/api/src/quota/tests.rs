@@ -157,3 +157,31 @@ fn a_pod_takes_what_it_needs_at_most_and_nothing_once_it_has_ended() {
     assert_eq!(told("Running"), "count/pods=1 requests.cpu=1100m");
     assert_eq!(told("Succeeded"), "count/pods=1");
 }
+
+#[test]
+fn a_resize_is_charged_and_gives_back_when_the_node_has() {
+    let sized = |cpu: &str, status: Value| {
+        let pod = pod(json!({"requests": {"cpu": cpu}}), json!({})).to_value().expect("JSON");
+        let mut pod = pod;
+        pod["status"] = status;
+        Object::from_value(kinds::POD, &pod).expect("an object")
+    };
+    let told = |cpu: &str| {
+        let status = json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "allocatedResources": {"cpu": cpu}, "resources": {"requests": {"cpu": cpu}}});
+        json!({"containerStatuses": [status]})
+    };
+    let team = quota(json!({"hard": {"requests.cpu": "1"}}), json!({"requests.cpu": "300m"}));
+    let old = sized("300m", told("300m"));
+    assert_eq!(charged(&team, Some(&old), &sized("900m", told("300m"))), r#"{"requests.cpu":"900m"}"#);
+    assert_eq!(
+        charged(&team, Some(&old), &sized("1100m", told("300m"))),
+        "pods \"web\" is forbidden: exceeded quota: team, requested: requests.cpu=800m, used: requests.cpu=300m, limited: requests.cpu=1"
+    );
+    let counted = |pod: &Object| {
+        let team = team.decode::<ResourceQuota>().expect("a quota");
+        used(&team, Resource { group: "", plural: "pods" }, pod, NOW)["requests.cpu"].to_string()
+    };
+    assert_eq!(counted(&sized("100m", told("300m"))), "300m");
+    assert_eq!(counted(&sized("100m", told("100m"))), "100m");
+}

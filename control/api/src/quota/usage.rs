@@ -1,12 +1,14 @@
 //! How much of what an object takes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, Service};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, ResourceRequirements, Service};
 
 use super::{Amounts, Resource};
+use crate::pod_spec;
+use crate::pod_spec::resize::{self, Which};
 use crate::quantity::Quantity;
 use crate::{Object, kinds};
 
@@ -24,7 +26,7 @@ pub(super) fn of(resource: Resource<'_>, object: &Object, now: Timestamp) -> Amo
         kinds::POD => {
             if let Some(pod) = object.decode::<Pod>().ok().filter(|pod| takes_room(pod, now)) {
                 used.insert("pods".into(), Quantity::units(1));
-                used.extend(of_pod(pod.spec.as_ref().unwrap_or(&PodSpec::default())));
+                used.extend(of_pod(&pod));
             }
         }
         kinds::SERVICE => {
@@ -72,59 +74,32 @@ fn takes_room(pod: &Pod, now: Timestamp) -> bool {
 }
 
 /// Requests count by their name and with `requests.` before it, limits with `limits.`.
-fn of_pod(spec: &PodSpec) -> Amounts {
+fn of_pod(pod: &Pod) -> Amounts {
+    let none = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&none);
+    let total = |which| pod_spec::total(spec, |container| counted(pod, container, which));
     let mut used = Amounts::new();
-    for (name, amount) in total(spec, |container| container.resources.as_ref()?.requests.as_ref()) {
+    for (name, amount) in total(Which::Requests) {
         used.insert(format!("requests.{name}"), amount);
         used.insert(name, amount);
     }
-    for (name, amount) in total(spec, |container| container.resources.as_ref()?.limits.as_ref()) {
+    for (name, amount) in total(Which::Limits) {
         used.insert(format!("limits.{name}"), amount);
     }
     used
 }
 
-/// Containers run side by side, with side-cars; the others before them one after the other, beside the side-cars so far.
-fn total(spec: &PodSpec, of: impl Fn(&Container) -> Option<&BTreeMap<String, Written>>) -> Amounts {
-    let amounts = |container: &Container| -> Amounts {
-        of(container).into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
+/// What a container of the pod counts for.
+fn counted(pod: &Pod, container: &Container, which: Which) -> Amounts {
+    let none = ResourceRequirements::default();
+    let sizes = container.resources.as_ref().unwrap_or(&none);
+    let wanted = match which {
+        Which::Requests => sizes.requests.as_ref(),
+        Which::Limits => sizes.limits.as_ref(),
     };
-    let mut lasting = Amounts::new();
-    let mut peak = Amounts::new();
-    for container in spec.init_containers.iter().flatten() {
-        if container.restart_policy.as_deref() == Some("Always") {
-            add(&mut lasting, amounts(container));
-            raise(&mut peak, lasting.clone());
-        } else {
-            let mut beside = lasting.clone();
-            add(&mut beside, amounts(container));
-            raise(&mut peak, beside);
-        }
-    }
-    for container in &spec.containers {
-        add(&mut lasting, amounts(container));
-    }
-    raise(&mut lasting, peak);
-    let overhead = spec.overhead.iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount)));
-    for (name, amount) in overhead {
-        if let Some(known) = lasting.get_mut(&name) {
-            *known += amount;
-        }
-    }
-    lasting
-}
-
-fn add(sum: &mut Amounts, more: Amounts) {
-    for (name, amount) in more {
-        *sum.entry(name).or_default() += amount;
-    }
-}
-
-fn raise(most: &mut Amounts, others: Amounts) {
-    for (name, amount) in others {
-        let known = most.entry(name).or_default();
-        *known = (*known).max(amount);
-    }
+    let wanted = wanted.map_or_else(|| Cow::Owned(resize::Amounts::new()), Cow::Borrowed);
+    let counted = resize::counted(pod, &container.name, which, wanted);
+    counted.iter().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
 }
 
 fn of_service(service: &Service) -> Amounts {

@@ -34,7 +34,9 @@ impl Ask {
         };
         let (action, old) = match operation {
             Operation::Create { .. } => (Action::Create, None),
-            Operation::Update { old } | Operation::UpdateStatus { old } => (Action::Update, Some(old)),
+            Operation::Update { old } | Operation::UpdateStatus { old } | Operation::Resize { old } => {
+                (Action::Update, Some(old))
+            }
         };
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or(self.target.name()).to_owned();
         let candidate = self.candidate(world, action, &name, object, tree(old)?, options.dry_run);

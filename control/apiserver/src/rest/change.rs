@@ -51,6 +51,8 @@ pub(crate) enum Part {
     Status,
     /// What was decided about a request for a certificate.
     Approval,
+    /// How much the containers of a pod may have.
+    Resize,
 }
 
 // === impl Ask ===
@@ -212,6 +214,7 @@ impl Part {
         match place {
             Place::Object(_) => Some(Self::Main),
             Place::Part(_, Subresource::Status) => Some(Self::Status),
+            Place::Part(_, Subresource::Resize) => Some(Self::Resize),
             _ => None,
         }
     }
@@ -220,6 +223,7 @@ impl Part {
         match self {
             Self::Main => Operation::Update { old },
             Self::Status | Self::Approval => Operation::UpdateStatus { old },
+            Self::Resize => Operation::Resize { old },
         }
     }
 }

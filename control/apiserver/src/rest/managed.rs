@@ -152,6 +152,12 @@ impl Ask {
             Part::Status | Part::Approval => {
                 members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
             }
+            Part::Resize => {
+                members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec"));
+                if let Some(spec) = members.get_mut("spec") {
+                    keep_sizes(spec);
+                }
+            }
         }
         let metadata = members.entry("metadata").or_insert_with(|| json!({}));
         let Some(metadata) = metadata.as_object_mut() else {
@@ -251,6 +257,18 @@ impl Ask {
             _ => "",
         };
         Who { manager: given.unwrap_or_else(agent), api_version, subresource }
+    }
+}
+
+/// Of a pod's spec, what a resize is about.
+fn keep_sizes(spec: &mut Value) {
+    if let Some(members) = spec.as_object_mut() {
+        members.retain(|name, _| matches!(name.as_str(), "containers" | "initContainers"));
+        for container in members.values_mut().filter_map(Value::as_array_mut).flatten() {
+            if let Some(members) = container.as_object_mut() {
+                members.retain(|name, _| matches!(name.as_str(), "name" | "resources" | "resizePolicy"));
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The parts of objects: status, scale, log, binding, eviction, finalize.
+//! The parts of objects: status, scale, resize, log, binding, eviction, finalize.
 
 use api::managed::Said;
 use api::{Admitted, Kind, Object, Operation, Reason, StatusError, Subresource};
@@ -24,11 +24,13 @@ impl Ask {
     pub(super) async fn part(self) -> Result<Answer, StatusError> {
         let Place::Part(_, part) = self.target.place else { return Err(target::nothing_here()) };
         match (part, self.verb) {
-            (Subresource::Status | Subresource::Approval, Verb::Get) => self.get().await,
+            (Subresource::Status | Subresource::Approval | Subresource::Resize, Verb::Get) => self.get().await,
             (Subresource::Status, Verb::Update) => self.put(Part::Status).await,
             (Subresource::Status, _) => self.patched(Part::Status).await,
             (Subresource::Approval, Verb::Update) => self.put(Part::Approval).await,
             (Subresource::Approval, _) => self.patched(Part::Approval).await,
+            (Subresource::Resize, Verb::Update) => self.put(Part::Resize).await,
+            (Subresource::Resize, _) => self.patched(Part::Resize).await,
             (Subresource::Scale, Verb::Get) => {
                 let world = self.newest().await?;
                 let object = world.get(&self.key()).ok_or_else(|| self.not_found())?;

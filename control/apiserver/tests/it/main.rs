@@ -9,6 +9,7 @@ mod limits;
 mod link;
 mod lists;
 mod objects;
+mod resize;
 mod services;
 mod tokens;
 mod watches;
