@@ -11,6 +11,7 @@ use state::Snapshot;
 use tokio::sync::{mpsc, watch};
 
 use crate::address::{self, NoAddress};
+use crate::allotment::Allotments;
 use crate::config::Config;
 use crate::desired::Uid;
 use crate::environment::Surroundings;
@@ -18,6 +19,7 @@ use crate::eviction::Pressures;
 use crate::image::Images;
 use crate::logs::Logs;
 use crate::machine::Machine;
+use crate::pod::Happening;
 use crate::recorder::Recorder;
 use crate::usage::Meter;
 use crate::volumes::quotas::Quotas;
@@ -46,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) meter: tokio::sync::Mutex<Meter>,
     /// What the node is short of.
     pub(crate) pressures: watch::Sender<Pressures>,
+    /// What of the node is promised to whom.
+    pub(crate) allotments: Mutex<Allotments>,
     /// How the pods' workers are reached.
     pub(crate) posts: Mutex<HashMap<Uid, mpsc::UnboundedSender<Mail>>>,
 }
@@ -118,6 +122,22 @@ impl Context {
     /// How a pod's worker is reached, while it has one.
     pub(crate) fn post(&self, uid: &Uid) -> Option<mpsc::UnboundedSender<Mail>> {
         self.posts().get(uid).cloned()
+    }
+
+    /// Changes what is promised to pods, and tells those who waited for it what they have now.
+    pub(crate) fn allot<T>(&self, change: impl FnOnce(&mut Allotments) -> T) -> T {
+        let (changed, granted) = {
+            let mut allotments = self.allotments.lock().unwrap_or_else(PoisonError::into_inner);
+            let changed = change(&mut allotments);
+            (changed, allotments.grant())
+        };
+        for (uid, pod) in granted {
+            if let Some(post) = self.post(&uid) {
+                // Who does not read his post any more gives it back in a moment.
+                let _ = post.send(Mail::Happened(Happening::Allotted(pod)));
+            }
+        }
+        changed
     }
 
     /// The workers of all pods.

@@ -24,6 +24,7 @@
 //! left, or when its grace is over.
 
 pub mod address;
+mod allotment;
 mod body;
 mod buckets;
 mod config;

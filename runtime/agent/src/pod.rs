@@ -16,6 +16,7 @@ mod effect;
 mod hook;
 mod inherit;
 mod probe;
+mod resize;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -31,17 +32,25 @@ use crate::desired::is_ephemeral;
 use backoff::later;
 use container::{ContainerState, Phase, Telling};
 use probe::{ProbeState, Turn};
+use resize::Resize;
 
 pub use container::{Ended, Exit, Nature, Role, Why};
-pub use effect::{Blocked, Effect, Happening, LinkedImage, NotMounted, NotPulled, Place, Pulled, Severity, Told};
+pub use effect::{
+    Blocked, Effect, Happening, LinkedImage, NotMounted, NotPulled, Place, Pulled, Rejected, Severity, Told,
+};
 pub use hook::Hook;
 pub use probe::{Outcome, ProbeKind};
+pub use resize::Unfit;
 pub(crate) use status::{LINKED, qos_class};
 
 /// A pod on this node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodState {
+    /// The pod with what its containers are promised.
     pod: Arc<Pod>,
+    /// The pod as the cluster wants it.
+    wanted: Arc<Pod>,
+    resize: Resize,
     stage: Stage,
     address: Option<IpAddr>,
     started_at: Timestamp,
@@ -112,6 +121,7 @@ const GRACE_SECONDS_DEFAULT: i64 = 30;
 impl PodState {
     /// A pod that has come to this node. Where its status tells of earlier runs (this agent was restarted), they count.
     pub fn new(pod: Arc<Pod>, now: Timestamp) -> Self {
+        let promised = resize::as_told(&pod);
         let mut state = Self {
             containers: containers(&pod),
             started_at: now,
@@ -119,7 +129,9 @@ impl PodState {
             address: None,
             verdict: None,
             trouble: None,
-            pod,
+            resize: if Arc::ptr_eq(&promised, &pod) { Resize::Settled } else { Resize::Due },
+            pod: promised,
+            wanted: pod,
         };
         state.inherit(now);
         state
@@ -136,7 +148,7 @@ impl PodState {
         (self, effects)
     }
 
-    /// The pod as the cluster last told it.
+    /// The pod as the cluster last told it, with what its containers are promised.
     pub fn pod(&self) -> &Arc<Pod> {
         &self.pod
     }
@@ -149,6 +161,11 @@ impl PodState {
     /// Whether nothing of it is left on this node.
     pub fn is_gone(&self) -> bool {
         self.stage == Stage::Gone
+    }
+
+    /// Whether nothing of it runs any more, nor will.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Over | Stage::Gone)
     }
 
     /// Whether it runs here, or is about to.
@@ -174,9 +191,11 @@ impl PodState {
         match happening {
             Happening::Tick => {}
             Happening::Wanted(pod) => {
-                self.pod = pod;
+                self.want(pod);
                 self.grow();
             }
+            Happening::Allotted(granted) => self.allotted(&granted),
+            Happening::NotAllotted(asked, why) => self.not_allotted(&asked, why),
             Happening::Removed => {
                 self.stage = Stage::Gone;
                 effects.push(Effect::Release);
@@ -212,17 +231,19 @@ impl PodState {
                 }
             }
             Happening::Exited(place, run, exit) => self.exited(place, run, exit, now, effects),
-            Happening::Evicted(message) => self.evict(message, effects),
+            Happening::Evicted(message) => self.send_off(Rejected { reason: EVICTED, message }, effects),
+            Happening::Rejected(why) => self.send_off(why, effects),
             Happening::Probed(place, run, kind, outcome) => self.probed(place, run, kind, &outcome, now, effects),
             Happening::Hooked(place, run, hook, outcome) => self.hooked(place, run, hook, &outcome, now, effects),
         }
     }
 
-    /// The node sends it off.
-    fn evict(&mut self, message: String, effects: &mut Vec<Effect>) {
+    /// The node sends it off, or does not take it.
+    fn send_off(&mut self, why: Rejected, effects: &mut Vec<Effect>) {
         if self.is_active() {
-            tell(effects, None, Severity::Warning, EVICTED, &message);
-            self.verdict = Some(Verdict { reason: EVICTED.into(), message: message.into() });
+            let Rejected { reason, message } = why;
+            tell(effects, None, Severity::Warning, reason, &message);
+            self.verdict = Some(Verdict { reason: reason.into(), message: message.into() });
             self.stage = Stage::Stopping;
         }
     }
@@ -330,12 +351,12 @@ impl PodState {
         let again = match policy {
             Restarts::Always => true,
             Restarts::OnFailure => ended.code != 0,
-            Restarts::Never => why == Some(Why::Changed),
+            Restarts::Never => matches!(why, Some(Why::Changed | Why::Resized)),
         };
         state.record(ended);
         state.phase = match why {
             _ if leaving || !again => Phase::Over,
-            Some(Why::Changed) => Phase::Resting { until: now },
+            Some(Why::Changed | Why::Resized) => Phase::Resting { until: now },
             _ => Phase::Resting { until: state.restarts.after_run(began, now) },
         };
         if matches!(state.phase, Phase::Resting { until } if until > now) {

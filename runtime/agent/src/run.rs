@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::allotment::Allotments;
 use crate::config::Config;
 use crate::context::Context;
 use crate::desired::{Uid, desired};
@@ -86,6 +87,7 @@ pub async fn run(
             memory_bytes: Some(machine.memory_bytes).filter(|bytes| *bytes > 0),
             ..Limits::default()
         }),
+        allotments: std::sync::Mutex::new(Allotments::new(&machine)),
         machine,
         images: Images::new(cache, Arc::new(Registry(client.clone()))),
         logs: Logs::new(config.data_dir.join("logs"), config.rotation),
@@ -187,6 +189,8 @@ impl Workers {
         self.finished.retain(|uid| desired.pods.contains_key(uid));
         for (uid, employed) in &self.employed {
             if !desired.pods.contains_key(uid) {
+                // Its room is for those who come now, however long it takes to end.
+                self.context.allot(|allotments| allotments.release(uid));
                 let _ = employed.post.send(Mail::Removed);
             }
         }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::pod_spec::resize;
 use api::{Key, Revision};
 use client::PatchType;
 use host::{Ledger, Workload};
@@ -88,6 +89,8 @@ struct Worker {
     reports: watch::Sender<Report>,
     last: PodStatus,
     seen: (Revision, PodStatus),
+    /// Whether its room on the node is for others.
+    released: bool,
     ended: bool,
 }
 
@@ -127,9 +130,21 @@ pub(crate) async fn work(
     let telling = tokio::spawn(report::tell(context.clone(), key.clone(), uid.clone(), told));
     let telling = tokio_util::task::AbortOnDropHandle::new(telling);
     // Who was here already stays.
-    let refused = eviction::refusal(*context.pressures.borrow(), &pod).filter(|_| status.start_time.is_none());
+    let is_new = status.start_time.is_none();
+    let short = eviction::refusal(*context.pressures.borrow(), &pod).filter(|_| is_new);
     let ledger = context.guests.part(run::limits(pod.spec.as_ref().and_then(|spec| spec.resources.as_ref())));
     let state = PodState::new(pod, Timestamp::now());
+    let first = match short {
+        Some(message) => Happening::Evicted(message),
+        None if state.has_ended() => Happening::Tick,
+        None if !is_new => {
+            context.allot(|allotments| allotments.keep(&uid, state.pod()));
+            Happening::Tick
+        }
+        None => context
+            .allot(|allotments| allotments.admit(&uid, state.pod()))
+            .map_or_else(Happening::Rejected, |()| Happening::Tick),
+    };
     info!(pod = %key, "arrived");
     let mut worker = Worker {
         slots: Vec::new(),
@@ -140,6 +155,7 @@ pub(crate) async fn work(
         tokens_due: None,
         tasks: JoinSet::new(),
         last: status,
+        released: false,
         ended: false,
         context,
         key,
@@ -149,7 +165,7 @@ pub(crate) async fn work(
         reports,
         seen,
     };
-    worker.happen(refused.map_or(Happening::Tick, Happening::Evicted));
+    worker.happen(first);
     while !worker.state.is_gone() {
         let wake = worker.wake_at().map(|at| {
             Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(CLOCK_UNSEEN_MAX)
@@ -184,7 +200,14 @@ impl Worker {
                 }
             }
             Mail::Removed => self.happen(Happening::Removed),
-            Mail::Happened(happening) => self.happen(happening),
+            Mail::Happened(happening) => {
+                let sized = matches!(happening, Happening::Allotted(_));
+                self.happen(happening);
+                if sized {
+                    // Volumes may tell of it.
+                    self.update_volumes();
+                }
+            }
             Mail::Prepared(place, workload) => {
                 let nature = match workload.kind() {
                     host::WorkloadKind::Server(_) => Nature::Server,
@@ -235,6 +258,9 @@ impl Worker {
             self.learn(Happening::LeftWords(*place, *run, words), now);
         }
         self.learn(happening, now);
+        if self.state.has_ended() && !std::mem::replace(&mut self.released, true) {
+            self.context.allot(|allotments| allotments.release(&self.uid));
+        }
         let host = self.context.config.host_address();
         self.last = self.state.status(host, &self.last, now);
         self.reports.send_replace(Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended });
@@ -255,6 +281,8 @@ impl Worker {
             Effect::Pull(place) => self.pull(place),
             Effect::Prepare(place) => self.prepare(place),
             Effect::Start(place, run) => self.start(place, run),
+            Effect::Allot => self.allot(),
+            Effect::Resize(place, run) => self.resize(place, run),
             Effect::Stop(place, run, grace) => self.stop(place, run, grace),
             Effect::Probe(place, run, kind) => self.probe(place, run, kind),
             Effect::Hook(place, run, hook, within) => self.hook(place, run, hook, within),
@@ -343,6 +371,16 @@ impl Worker {
             let claimed = claim(&context, &key, &uid, preferred).await;
             Mail::Happened(claimed.map_or_else(Happening::NotAddressed, Happening::Addressed))
         });
+    }
+
+    /// Asks the node for what the pod wants now.
+    fn allot(&self) {
+        let wanted = self.state.wanted().clone();
+        let happening = match self.context.allot(|allotments| allotments.resize(&self.uid, &wanted)) {
+            Ok(()) => Happening::Allotted(wanted),
+            Err(unfit) => Happening::NotAllotted(wanted, unfit),
+        };
+        let _ = self.post.send(Mail::Happened(happening));
     }
 
     fn pull(&mut self, place: Place) {
@@ -495,7 +533,15 @@ async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<Ip
 
 /// The last report with what others have written since: a condition of ours stays as we see it.
 fn merged(ours: &PodStatus, theirs: PodStatus) -> PodStatus {
-    const OURS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", LINKED];
+    const OURS: [&str; 7] = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        LINKED,
+        resize::PENDING,
+        resize::IN_PROGRESS,
+    ];
     let is_ours = |condition: &&PodCondition| OURS.contains(&condition.type_.as_str());
     let own = ours.conditions.iter().flatten().filter(is_ours);
     let foreign = theirs.conditions.iter().flatten().filter(|condition| !is_ours(condition));

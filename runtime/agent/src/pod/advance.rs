@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::backoff::later;
 use super::container::{ContainerState, Phase, Role, Telling, Why};
 use super::effect::{Effect, Place, Severity};
 use super::hook::Hook;
+use super::resize::Change;
 use super::{LINGER, Nature, PodState, Stage, Step, Verdict, container, image_of, tell};
 
 /// Why a pod with `activeDeadlineSeconds` failed, in Kubernetes' words.
@@ -20,6 +22,7 @@ impl PodState {
     /// Goes as far as it can.
     pub(super) fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.part_in_time(now, effects);
+        self.ask_for_size(effects);
         loop {
             let before = self.stage;
             match self.stage {
@@ -98,6 +101,8 @@ impl PodState {
         let Some(image) = container(&self.pod, place).map(image_of) else { return };
         let may_begin = (0..place).all(|before| self.lets_next_start(before));
         let grace = self.grace();
+        let resize = self.change(place);
+        let sizes = container(&self.pod, place).and_then(|spec| spec.resources.clone()).unwrap_or_default();
         let state = &mut self.containers[place];
         let changed = state.image != image;
         match &mut state.phase {
@@ -117,19 +122,23 @@ impl PodState {
                     tell(effects, Some(place), Severity::Warning, "Failed", "Error: ImagePullBackOff");
                 }
             }
-            Phase::Prepared => {
-                effects.push(Effect::Start(place, state.runs));
-                state.phase = Phase::Starting;
-            }
-            Phase::Blocked { until, .. } if *until <= now => {
-                effects.push(Effect::Start(place, state.runs));
-                state.phase = Phase::Starting;
-            }
+            Phase::Prepared => start(state, sizes, place, effects),
+            Phase::Blocked { until, .. } if *until <= now => start(state, sizes, place, effects),
             Phase::Running { .. } if changed => {
                 let message = format!("Container {} definition changed, will be restarted", state.name);
                 self.end(place, Why::Changed, &message, grace, now, effects);
             }
-            Phase::Running { .. } => ask(state, place, now, effects),
+            Phase::Running { .. } if resize == Some(Change::Restart) => {
+                let message = format!("Container {} resize requires restart", state.name);
+                self.end(place, Why::Resized, &message, grace, now, effects);
+            }
+            Phase::Running { .. } => {
+                if resize == Some(Change::Live) {
+                    state.applied = Some(sizes);
+                    effects.push(Effect::Resize(place, state.run()));
+                }
+                ask(state, place, now, effects);
+            }
             _ => {}
         }
     }
@@ -209,6 +218,12 @@ impl PodState {
     pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = &ContainerState> {
         self.containers.iter().filter(move |state| state.role == role)
     }
+}
+
+fn start(state: &mut ContainerState, sizes: ResourceRequirements, place: Place, effects: &mut Vec<Effect>) {
+    state.applied = Some(sizes);
+    state.phase = Phase::Starting;
+    effects.push(Effect::Start(place, state.runs));
 }
 
 fn pull(state: &mut ContainerState, image: &str, place: Place, effects: &mut Vec<Effect>) {

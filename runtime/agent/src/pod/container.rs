@@ -1,6 +1,7 @@
 //! One container of a pod, from its first pull to its last end.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::backoff::Backoff;
 use super::effect::{Blocked, LinkedImage};
@@ -68,6 +69,8 @@ pub enum Why {
     Unhealthy,
     /// Its image changed.
     Changed,
+    /// It is to have more or less, and wants to be started again for that.
+    Resized,
     /// Its `postStart` hook failed.
     Hook,
 }
@@ -132,6 +135,8 @@ pub(crate) struct ContainerState {
     pub(crate) ended_before: Option<Ended>,
     /// What the run that lives has left to tell.
     pub(crate) words: Option<String>,
+    /// What the last run that was begun has, or had.
+    pub(crate) applied: Option<ResourceRequirements>,
     /// Why the next run could not be put together when that was tried last.
     pub(crate) blocked: Option<Blocked>,
     pub(crate) probes: Vec<ProbeState>,
@@ -165,6 +170,7 @@ impl ContainerState {
             ended: None,
             ended_before: None,
             words: None,
+            applied: None,
             blocked: None,
             probes: Vec::new(),
             awaits_hook: false,

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::container::{Exit, Nature};
 use super::hook::Hook;
 use super::probe::{Outcome, ProbeKind};
+use super::resize::Unfit;
 
 /// A container by its place: init containers first, in the order of the spec.
 pub type Place = usize;
@@ -48,10 +49,25 @@ pub enum Happening {
     Exited(Place, u32, Exit),
     /// The node is short of something, or the pod keeps more than it may: it goes, for this reason.
     Evicted(String),
+    /// The node does not take the pod.
+    Rejected(Rejected),
+    /// The node promises the containers what they have in this pod.
+    Allotted(Arc<Pod>),
+    /// It does not promise that.
+    NotAllotted(Arc<Pod>, Unfit),
     /// A probe of a run has an answer.
     Probed(Place, u32, ProbeKind, Outcome),
     /// A hook of a run has come to its end.
     Hooked(Place, u32, Hook, Outcome),
+}
+
+/// Why a node does not take a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// One word.
+    pub reason: &'static str,
+    /// Why, for a person.
+    pub message: String,
 }
 
 /// An image that is here.
@@ -130,6 +146,10 @@ pub enum Effect {
     Start(Place, u32),
     /// End this run within the grace; answered by `Exited`.
     Stop(Place, u32, Duration),
+    /// Ask the node for what the pod wants; answered by `Allotted` or `NotAllotted`, maybe by one after the other.
+    Allot,
+    /// Give this run what the container has been promised.
+    Resize(Place, u32),
     /// Ask a probe of this run; answered by `Probed`.
     Probe(Place, u32, ProbeKind),
     /// Carry out this hook of this run within the time given, if any; answered by `Hooked`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::pod_spec::resize;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as State, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -10,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::container::{ContainerState, Ended, Phase, Role, Telling};
-use super::{PodState, Restarts, Stage, container_id};
+use super::{Place, PodState, Restarts, Stage, container, container_id};
 use crate::desired::is_ephemeral;
 use crate::quantity;
 
@@ -29,6 +30,7 @@ impl PodState {
         let phase = self.pod_phase();
         let mut status = last.clone();
         status.phase = Some(phase.to_owned());
+        status.observed_generation = self.wanted.metadata.generation;
         status.reason = self.verdict.as_ref().map(|verdict| verdict.reason.to_string());
         status.message = self.verdict.as_ref().map(|verdict| verdict.message.to_string());
         status.start_time = Some(time(self.started_at));
@@ -40,7 +42,7 @@ impl PodState {
         }
         status.qos_class = Some(self.pod.spec.as_ref().map_or("BestEffort", qos_class).to_owned());
         let statuses: Vec<(Role, ContainerStatus)> =
-            self.containers.iter().map(|state| self.container_status(state)).collect();
+            (0..).zip(&self.containers).map(|(place, state)| self.container_status(place, state)).collect();
         let told = |roles: &[Role]| {
             let statuses = statuses.iter().filter(|(role, _)| roles.contains(role));
             let statuses: Vec<ContainerStatus> = statuses.map(|(_, status)| status.clone()).collect();
@@ -83,7 +85,7 @@ impl PodState {
         matches!(self.stage, Stage::Over | Stage::Gone)
     }
 
-    fn container_status(&self, state: &ContainerState) -> (Role, ContainerStatus) {
+    fn container_status(&self, place: Place, state: &ContainerState) -> (Role, ContainerStatus) {
         let terminated = |ended: &Ended| State { terminated: Some(ended_status(ended)), ..State::default() };
         let now = self.container_now(state);
         let last = if now.terminated.is_some() { &state.ended_before } else { &state.ended };
@@ -98,7 +100,12 @@ impl PodState {
             (Some(ended), false) => ended.container_id.clone(),
             (None, false) => state.ended.as_ref().and_then(|ended| ended.id.clone()),
         };
+        let promised = container(&self.pod, place).and_then(|spec| spec.resources.clone()).unwrap_or_default();
+        let allocated = promised.requests.clone().filter(|_| state.role != Role::Ephemeral);
+        let holds = state.applied.clone().filter(|_| live).unwrap_or(promised);
         let status = ContainerStatus {
+            allocated_resources: allocated,
+            resources: (state.role != Role::Ephemeral).then_some(holds),
             name: state.name.clone(),
             image: state.image.clone(),
             image_id: state.image_id.clone().unwrap_or_default(),
@@ -175,9 +182,18 @@ impl PodState {
             facts.push(("DisruptionTarget", Fact { holds: true, reason: Some("TerminationByKubelet"), message }));
         }
         facts.extend(self.linked().map(|message| (LINKED, Fact { holds: true, reason: None, message: Some(message) })));
+        if let Some(why) = self.unfit().filter(|_| self.is_active()) {
+            let message = Some(why.message.clone());
+            facts.push((resize::PENDING, Fact { holds: true, reason: Some(why.reason), message }));
+        }
+        if self.is_resizing() {
+            facts.push((resize::IN_PROGRESS, Fact::plain(true)));
+        }
         let mut conditions: Vec<PodCondition> =
             facts.iter().map(|(kind, fact)| fact.condition(kind, last, now)).collect();
-        conditions.extend(last.iter().filter(|known| facts.iter().all(|(kind, _)| known.type_ != *kind)).cloned());
+        let is_known = |kind: &str| facts.iter().any(|(known, _)| *known == kind);
+        let is_over = |kind: &str| matches!(kind, resize::PENDING | resize::IN_PROGRESS);
+        conditions.extend(last.iter().filter(|known| !is_known(&known.type_) && !is_over(&known.type_)).cloned());
         conditions
     }
 

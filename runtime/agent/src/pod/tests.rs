@@ -68,8 +68,11 @@ impl Story {
                 assert_eq!(self.runs.insert(*place, *run), None, "one run at a time");
                 self.last_run.insert(*place, *run);
             }
-            Effect::Stop(place, run, _) | Effect::Probe(place, run, _) | Effect::Hook(place, run, ..) => {
-                assert_eq!(self.runs.get(place), Some(run), "only what runs is stopped, probed or hooked");
+            Effect::Stop(place, run, _)
+            | Effect::Probe(place, run, _)
+            | Effect::Resize(place, run)
+            | Effect::Hook(place, run, ..) => {
+                assert_eq!(self.runs.get(place), Some(run), "only what runs is stopped, resized, probed or hooked");
             }
             Effect::Tell(told) => self.told.push(format!("{} {}", told.reason, told.message)),
             Effect::Delete => {
@@ -135,11 +138,21 @@ impl Story {
                 let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
                 Happening::Hooked(place, run, hook, outcome)
             }
+            Effect::Allot if well => Happening::Allotted(self.state.wanted().clone()),
+            Effect::Allot => {
+                let why = Unfit { reason: "Deferred", message: "no room".into() };
+                Happening::NotAllotted(self.state.wanted().clone(), why)
+            }
             Effect::Probe(place, run, kind) => {
                 let outcome = if well { Outcome::Passed } else { Outcome::Failed("no".into()) };
                 Happening::Probed(place, run, kind, outcome)
             }
-            Effect::Stop(..) | Effect::Tell(_) | Effect::Vacate | Effect::Release | Effect::Delete => return,
+            Effect::Stop(..)
+            | Effect::Resize(..)
+            | Effect::Tell(_)
+            | Effect::Vacate
+            | Effect::Release
+            | Effect::Delete => return,
         };
         self.on(happening);
     }
@@ -153,6 +166,32 @@ impl Story {
     fn pass(&mut self, seconds: i64) {
         self.now = later(self.now, SignedDuration::from_secs(seconds));
         self.on(Happening::Tick);
+    }
+
+    /// The cluster wants this for a main container.
+    fn size(&mut self, container: usize, resources: &str) {
+        let mut pod = Pod::clone(self.state.wanted());
+        if let Some(spec) = &mut pod.spec {
+            spec.containers[container].resources = serde_json::from_str(resources).expect("resources");
+        }
+        pod.metadata.generation = Some(pod.metadata.generation.unwrap_or(1) + 1);
+        self.on(Happening::Wanted(Arc::new(pod)));
+    }
+
+    /// What a container is told to have, as limits of cpu, and what it was promised.
+    fn has(&self, container: usize) -> String {
+        let status = &self.status.container_statuses.as_ref().expect("statuses")[container];
+        let cpu = |amounts: &Option<api::pod_spec::resize::Amounts>| amounts.as_ref().map(|all| all["cpu"].0.clone());
+        let holds = status.resources.as_ref().map(|resources| cpu(&resources.limits));
+        format!("{} of {}", holds.flatten().unwrap_or_default(), cpu(&status.allocated_resources).unwrap_or_default())
+    }
+
+    fn resize_conditions(&self) -> Vec<String> {
+        let conditions = self.status.conditions.iter().flatten().filter(|one| one.type_.starts_with("PodResize"));
+        let told = conditions.map(|one| {
+            [Some(one.type_.clone()), one.reason.clone(), one.message.clone()].into_iter().flatten().collect::<Vec<_>>()
+        });
+        told.map(|words| words.join(" ")).collect()
     }
 
     fn delete(&mut self) {
@@ -546,6 +585,86 @@ fn a_pod_that_is_sent_off_says_why_and_stays_so() {
     assert_eq!(told(&again.status), told(&story.status), "a new agent says the same");
 }
 
+const SIZED: &str = r#"{"containers":[{"name":"app","image":"hello:v1",
+    "resources":{"requests":{"cpu":"1"},"limits":{"cpu":"1"}},
+    "resizePolicy":[{"resourceName":"memory","restartPolicy":"RestartContainer"}]}]}"#;
+const LARGER: &str = r#"{"requests":{"cpu":"2"},"limits":{"cpu":"2"}}"#;
+
+#[test]
+fn a_container_is_resized_as_it_runs() {
+    let mut story = Story::new(SIZED);
+    story.do_all();
+    assert_eq!(story.has(0), "1 of 1");
+    story.size(0, LARGER);
+    assert_eq!(story.open, [Effect::Allot]);
+    assert_eq!((story.has(0), story.status.observed_generation), ("1 of 1".into(), Some(2)));
+    let effect = story.open.remove(0);
+    story.answer(effect, true);
+    assert_eq!(story.open, [Effect::Resize(0, 0)]);
+    assert_eq!((story.has(0), story.resize_conditions()), ("2 of 2".into(), vec![]));
+    story.check("Running app=ready/0");
+}
+
+#[test]
+fn what_the_node_does_not_promise_is_told_and_may_come_later() {
+    let mut story = Story::new(SIZED);
+    story.do_all();
+    story.size(0, LARGER);
+    let effect = story.open.remove(0);
+    story.answer(effect, false);
+    assert_eq!(story.resize_conditions(), ["PodResizePending Deferred no room"]);
+    assert_eq!(story.has(0), "1 of 1");
+    story.pass(60);
+    assert!(story.open.is_empty(), "the node says when there is room: {:?}", story.open);
+    let wanted = story.state.wanted().clone();
+    // Somebody who was told of it begins anew.
+    let mut told = Pod::clone(&wanted);
+    told.status = Some(story.status.clone());
+    let again = Story::of(Arc::new(told));
+    assert!(again.open.contains(&Effect::Allot), "{:?}", again.open);
+    assert_eq!(
+        again.state.container(0).and_then(|app| app.resources.clone()),
+        serde_json::from_str(r#"{"requests":{"cpu":"1"},"limits":{"cpu":"1"}}"#).expect("resources")
+    );
+    story.on(Happening::Allotted(wanted));
+    assert_eq!((story.has(0), story.resize_conditions()), ("2 of 2".into(), vec![]));
+    story.open.clear();
+    story.size(0, r#"{"requests":{"cpu":"3"},"limits":{"cpu":"3"}}"#);
+    let refused = story.open.remove(0);
+    story.size(0, LARGER);
+    story.answer(refused, false);
+    story.do_all();
+    assert_eq!(
+        (story.has(0), story.resize_conditions()),
+        ("2 of 2".into(), vec![]),
+        "who wants what he has is settled"
+    );
+}
+
+#[test]
+fn a_container_that_says_so_is_started_again() {
+    let mut story = Story::new(SIZED);
+    story.do_all();
+    story.size(0, r#"{"requests":{"cpu":"1"},"limits":{"cpu":"1","memory":"32Mi"}}"#);
+    let effect = story.open.remove(0);
+    story.answer(effect, true);
+    assert_eq!(story.open, [Effect::Stop(0, 0, Duration::from_secs(30))]);
+    assert_eq!(story.resize_conditions(), ["PodResizeInProgress"]);
+    assert!(story.told().ends_with("Killing Container app resize requires restart"), "{}", story.told());
+    story.do_all();
+    story.check("Running app=ready/1");
+    assert_eq!(story.resize_conditions(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_pod_that_the_node_does_not_take_fails() {
+    let mut story = Story::new(SIZED);
+    story.on(Happening::Rejected(Rejected { reason: "OutOfcpu", message: "Pod was rejected: …".into() }));
+    story.do_all();
+    story.check("Failed app=ContainerCreating/0");
+    assert_eq!(story.status.reason.as_deref(), Some("OutOfcpu"));
+}
+
 #[test]
 fn a_pod_out_of_time_fails() {
     let mut story = Story::new(r#"{"activeDeadlineSeconds":5,"containers":[{"name":"app","image":"hello:v1"}]}"#);
@@ -595,6 +714,7 @@ enum Step {
     Late(Place, u32),
     Pass(i64),
     Image(String),
+    Size(u32),
     Evict,
     Delete,
 }
@@ -612,6 +732,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4, 0u32..4).prop_map(|(place, run)| Step::Late(place, run)),
         2 => (0i64..400).prop_map(Step::Pass),
         1 => "[ab]:v[12]".prop_map(Step::Image),
+        1 => (1u32..4).prop_map(Step::Size),
         1 => Just(Step::Evict),
         1 => Just(Step::Delete),
     ];
@@ -623,7 +744,8 @@ fn specs() -> impl Strategy<Value = String> {
         r#","livenessProbe":{"tcpSocket":{"port":80}},"readinessProbe":{"tcpSocket":{"port":80},"periodSeconds":1}"#;
     let startup = r#","startupProbe":{"tcpSocket":{"port":80},"failureThreshold":2}"#;
     let hooks = r#","lifecycle":{"postStart":{"sleep":{"seconds":1}},"preStop":{"sleep":{"seconds":1}}}"#;
-    let main = prop_oneof![Just(""), Just(probe), Just(startup), Just(hooks)];
+    let restarts = r#","resizePolicy":[{"resourceName":"cpu","restartPolicy":"RestartContainer"}]"#;
+    let main = prop_oneof![Just(""), Just(probe), Just(startup), Just(hooks), Just(restarts)];
     let init = prop_oneof![Just(""), Just(r#","restartPolicy":"Always""#)];
     let policy = prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")];
     (main, init, policy).prop_map(|(main, init, policy)| {
@@ -662,6 +784,7 @@ proptest! {
                     }
                     story.on(Happening::Wanted(Arc::new(pod)));
                 }
+                Step::Size(cpu) => story.size(0, &format!(r#"{{"limits":{{"cpu":"{cpu}"}}}}"#)),
                 Step::Evict => story.on(Happening::Evicted("no room".into())),
                 Step::Delete => story.delete(),
                 Step::Answer(..) | Step::Exit(..) | Step::Late(..) => {}

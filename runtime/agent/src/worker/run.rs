@@ -229,6 +229,16 @@ impl Worker {
         Engine::Server { server, asked, closing, bindings: answers.iter().map(bind).collect() }
     }
 
+    /// Gives a run what its container has been promised since.
+    pub(super) fn resize(&mut self, place: Place, run: u32) {
+        let Some(limits) = self.state.container(place).map(|container| limits(container.resources.as_ref())) else {
+            return;
+        };
+        if let Some(live) = self.slot(place).live.as_ref().filter(|live| live.run == run) {
+            live.spec.ledger.limit(limits);
+        }
+    }
+
     pub(super) fn stop(&mut self, place: Place, run: u32, grace: Duration) {
         let live = self.slot(place).live.as_mut().filter(|live| live.run == run);
         let engine = live.map(|live| {

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 use super::Reply;
 use crate::fault::Fault;
 use crate::guest::{Guest, MemoryRefusal};
+use crate::ledger::Ledger;
 use crate::outside::Outside;
 use crate::spec::Spec;
 use crate::stdio::Stdin;
@@ -20,7 +21,7 @@ pub(super) struct Instance {
     store: Store<Guest>,
     proxy: Proxy,
     refusal: MemoryRefusal,
-    memory_limit_bytes: u64,
+    ledger: Ledger,
     answered: u32,
 }
 
@@ -37,10 +38,9 @@ impl Instance {
         let mut store =
             Guest::store(host, workload.size, spec, Stdin::Empty, outside).map_err(|error| Fault::of_start(&error))?;
         let refusal = store.data().memory_refusal();
-        let memory_limit_bytes = spec.ledger.limits().memory_bytes.unwrap_or(u64::MAX);
         match server.instantiate_async(&mut store).await {
-            Ok(proxy) => Ok(Self { store, proxy, refusal, memory_limit_bytes, answered: 0 }),
-            Err(_) if refusal.happened() => Err(Fault::OutOfMemory { limit_bytes: memory_limit_bytes }),
+            Ok(proxy) => Ok(Self { store, proxy, refusal, ledger: spec.ledger.clone(), answered: 0 }),
+            Err(_) if refusal.happened() => Err(out_of_memory(&spec.ledger)),
             Err(error) => Err(Fault::of_start(&error)),
         }
     }
@@ -64,8 +64,13 @@ impl Instance {
         });
         match call.await.flatten() {
             Ok(()) => Ok(()),
-            Err(_) if self.refusal.happened() => Err(Fault::OutOfMemory { limit_bytes: self.memory_limit_bytes }),
+            Err(_) if self.refusal.happened() => Err(out_of_memory(&self.ledger)),
             Err(error) => Err(Fault::of_request(&error)),
         }
     }
+}
+
+/// The limit is that of now: it may have been changed since the instance was started.
+fn out_of_memory(ledger: &Ledger) -> Fault {
+    Fault::OutOfMemory { limit_bytes: ledger.limits().memory_bytes.unwrap_or(u64::MAX) }
 }
