@@ -115,6 +115,179 @@ fn a_load_brings_pods_and_its_end_sends_them_away() {
     }
 }
 
+/// A kind of somebody's own that has a scale, and one of it.
+const FLEETS: &str = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: fleets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: fleets, singular: fleet, kind: Fleet}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, properties: {replicas: {type: integer}}}
+          status: {type: object, properties: {replicas: {type: integer}, selector: {type: string}}}
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}
+";
+
+const FLEET: &str = "apiVersion: example.com/v1
+kind: Fleet
+metadata: {name: mine}
+spec: {replicas: 1}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: mine}
+spec:
+  scaleTargetRef: {apiVersion: example.com/v1, kind: Fleet, name: mine}
+  minReplicas: 1
+  maxReplicas: 3
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+  behavior: {scaleDown: {stabilizationWindowSeconds: 0}}
+---
+";
+
+/// One of the fleet, doing this.
+fn ship(name: &str, deed: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: fleet}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {{name: main, image: 'hostile:v1', args: [{deed}], resources: {{requests: {{cpu: 20m}}, limits: {{cpu: 100m}}}}}}
+---
+"
+    )
+}
+
+#[test]
+fn a_kind_of_ones_own_is_scaled_by_what_its_pods_use() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = cluster(FLEETS);
+    cluster.coracle(&["push", &example("hostile/hostile.wasm").display().to_string(), "hostile:v1"]).ok();
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).ok();
+    cluster.kubectl_in(&["apply", "-f", "-"], &[FLEET, &ship("one", "spin")].concat()).ok();
+    // What a controller of this kind would say.
+    let say = |replicas: u32| {
+        let status = format!(r#"{{"status":{{"replicas":{replicas},"selector":"app=fleet"}}}}"#);
+        cluster.kubectl(&["patch", "fleet", "mine", "--subresource=status", "--type=merge", "-p", &status]).ok();
+    };
+    let wanted = |expected: &str| {
+        eventually(120, || match cluster.kubectl(&["get", "fleet", "mine", "-o", "jsonpath={.spec.replicas}"]).ok() {
+            found if found == expected => Ok(()),
+            found => Err(format!("{found}\n{}", cluster.kubectl(&["describe", "hpa", "mine"]).stdout)),
+        });
+    };
+    say(1);
+    wanted("3");
+    say(3);
+    let row = cluster.kubectl(&["get", "hpa", "mine", "--no-headers"]).ok();
+    assert!(row.split_whitespace().nth(1) == Some("Fleet/mine"), "{row}");
+    assert_eq!(
+        cluster
+            .kubectl(&["get", "--raw", "/apis/example.com/v1/namespaces/default/fleets/mine/scale"])
+            .ok()
+            .matches("\"replicas\":3")
+            .count(),
+        2
+    );
+    cluster.kubectl(&["delete", "pod", "one"]).ok();
+    cluster.kubectl_in(&["apply", "-f", "-"], &ship("two", "net-silent-connections")).ok();
+    wanted("1");
+}
+
+/// Two that are known: one computes and computes, one holds so many bytes.
+const KNOWN: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: known}
+spec:
+  selector: {matchLabels: {app: known}}
+  template:
+    metadata: {labels: {app: known}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: busy, image: 'hostile:v1', args: [spin], resources: {requests: {cpu: 100m}, limits: {cpu: 100m}}}
+      - {name: holds, image: 'hostile:v1', args: [memory-hold], resources: {requests: {cpu: 100m}, limits: {memory: 256Mi}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: known}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: known}
+  maxReplicas: 1
+  metrics:
+  - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}
+  - {type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 1Gi}}}
+  - {type: ContainerResource, containerResource: {name: cpu, container: busy, target: {type: Utilization, averageUtilization: 50}}}
+";
+
+/// What the component that holds something holds, and what it may take besides.
+const HELD_MIB: std::ops::RangeInclusive<u64> = 160..=180;
+/// A tenth of a processor, or less on a machine that is loaded.
+const BUSY_MILLIS: std::ops::RangeInclusive<u64> = 20..=115;
+
+#[test]
+fn what_is_used_is_what_is_told() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = with(&[]);
+    cluster.coracle(&["push", &example("hostile/hostile.wasm").display().to_string(), "hostile:v1"]).ok();
+    cluster.kubectl_in(&["apply", "-f", "-"], KNOWN).ok();
+    rolled_out(&cluster, "known");
+    let number = |word: &str, unit: &str| word.strip_suffix(unit)?.parse::<u64>().ok();
+    eventually(90, || {
+        let told = cluster.kubectl(&["top", "pod", "-l", "app=known", "--containers", "--no-headers"]);
+        let row = |name: &str| {
+            let row = told
+                .stdout
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>())
+                .find(|row| row[1] == name)?;
+            Some((number(row[2], "m")?, number(row[3], "Mi")?))
+        };
+        match (row("busy"), row("holds")) {
+            (Some((busy, small)), Some((idle, held)))
+                if BUSY_MILLIS.contains(&busy) && small < 10 && idle < 10 && HELD_MIB.contains(&held) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("{}{}", told.stdout, told.stderr)),
+        }
+    });
+    eventually(90, || {
+        let told = cluster.kubectl(&["get", "hpa", "known", "-o", "json"]).ok();
+        let value: Value = serde_json::from_str(&told).expect("an object");
+        let metric = |index: usize| &value["status"]["currentMetrics"][index];
+        let both = metric(0)["resource"]["current"]["averageUtilization"].as_u64();
+        let bytes = metric(1)["resource"]["current"]["averageValue"].as_str().and_then(|text| {
+            text.parse::<u64>()
+                .ok()
+                .or_else(|| Some(number(text, "Ki")? << 10))
+                .or_else(|| Some(number(text, "Mi")? << 20))
+        });
+        let alone = metric(2)["containerResource"]["current"]["averageUtilization"].as_u64();
+        // Of what both ask for, and of what the busy one asks for.
+        let is_so = both.is_some_and(|both| (10..=60).contains(&both))
+            && bytes.is_some_and(|bytes| HELD_MIB.contains(&(bytes >> 20)))
+            && alone.is_some_and(|alone| BUSY_MILLIS.contains(&alone));
+        if is_so { Ok(()) } else { Err(value["status"].to_string()) }
+    });
+}
+
 /// Where the node answers for a service, connection by connection.
 fn node_port(cluster: &Cluster, name: &str) -> SocketAddr {
     let path = "jsonpath={.spec.ports[0].nodePort}";

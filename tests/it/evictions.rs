@@ -72,6 +72,93 @@ fn a_pod_that_keeps_too_much_on_the_disk_goes() {
     });
 }
 
+/// A pod that keeps so many lines on the disk, was promised so much of it, and matters so much.
+fn keeper(name: &str, lines: u32, promised: &str, class: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  priorityClassName: '{class}'
+  terminationGracePeriodSeconds: 1
+  tolerations: [{{key: node.kubernetes.io/disk-pressure, operator: Exists, effect: NoSchedule}}]
+  containers:
+  - name: main
+    image: EXAMPLES/box/box.wasm
+    command: [sh, -c, 'seq {lines} > /data/lines && sleep infinity']
+    resources: {{requests: {{ephemeral-storage: {promised}}}}}
+    volumeMounts: [{{name: data, mountPath: /data}}]
+  volumes: [{{name: data, emptyDir: {{}}}}]
+"
+    )
+}
+
+const IMPORTANT: &str = "---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: important}
+value: 1000
+";
+
+#[test]
+fn a_node_short_of_disk_sends_off_who_has_more_than_he_was_promised_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let up = |words: &[&str]| Plan::new().on(&data).say(words).up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    let cluster = up(&[]);
+    let pods = [
+        IMPORTANT.to_owned(),
+        keeper("kept", 300_000, "64Mi", ""),
+        keeper("much", 300_000, "0", ""),
+        keeper("little", 30_000, "0", ""),
+        keeper("needed", 300_000, "0", "important"),
+    ];
+    apply(&cluster, &pods.concat());
+    let all = ["much", "little", "needed", "kept"];
+    for name in all {
+        let running = |status: &Value| status["phase"] == "Running";
+        eventually(SENT_OFF_WITHIN_SECONDS, || match object(&cluster, "pod", name)["status"].clone() {
+            status if running(&status) => Ok(()),
+            status => Err(status.to_string()),
+        });
+    }
+    cluster.stop().expect("it stops");
+
+    // However large the disk is, there is less on it than that.
+    let cluster = up(&["--eviction-hard", "nodefs.available<1000Ti"]);
+    for name in all {
+        let message = evicted(&cluster, name);
+        let told = "The node was low on resource: ephemeral-storage. Threshold quantity: 1000Ti, available: ";
+        assert!(message.starts_with(told), "{message}");
+    }
+    let ended = |name: &str| {
+        let conditions = object(&cluster, "pod", name)["status"]["conditions"].clone();
+        let told =
+            conditions.as_array().and_then(|all| all.iter().find(|one| one["type"] == "DisruptionTarget").cloned());
+        told.expect("a condition")["lastTransitionTime"].as_str().unwrap_or_default().to_owned()
+    };
+    let times = all.map(ended);
+    assert!(times.is_sorted(), "{all:?} went at {times:?}");
+    let node = object(&cluster, "node", "node-1");
+    let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let pressure = conditions.iter().find(|one| one["type"] == "DiskPressure").expect("a condition");
+    assert_eq!((&pressure["status"], &pressure["reason"]), (&"True".into(), &"KubeletHasDiskPressure".into()));
+    assert!(node["spec"]["taints"].to_string().contains("node.kubernetes.io/disk-pressure"), "{}", node["spec"]);
+
+    // Nobody is sent there, and who comes although he knows is not taken.
+    let patient = keeper("patient", 1, "0", "").replace("key: node.kubernetes.io/disk-pressure", "key: something-else");
+    apply(&cluster, &patient);
+    apply(&cluster, &keeper("bold", 1, "0", ""));
+    let rejected = evicted(&cluster, "bold");
+    assert_eq!(rejected, "Pod was rejected: The node had condition: [DiskPressure]. ");
+    let why = "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }";
+    eventually(30, || match cluster.coracle(&["describe", "pod/patient"]).ok() {
+        told if told.contains(why) => Ok(()),
+        told => Err(told),
+    });
+}
+
 #[test]
 fn a_node_short_of_memory_sends_off_who_was_promised_least() {
     let short = ["--memory", "256Mi", "--eviction-hard", "memory.available<128Mi"];
