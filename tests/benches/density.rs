@@ -15,6 +15,8 @@ use harness::{Cluster, Plan};
 use serde_json::{Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_coracle-under-test");
+/// So long nobody asks anything before memory is measured: what was needed to make the pods is let go.
+const REST: Duration = Duration::from_secs(45);
 /// Longest a deployment may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The memory that pods may take in all, in KiB: the question is how many that is.
@@ -83,6 +85,7 @@ async fn measure(cluster: &Cluster, name: &str, pods: u64, selector: Value, coun
     }
     let took = began.elapsed().as_secs_f64();
     let processor = processor_seconds(cluster.pid())? - used;
+    tokio::time::sleep(REST).await;
     Ok(Figures { took, processor, kib: resident_kib(cluster)? - before })
 }
 

@@ -28,6 +28,9 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 16;
 const MEMORIES_PER_INSTANCE: u32 = 2;
 const TABLES_PER_INSTANCE: u32 = 4;
 
+/// An address space of 128 TiB has room for hardly more memories of 4 GiB: a larger pool has one for each instance.
+const MEMORIES_MAX: u32 = 28_000;
+
 /// The most that one instance may take of each, in instances.
 const INSTANCES_PER_COMPONENT_MAX: u32 = 16;
 
@@ -37,12 +40,12 @@ const INSTANCES_MIN: u32 = 16;
 /// Raised when the way components are made from modules changes, so that what was cached before is made again.
 const RECIPE: &[u8] = b"adapter 50, recipe 1";
 
-/// The engine, its pool as large as configured or as the address space allows.
-pub(crate) fn engine(config: &Config) -> wasmtime::Result<Engine> {
+/// The engine, its pool as large as configured or as the address space allows: for how many instances it is.
+pub(crate) fn engine(config: &Config) -> wasmtime::Result<(Engine, u32)> {
     let mut instances = config.instances_max.max(1);
     loop {
         match Engine::new(&tuned(Some(instances))) {
-            Ok(engine) => return Ok(engine),
+            Ok(engine) => return Ok((engine, instances)),
             Err(error) if instances / 2 < INSTANCES_MIN => return Err(error),
             Err(error) => {
                 tracing::warn!(instances, %error, "the instance pool does not fit, trying half of it");
@@ -84,19 +87,23 @@ fn tuned(pool: Option<u32>) -> wasmtime::Config {
     config
 }
 
-/// How many instances of the usual size one of this component counts for.
-pub(crate) fn size(component: &Component) -> usize {
+/// How many instances of the usual size one of this component counts for, in a pool of so many.
+pub(crate) fn size(component: &Component, pool: u32) -> usize {
     let Some(needs) = component.resources_required() else { return INSTANCES_PER_COMPONENT_MAX as usize };
-    let instances =
-        [needs.num_memories.div_ceil(MEMORIES_PER_INSTANCE), needs.num_tables.div_ceil(TABLES_PER_INSTANCE)];
+    let instances = [needs.num_memories.div_ceil(memories_each(pool)), needs.num_tables.div_ceil(TABLES_PER_INSTANCE)];
     instances.into_iter().fold(1, u32::max) as usize
+}
+
+/// The memories that there are for each of so many instances.
+fn memories_each(instances: u32) -> u32 {
+    if instances.saturating_mul(MEMORIES_PER_INSTANCE) <= MEMORIES_MAX { MEMORIES_PER_INSTANCE } else { 1 }
 }
 
 fn pooling(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-        .total_memories(instances.saturating_mul(MEMORIES_PER_INSTANCE))
+        .total_memories(instances.saturating_mul(memories_each(instances)))
         .total_tables(instances.saturating_mul(TABLES_PER_INSTANCE))
         .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE * 4)
         .max_memories_per_component(MEMORIES_PER_INSTANCE * INSTANCES_PER_COMPONENT_MAX)
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn the_compiler_compiles_for_the_pool() {
         let config = Config { instances_max: 1, ..Config::new("unused") };
-        let pooled = engine(&config).expect("a pool of one fits");
+        let (pooled, _) = engine(&config).expect("a pool of one fits");
         assert_eq!(compatibility(&pooled), compatibility(&compiler().expect("it needs no memory")));
     }
 }

@@ -51,6 +51,8 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) engine: Engine,
+    /// How many instances of the usual size the engine has room for.
+    pub(crate) pool: u32,
     pub(crate) ticker: Ticker,
     pub(crate) cache: Cache,
     /// Held while compiling: one at a time.
@@ -74,16 +76,17 @@ pub(crate) struct Prepared(Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<Weak<wor
 impl Host {
     /// Starts a host; cheap, because nothing is compiled, linked or touched before it is needed.
     pub fn new(config: Config) -> Result<Self, StartError> {
-        let engine = engine::engine(&config).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let (engine, pool) = engine::engine(&config).map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let cache = Cache::open(&config.cache_dir, &engine::compatibility(&engine))
             .map_err(|source| StartError::Cache { dir: config.cache_dir.display().to_string(), source })?;
         let ticker = Ticker::start(&engine, config.tick).map_err(StartError::Threads)?;
         let threads = Threads::start(config.guest_threads).map_err(StartError::Threads)?;
         let compiling = tokio::sync::Mutex::new(());
-        let (places, files) = (Shares::new(config.instances_max as usize), Shares::new(config.files_max));
+        let (places, files) = (Shares::new(pool as usize), Shares::new(config.files_max));
         let (places, files) = (Arc::new(places), Arc::new(files));
         let (linker, prepared) = (OnceLock::new(), Prepared::default());
-        let shared = Shared { config, engine, ticker, cache, compiling, prepared, places, files, linker, threads };
+        let shared =
+            Shared { config, engine, pool, ticker, cache, compiling, prepared, places, files, linker, threads };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -58,7 +58,7 @@ impl Workload {
         uses: Uses,
         linked: InstancePre<Guest>,
     ) -> wasmtime::Result<Self> {
-        let size = engine::size(linked.component());
+        let size = engine::size(linked.component(), host.pool);
         let server = match uses.server {
             None => None,
             Some(Wasi::P2) => Some(ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked.clone())?)),
