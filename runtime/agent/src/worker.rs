@@ -87,8 +87,8 @@ struct Worker {
     /// Ends what is under way when the worker ends.
     tasks: JoinSet<()>,
     reports: watch::Sender<Report>,
-    last: PodStatus,
-    seen: (Revision, PodStatus),
+    last: Arc<PodStatus>,
+    seen: (Revision, Arc<PodStatus>),
     /// Whether its room on the node is for others.
     released: bool,
     ended: bool,
@@ -124,7 +124,7 @@ pub(crate) async fn work(
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let Wanted { key, revision, pod } = wanted;
-    let status = pod.status.clone().unwrap_or_default();
+    let status = Arc::new(pod.status.clone().unwrap_or_default());
     let seen = (revision, status.clone());
     let (reports, told) = watch::channel(Report { status: status.clone(), seen: seen.clone(), ended: false });
     let telling = tokio::spawn(report::tell(context.clone(), key.clone(), uid.clone(), told));
@@ -189,8 +189,8 @@ impl Worker {
     fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Wanted(wanted) => {
-                let status = wanted.pod.status.clone().unwrap_or_default();
-                self.last = merged(&self.last, status.clone());
+                let status = Arc::new(wanted.pod.status.clone().unwrap_or_default());
+                self.last = one_of(merged(&self.last, &status), [&status, &self.last]);
                 self.seen = (wanted.revision, status);
                 let told = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 let other = told(self.state.pod()) != told(&wanted.pod);
@@ -262,8 +262,13 @@ impl Worker {
             self.context.allot(|allotments| allotments.release(&self.uid));
         }
         let host = self.context.config.host_address();
-        self.last = self.state.status(host, &self.last, now);
-        self.reports.send_replace(Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended });
+        self.last = one_of(self.state.status(host, &self.last, now), [&self.last, &self.seen.1]);
+        let report = Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended };
+        self.reports.send_if_modified(|told| {
+            let differs = *told != report;
+            *told = report;
+            differs
+        });
     }
 
     fn learn(&mut self, happening: Happening, now: Timestamp) {
@@ -531,8 +536,13 @@ async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<Ip
     Err(format!("no free address was found in {CLAIMS_MAX} tries"))
 }
 
+/// The status, as one of those that are there already if it is the same: most of what happens to a pod does not show in it.
+fn one_of(status: PodStatus, known: [&Arc<PodStatus>; 2]) -> Arc<PodStatus> {
+    known.into_iter().find(|known| ***known == status).cloned().unwrap_or_else(|| Arc::new(status))
+}
+
 /// The last report with what others have written since: a condition of ours stays as we see it.
-fn merged(ours: &PodStatus, theirs: PodStatus) -> PodStatus {
+fn merged(ours: &PodStatus, theirs: &PodStatus) -> PodStatus {
     const OURS: [&str; 7] = [
         "PodReadyToStartContainers",
         "Initialized",
@@ -546,5 +556,5 @@ fn merged(ours: &PodStatus, theirs: PodStatus) -> PodStatus {
     let own = ours.conditions.iter().flatten().filter(is_ours);
     let foreign = theirs.conditions.iter().flatten().filter(|condition| !is_ours(condition));
     let conditions = own.chain(foreign).cloned().collect();
-    PodStatus { conditions: Some(conditions), ..theirs }
+    PodStatus { conditions: Some(conditions), ..theirs.clone() }
 }
