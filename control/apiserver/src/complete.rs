@@ -1,8 +1,7 @@
 //! What an object gets from the rest of the world before it is stored: claims for a service, classes for an ingress and for
 //! storage; for a pod its priority, what its runtime class says, the limits of its namespace, a token; for an entry its bucket.
 
-use api::pod_spec::{self, account};
-use api::{Object, StatusError, default_storage, kinds};
+use api::{Object, StatusError, kinds, pod_spec};
 use state::Snapshot;
 
 use crate::{claims, keyvalue, resize};
@@ -22,26 +21,14 @@ pub(crate) fn complete(
     match (object.key().kind(), old) {
         (kinds::SERVICE, old) => claims::complete(object, old, world, seed),
         (kinds::INGRESS, None) => classified(object, world),
-        (kinds::POD, None) => {
-            let pod = pod_spec::prioritize(object, world.list(kinds::PRIORITY_CLASS))?;
-            let runtime = pod_spec::runtime_class_of(&pod);
-            let runtime = runtime.and_then(|name| world.get(&kinds::RUNTIME_CLASS.cluster_key(&name)));
-            let pod = pod_spec::run_as(pod, runtime)?;
-            let namespace = pod.key().namespace().to_owned();
-            let pod = pod_spec::limit_pod(pod, world.list_in(kinds::LIMIT_RANGE, &namespace))?;
-            let known = kinds::SERVICE_ACCOUNT.key(&namespace, &account::name_of(&pod));
-            account::equip(pod, world.get(&known), seed)
-        }
+        (kinds::POD, None) => world.given_to_pod(object, seed),
         (kinds::POD, Some(old)) => {
             pod_spec::limit_resized(&object, old, world.list_in(kinds::LIMIT_RANGE, object.key().namespace()))?;
             Ok(object)
         }
-        (kinds::PERSISTENT_VOLUME_CLAIM, old) => {
-            let classes = world.list(kinds::STORAGE_CLASS);
-            let claim = match old {
-                None => default_storage::of_class(object, classes)?,
-                Some(old) => resize::growable(object, old, world)?,
-            };
+        (kinds::PERSISTENT_VOLUME_CLAIM, None) => world.given_to_claim(object),
+        (kinds::PERSISTENT_VOLUME_CLAIM, Some(old)) => {
+            let claim = resize::growable(object, old, world)?;
             pod_spec::limit_claim(&claim, world.list_in(kinds::LIMIT_RANGE, claim.key().namespace()))?;
             Ok(claim)
         }

@@ -1,6 +1,6 @@
 //! New objects, admitted as if a client had sent them.
 
-use api::pod_spec::{self, account};
+use api::pod_spec::account;
 use api::{Admission, FieldValidation, GroupKind, Key, Object, Operation, catalog, kinds};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use serde::Serialize;
@@ -55,25 +55,14 @@ pub(crate) fn created_pod(wanted: &Pod, tab: &mut Tab<'_>) -> Ruling {
 
 fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Result<Object, String> {
     let pod = admitted(kinds::POD, wanted, look)?;
-    let told = |refusal: api::StatusError| refusal.message;
-    let pod = pod_spec::prioritize(pod, view.list(kinds::PRIORITY_CLASS)).map_err(told)?;
-    let runtime = pod_spec::runtime_class_of(&pod);
-    let runtime = runtime.and_then(|name| view.get(&kinds::RUNTIME_CLASS.cluster_key(&name)));
-    let pod = pod_spec::run_as(pod, runtime).map_err(told)?;
-    let namespace = pod.key().namespace().to_owned();
-    let pod = pod_spec::limit_pod(pod, view.list_in(kinds::LIMIT_RANGE, &namespace)).map_err(told)?;
-    let account = view.get(&pod.key().sibling(kinds::SERVICE_ACCOUNT, &account::name_of(&pod)));
     let seed = look.number(pod.key().name());
-    account::equip(pod, account, seed).map_err(|refusal| refusal.to_string())
+    view.given_to_pod(pod, seed).map_err(|refusal| refusal.message)
 }
 
 /// The claim to store, of the class of storage that it names or that is the default, its cost on the tab.
 pub(crate) fn created_claim(wanted: &PersistentVolumeClaim, tab: &mut Tab<'_>) -> Ruling {
-    let view = tab.view;
     let claim = admitted(kinds::PERSISTENT_VOLUME_CLAIM, wanted, tab.look)?;
-    let told = |refusal: api::StatusError| refusal.message;
-    let claim = api::default_storage::of_class(claim, view.list(kinds::STORAGE_CLASS)).map_err(told)?;
-    pod_spec::limit_claim(&claim, view.list_in(kinds::LIMIT_RANGE, claim.key().namespace())).map_err(told)?;
+    let claim = tab.view.given_to_claim(claim).map_err(|refusal| refusal.message)?;
     let claim = tab.look.rulings.apply(claim)?;
     tab.charge(&claim)?;
     Ok(claim)

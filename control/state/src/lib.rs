@@ -5,6 +5,7 @@
 
 mod claim;
 mod event;
+mod given;
 mod snapshot;
 mod txn;
 mod used;
