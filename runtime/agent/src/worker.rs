@@ -3,43 +3,39 @@
 //! Nothing is decided here. Whatever takes time is a task that posts what came of it; the tasks, the runs and the
 //! addresses they hold end with the worker.
 
+mod address;
+mod disk;
+mod images;
 mod mount;
 mod ports;
 mod run;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::pod_spec::resize;
 use api::{Key, Revision};
-use client::PatchType;
 use host::{Ledger, Workload};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
-use network::{Attachment, Citizen};
-use serde_json::json;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use network::Attachment;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::context::Context;
 use crate::desired::{Uid, Wanted};
 use crate::eviction::{self, StorageUsed};
-use crate::image::{Credentials, Hold};
-use crate::joint::{self, Joint};
-use crate::pod::{
-    Effect, Happening, LINKED, LinkedImage, Nature, NotPulled, Place, PodState, Pulled, Role, Severity, Told,
-};
-use crate::pressure;
+use crate::image::Hold;
+use crate::pod::{Effect, Happening, LINKED, Nature, Place, PodState, Role, Told};
 use crate::recorder::Note;
 use crate::report::{self, Report};
 use crate::usage::PodUsage;
 use crate::visit::Visit;
 use crate::volumes::{Placed, Tokens};
+use disk::STORAGE_PERIOD;
 use mount::Updated;
 use run::Live;
 
@@ -104,16 +100,9 @@ struct Slot {
     live: Option<Live>,
 }
 
-/// Addresses that others turn out to have are tried over so often at a time.
-const CLAIMS_MAX: usize = 64;
-
 /// What is to be done at a time is late by no more than this where the clock was set, or the machine slept, meanwhile: then a token
 /// would end before its successor is asked for.
 const CLOCK_UNSEEN_MAX: Duration = Duration::from_secs(30);
-
-/// How often to look at what a pod with a limit keeps on the disk, and of how much time looking may take a part.
-const STORAGE_PERIOD: Duration = Duration::from_millis(100);
-const STORAGE_LOOK_SHARE: u32 = 20;
 
 /// Looks after a pod from its arrival until nothing of it is left.
 pub(crate) async fn work(
@@ -334,50 +323,6 @@ impl Worker {
         self.state.pod().clone()
     }
 
-    /// Where the files of the pod are kept on this node.
-    fn directory(&self) -> PathBuf {
-        self.context.config.data_dir.join("pods").join(&*self.uid)
-    }
-
-    /// Where the pod's secrets lie.
-    fn directory_in_memory(&self) -> PathBuf {
-        let root = self.context.config.memory_dir.as_ref().unwrap_or(&self.context.config.data_dir);
-        root.join("pods").join(&*self.uid)
-    }
-
-    fn is_on_host_network(&self) -> bool {
-        self.state.pod().spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
-    }
-
-    /// The pod's place on the network, which its containers share.
-    fn attach(&mut self, address: IpAddr) -> Arc<Attachment> {
-        let (context, key, uid, host_network) = (&self.context, &self.key, &self.uid, self.is_on_host_network());
-        let attach = || {
-            let attachment = Arc::new(context.fabric.attach(Citizen {
-                namespace: key.namespace().into(),
-                name: key.name().into(),
-                addresses: vec![address],
-                host_network,
-            }));
-            context.note_attachment(uid, &attachment);
-            attachment
-        };
-        self.attachment.get_or_insert_with(attach).clone()
-    }
-
-    fn claim_address(&mut self) {
-        if self.is_on_host_network() {
-            let address = self.context.config.host_address();
-            return self.spawn(async move { Mail::Happened(Happening::Addressed(address)) });
-        }
-        let (context, key, uid) = (self.context.clone(), self.key.clone(), self.uid.clone());
-        let preferred = self.seen.1.pod_ip.as_deref().and_then(|address| address.parse().ok());
-        self.spawn(async move {
-            let claimed = claim(&context, &key, &uid, preferred).await;
-            Mail::Happened(claimed.map_or_else(Happening::NotAddressed, Happening::Addressed))
-        });
-    }
-
     /// Asks the node for what the pod wants now.
     fn allot(&self) {
         let wanted = self.state.wanted().clone();
@@ -387,153 +332,6 @@ impl Worker {
         };
         let _ = self.post.send(Mail::Happened(happening));
     }
-
-    fn pull(&mut self, place: Place) {
-        let (context, pod) = (self.context.clone(), self.pod());
-        let Some(container) = self.state.container(place).cloned() else { return };
-        let note = self.note(
-            Told { container: Some(place), severity: Severity::Normal, reason: "Pulling", message: String::new() },
-            Timestamp::now(),
-        );
-        self.spawn(async move {
-            Mail::Happened(match pulled(&context, &pod, &container, &note).await {
-                Ok(pulled) => Happening::Pulled(place, pulled),
-                Err(why) => Happening::NotPulled(place, why),
-            })
-        });
-    }
-
-    fn prepare(&mut self, place: Place) {
-        let Some(container) = self.state.container(place) else { return };
-        let context = self.context.clone();
-        let joint = Joint::of(self.state.pod(), container, context.images.cache());
-        let component = joint.as_ref().map(Joint::digest);
-        let digests = joint.iter().flat_map(Joint::digests);
-        let holds = digests.map(|digest| context.images.holds().hold(digest)).collect();
-        let slot = self.slot(place);
-        let same = slot.component == component;
-        slot.component = component;
-        slot.holds = holds;
-        if let (true, Some(workload)) = (same && component.is_some(), self.slot(place).workload.clone()) {
-            return self.spawn(async move { Mail::Prepared(place, workload) });
-        }
-        self.spawn(async move {
-            let prepared = match joint {
-                Some(joint) => joint.prepare(&context.host, context.images.cache()).await,
-                None => Err(joint::GONE.to_owned()),
-            };
-            match prepared {
-                Ok(workload) => Mail::Prepared(place, workload),
-                Err(message) => Mail::Happened(Happening::NotPrepared(place, message)),
-            }
-        });
-    }
-
-    /// Looks in a while at what the pod keeps on the disk.
-    fn look_at_storage(&mut self, wait: Duration) {
-        let (context, pod) = (self.context.clone(), self.pod());
-        self.spawn(async move {
-            tokio::time::sleep(wait).await;
-            let began = Instant::now();
-            let looking = tokio::task::spawn_blocking(move || pressure::storage_of(&context, &pod));
-            Mail::Stored(looking.await.unwrap_or_default(), began.elapsed())
-        });
-    }
-
-    fn stored(&mut self, used: &StorageUsed, took: Duration) {
-        if !self.state.is_active() {
-            return;
-        }
-        match eviction::storage_excess(self.state.pod(), used) {
-            Some(message) => self.happen(Happening::Evicted(message)),
-            None => self.look_at_storage(STORAGE_PERIOD.max(took * STORAGE_LOOK_SHARE)),
-        }
-    }
-
-    /// The files of the pod go, what it printed stays.
-    fn vacate(&mut self) {
-        let directories = [self.directory(), self.directory_in_memory()];
-        self.context.quotas.forget(&directories[0]);
-        let key = self.key.clone();
-        tokio::task::spawn_blocking(move || {
-            for directory in directories {
-                if let Err(error) = std::fs::remove_dir_all(directory)
-                    && error.kind() != std::io::ErrorKind::NotFound
-                {
-                    debug!(pod = %key, %error, "files of a pod were left behind");
-                }
-            }
-        });
-    }
-
-    fn release(&mut self) {
-        self.tasks.abort_all();
-        self.slots.clear();
-        self.attachment = None;
-        self.context.return_addresses(&self.uid);
-        let directories = [self.directory(), self.directory_in_memory()];
-        self.context.quotas.forget(&directories[0]);
-        let (logs, key, uid) = (self.context.logs.clone(), self.key.clone(), self.uid.clone());
-        // Outlives the worker on purpose: it only removes what nobody names any more.
-        tokio::task::spawn_blocking(move || {
-            let remove = |directory: &PathBuf| match std::fs::remove_dir_all(directory) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
-            let removed = directories.iter().map(remove).fold(Ok(()), std::io::Result::and);
-            if let Err(error) = removed.and_then(|()| logs.remove(key.namespace(), key.name(), &uid)) {
-                debug!(pod = %key, %error, "files of a pod were left behind");
-            }
-        });
-    }
-}
-
-/// Makes sure that a container's images are here, those that are linked to its own first. The note is for events, once it says what is
-/// pulled.
-async fn pulled(context: &Context, pod: &Pod, container: &Container, note: &Note) -> Result<Pulled, NotPulled> {
-    let credentials = Credentials::of(pod, &context.view());
-    let ensure = async |name: &Option<String>, policy: &Option<String>| {
-        let name = name.as_deref().unwrap_or_default();
-        let telling = || {
-            let told = Told { message: format!("Pulling image \"{name}\""), ..note.told.clone() };
-            context.recorder.tell(Note { told, ..note.clone() });
-        };
-        let ensured = context.images.ensure(name, policy.as_deref(), &credentials, telling).await;
-        let (image, took) = ensured.map_err(|error| NotPulled {
-            image: name.to_owned(),
-            reason: error.reason(),
-            message: error.to_string(),
-        })?;
-        Ok((image.id, took.map(|took| (took, image.size))))
-    };
-    let mut linked = Vec::new();
-    for link in joint::links(pod, container) {
-        let (id, fetched) = ensure(&link.reference, &link.pull_policy).await?;
-        linked.push(LinkedImage { reference: link.reference.clone().unwrap_or_default(), id, fetched });
-    }
-    let (image_id, fetched) = ensure(&container.image, &container.image_pull_policy).await?;
-    Ok(Pulled { image_id, fetched, linked })
-}
-
-/// Picks an address and writes it into the pod's status: only then is it the pod's.
-async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<IpAddr>) -> Result<IpAddr, String> {
-    let mut avoid = BTreeSet::new();
-    for _ in 0..CLAIMS_MAX {
-        let address = context.pick_address(uid, preferred.take(), &avoid).map_err(|none| none.to_string())?;
-        let ip = address.to_string();
-        let patch = json!({"metadata": {"uid": uid}, "status": {"podIP": ip, "podIPs": [{"ip": ip}]}});
-        match context.client.patch_status(key, PatchType::Merge, &patch).await {
-            Ok(_) => return Ok(address),
-            Err(error) => {
-                if !error.is_conflict() {
-                    return Err(error.to_string());
-                }
-                debug!(pod = %key, %address, "taken");
-                avoid.insert(address);
-            }
-        }
-    }
-    Err(format!("no free address was found in {CLAIMS_MAX} tries"))
 }
 
 /// The status, as one of those that are there already if it is the same: most of what happens to a pod does not show in it.
