@@ -1,4 +1,7 @@
-//! Beginning, probing and ending runs of containers.
+//! Beginning and ending runs of containers.
+
+mod aside;
+mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -6,11 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use api::instances::Instances;
-use futures::FutureExt as _;
-use host::{Command, InstancePolicy, Limits, RequestPolicy, Server, Sink, Spec};
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
-use network::{Binding, Origin, Reach};
+use host::{Command, RequestPolicy, Server, Sink, Spec};
+use k8s_openapi::api::core::v1::Container;
+use network::Binding;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,14 +23,15 @@ use crate::conversation::{Inlet, input};
 use crate::environment::program;
 use crate::logs::{Streams, Whose};
 use crate::outside::{Front, PodOutside};
-use crate::pod::{Blocked, Exit, Happening, Hook, Outcome, Place, ProbeKind};
-use crate::probing::{Aside, Asked};
+use crate::pod::{Blocked, Exit, Happening, Place};
 use crate::sockets::{Doors, Names, PodNetwork};
 use crate::taps::Taps;
-use crate::usage::{self, ContainerUsage, PodUsage};
-use crate::visit::{Inside, Visit};
-use crate::volumes::Fixed;
-use crate::{probing, quantity, volumes};
+use crate::volumes::{self, Fixed};
+
+use aside::silent;
+use settings::{answered, blobs, instances};
+
+pub(super) use settings::limits;
 
 /// A run in progress.
 pub(super) struct Live {
@@ -55,9 +57,6 @@ enum Engine {
     Command { command: Command, doors: Arc<Doors>, _waiting: AbortOnDropHandle<()> },
 }
 
-/// Where a server without declared ports answers.
-const PORT_DEFAULT: u16 = 80;
-
 /// Requests that were on their way in when a server's addresses were taken down have come in by then.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -67,11 +66,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Far more than is told of them, and what else is in that directory is for nobody.
 const TERMINATION_BYTES_MAX: u64 = 64 << 10;
-/// A guest that forgets to free something is begun anew now and then.
-const REUSED_MAX: u32 = 10_000;
-/// As long as a browser keeps a connection that it may need again.
-const IDLE: Duration = Duration::from_secs(60);
-
 impl Worker {
     pub(super) fn start(&mut self, place: Place, run: u32) {
         let happening = match self.begin(place, run) {
@@ -269,119 +263,6 @@ impl Worker {
             }
         }
     }
-
-    pub(super) fn probe(&mut self, place: Place, run: u32, kind: ProbeKind) {
-        let Some((asked, command)) = self.asked(place, run) else { return };
-        let Some(probe) = kind.of(&asked.container).cloned() else { return };
-        self.spawn(async move {
-            let outcome: Outcome = probing::ask(&probe, &asked, command).await;
-            Mail::Happened(Happening::Probed(place, run, kind, outcome))
-        });
-    }
-
-    pub(super) fn hook(&mut self, place: Place, run: u32, hook: Hook, within: Option<Duration>) {
-        let Some((asked, command)) = self.asked(place, run) else { return };
-        let Some(handler) = hook.of(&asked.container).cloned() else { return };
-        self.spawn(async move {
-            let outcome = probing::hook(&handler, &asked, within, command).await;
-            Mail::Happened(Happening::Hooked(place, run, hook, outcome))
-        });
-    }
-
-    /// What the pod's containers have used, those that run.
-    pub(super) fn used(&self) -> PodUsage {
-        let used = self.slots.iter().enumerate().filter_map(|(place, slot)| {
-            let live = slot.live.as_ref()?;
-            let used = ContainerUsage { run: live.run, usage: live.spec.ledger.usage(), asked: live.engine.asked() };
-            Some((self.state.container(place)?.name.clone(), used))
-        });
-        PodUsage {
-            namespace: self.key.namespace().to_owned(),
-            name: self.key.name().to_owned(),
-            uid: self.uid.to_string(),
-            containers: used.collect(),
-        }
-    }
-
-    /// Lets somebody into a container that runs.
-    pub(super) fn visited(&mut self, visit: Visit) {
-        let Visit { container, input, reply } = visit;
-        let place = (0..self.slots.len())
-            .find(|place| self.state.container(*place).is_some_and(|known| known.name == container));
-        let inside = place.and_then(|place| self.inside(place, input));
-        // Who does not wait any more does not come in.
-        let _ = reply.send(inside);
-    }
-
-    fn inside(&mut self, place: Place, input: bool) -> Option<Inside> {
-        // Who comes first has the only way in for good, where the container says so; it is closed behind him.
-        let once = self.state.container(place)?.stdin_once == Some(true);
-        let slot = self.slot(place);
-        let workload = slot.workload.clone()?;
-        let live = slot.live.as_mut()?;
-        let inlet = match (input, once) {
-            (false, _) => None,
-            (true, true) => live.inlet.take(),
-            (true, false) => live.inlet.clone(),
-        };
-        let command = match &live.engine {
-            Engine::Server { .. } => None,
-            Engine::Command { command, .. } => Some(command.clone()),
-        };
-        Some(Inside {
-            workload,
-            spec: silent(live.spec.clone()),
-            outside: live.outside.clone(),
-            stdout: live.stdout.clone(),
-            stderr: live.stderr.clone(),
-            inlet,
-            command,
-            ended: live.ended.token().clone(),
-        })
-    }
-
-    /// Whom to ask, where, and by which command, while this run of the container is the one that lives.
-    fn asked(&mut self, place: Place, run: u32) -> Option<(Asked, Aside)> {
-        let address = self.state.address()?;
-        let asked = Asked {
-            container: self.state.container(place)?.clone(),
-            pod: Origin::pod(self.key.namespace(), self.key.name(), address),
-            address,
-            reach: if self.is_on_host_network() { Reach::Node } else { Reach::Pod },
-            fabric: self.context.fabric.clone(),
-        };
-        let slot = self.slot(place);
-        let live = slot.live.as_ref().filter(|live| live.run == run)?;
-        let (workload, spec, outside) = (slot.workload.clone()?, silent(live.spec.clone()), live.outside.clone());
-        let command: Aside = Box::new(move |args| probing::exec(workload, Spec { args, ..spec }, outside).boxed());
-        Some((asked, command))
-    }
-}
-
-// === impl Engine ===
-
-impl Engine {
-    fn asked(&self) -> Option<usage::Asked> {
-        match self {
-            Self::Server { server, asked, .. } => {
-                let requests = asked.load(Ordering::Relaxed);
-                Some(usage::Asked { requests, in_flight: server.in_flight() })
-            }
-            Self::Command { .. } => None,
-        }
-    }
-}
-
-/// The ports at which a server answers: those that it declares, or the usual one.
-fn answered(container: &Container) -> Vec<u16> {
-    let declared = container.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
-    let ports: Vec<u16> = declared.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
-    if ports.is_empty() { vec![PORT_DEFAULT] } else { ports }
-}
-
-/// The same, with nothing written anywhere.
-fn silent(spec: Spec) -> Spec {
-    Spec { stdout: Arc::new(host::Discard), stderr: Arc::new(host::Discard), ..spec }
 }
 
 fn exit(exit: host::Exit) -> Exit {
@@ -391,33 +272,5 @@ fn exit(exit: host::Exit) -> Exit {
         host::Exit::OutOfMemory => Exit::OutOfMemory,
         host::Exit::Cancelled => Exit::Stopped,
         host::Exit::NotStarted { message } => Exit::NotStarted(message),
-    }
-}
-
-/// How the instances of a pod's servers live.
-fn instances(pod: &Pod) -> InstancePolicy {
-    match pod.metadata.annotations.as_ref().map(api::instances::of).unwrap_or_default() {
-        Instances::Fresh => InstancePolicy::Fresh,
-        Instances::Reuse => InstancePolicy::Reuse { requests_max: REUSED_MAX, idle: IDLE },
-        Instances::Warm(instances) => InstancePolicy::Warm { instances },
-    }
-}
-
-/// Where a container's objects are kept: at its mount of the volume that the pod names for them.
-fn blobs(pod: &Pod, container: &Container, mounts: &[host::Mount]) -> Option<host::Mount> {
-    let volume = pod.metadata.annotations.as_ref().and_then(api::blobstore::volume_of)?;
-    let mounted = container.volume_mounts.iter().flatten().find(|mount| mount.name == volume)?;
-    mounts.iter().find(|mount| mount.guest == mounted.mount_path).cloned()
-}
-
-/// What a container, or a pod as a whole, may use.
-pub(super) fn limits(resources: Option<&ResourceRequirements>) -> Limits {
-    let limit = |name: &str| resources.and_then(|resources| resources.limits.as_ref()?.get(name));
-    let request = |name: &str| resources.and_then(|resources| resources.requests.as_ref()?.get(name));
-    let millis = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
-    Limits {
-        memory_bytes: limit("memory").and_then(quantity::units).filter(|bytes| *bytes > 0),
-        cpu_millis: limit("cpu").and_then(quantity::millis).filter(|amount| *amount > 0).map(millis),
-        cpu_request_millis: request("cpu").or(limit("cpu")).and_then(quantity::millis).map_or(0, millis),
     }
 }
