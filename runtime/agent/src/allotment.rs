@@ -5,12 +5,12 @@
 //! and who has to wait is remembered until there is room.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::pod_spec;
 use api::quantity::Quantity;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
 use crate::desired::Uid;
@@ -21,8 +21,11 @@ use crate::pod::{Rejected, Unfit};
 /// The node's promises.
 #[derive(Debug, Default)]
 pub(crate) struct Allotments {
-    capacity: BTreeMap<&'static str, Quantity>,
+    /// What cannot be told has no end.
+    capacity: [Option<Quantity>; RESOURCES.len()],
     promised: HashMap<Uid, Asked>,
+    /// All that is promised, together.
+    total: Asked,
     /// Who waits for room, as they came.
     waiting: Vec<Waiting>,
 }
@@ -35,8 +38,11 @@ struct Waiting {
     asked: Asked,
 }
 
-/// What a pod asks for, by the name of what there is.
-type Asked = BTreeMap<String, Quantity>;
+/// What there is of a node, and what each pod asks for.
+const RESOURCES: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pods"];
+
+/// How much of each.
+type Asked = [Quantity; RESOURCES.len()];
 
 /// What there is too little of, in the units of a kubelet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +61,8 @@ const GUARANTEED: &str = "Guaranteed";
 impl Allotments {
     /// Nothing of the machine is promised.
     pub(crate) fn new(machine: &Machine) -> Self {
-        let amount = |text: String| Quantity::of(&Written(text));
-        let capacity = machine.quantities().into_iter().map(|(name, text)| (name, amount(text))).collect();
+        let amounts = machine.quantities();
+        let capacity = RESOURCES.map(|name| Some(Quantity::of(&Written(amounts.get(name)?.clone()))));
         Self { capacity, ..Self::default() }
     }
 
@@ -65,7 +71,7 @@ impl Allotments {
         let asked = asked_by(pod);
         match self.short(uid, &asked) {
             None => {
-                self.promised.insert(uid.clone(), asked);
+                self.promise(uid, asked);
                 Ok(())
             }
             Some(short) => Err(short.rejected()),
@@ -74,7 +80,7 @@ impl Allotments {
 
     /// A pod that is here already has what it asked for.
     pub(crate) fn keep(&mut self, uid: &Uid, pod: &Pod) {
-        self.promised.insert(uid.clone(), asked_by(pod));
+        self.promise(uid, asked_by(pod));
     }
 
     /// Promises a pod that is here what it asks for now; or why that cannot be, or not yet. Who may have it later waits.
@@ -86,7 +92,7 @@ impl Allotments {
         }
         match self.short(uid, &asked) {
             None => {
-                self.promised.insert(uid.clone(), asked);
+                self.promise(uid, asked);
                 Ok(())
             }
             Some(short) => {
@@ -98,8 +104,17 @@ impl Allotments {
 
     /// Nothing is promised to a pod any more.
     pub(crate) fn release(&mut self, uid: &Uid) {
-        self.promised.remove(uid);
+        if let Some(had) = self.promised.remove(uid) {
+            had.into_iter().zip(&mut self.total).for_each(|(had, total)| *total -= had);
+        }
         self.waiting.retain(|waiting| waiting.uid != *uid);
+    }
+
+    fn promise(&mut self, uid: &Uid, asked: Asked) {
+        let had = self.promised.insert(uid.clone(), asked).unwrap_or_default();
+        for ((total, asked), had) in self.total.iter_mut().zip(asked).zip(had) {
+            *total += asked - had;
+        }
     }
 
     /// Those who waited and have room now: it is promised to them. Who matters more comes first, then who came first.
@@ -116,7 +131,7 @@ impl Allotments {
         let mut granted = Vec::new();
         for one in waiting {
             if self.short(&one.uid, &one.asked).is_none() {
-                self.promised.insert(one.uid.clone(), one.asked);
+                self.promise(&one.uid, one.asked);
                 granted.push((one.uid, one.pod));
             } else {
                 self.waiting.push(one);
@@ -127,26 +142,18 @@ impl Allotments {
 
     /// What there is too little of for a pod to have more of it than it has. Less of something is always there.
     fn short(&self, uid: &Uid, asked: &Asked) -> Option<Short> {
-        let none = Asked::new();
-        let has = self.promised.get(uid).unwrap_or(&none);
-        let amount = |of: &Asked, name: &str| of.get(name).copied().unwrap_or_default();
-        self.capacity.iter().find_map(|(name, capacity)| {
-            let requested = amount(asked, name);
-            if requested <= amount(has, name) {
-                return None;
-            }
-            let others = self.promised.iter().filter(|(other, _)| *other != uid);
-            let used: Quantity = others.map(|(_, promised)| amount(promised, name)).sum();
-            let [requested, used, capacity] = [requested, used, *capacity].map(|amount| counted(name, amount));
-            (requested + used > capacity).then_some(Short { resource: name, requested, used, capacity })
+        let has = self.promised.get(uid).copied().unwrap_or_default();
+        (0..RESOURCES.len()).filter(|at| asked[*at] > has[*at]).find_map(|at| {
+            let amounts = [asked[at], self.total[at] - has[at], self.capacity[at]?];
+            let [requested, used, capacity] = amounts.map(|amount| counted(RESOURCES[at], amount));
+            (requested + used > capacity).then_some(Short { resource: RESOURCES[at], requested, used, capacity })
         })
     }
 
     /// Why the machine could not give it to anybody.
     fn infeasible(&self, asked: &Asked) -> Option<Unfit> {
-        ["memory", "cpu"].into_iter().find_map(|name| {
-            let requested = counted(name, asked.get(name).copied().unwrap_or_default());
-            let capacity = counted(name, *self.capacity.get(name)?);
+        RESOURCES.iter().zip(asked).zip(self.capacity).find_map(|((name, asked), capacity)| {
+            let (requested, capacity) = (counted(name, *asked), counted(name, capacity?));
             let message =
                 format!("Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}");
             (requested > capacity).then_some(Unfit { reason: pod_spec::resize::INFEASIBLE, message })
@@ -181,25 +188,28 @@ fn counted(name: &str, amount: Quantity) -> i64 {
 }
 
 fn asked_by(pod: &Pod) -> Asked {
-    let requests = |container: &k8s_openapi::api::core::v1::Container| -> Asked {
+    let requests = |container: &Container| {
         let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
         requests.into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
     };
-    let mut asked = pod.spec.as_ref().map(|spec| pod_spec::total(spec, requests)).unwrap_or_default();
-    asked.insert("pods".to_owned(), Quantity::units(1));
-    asked
+    let asked = pod.spec.as_ref().map(|spec| pod_spec::total(spec, requests)).unwrap_or_default();
+    RESOURCES.map(|name| match name {
+        "pods" => Quantity::units(1),
+        name => asked.get(name).copied().unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fixture::shared_pod;
 
     /// A node of two processors and a gibibyte for three pods.
     fn node() -> Allotments {
-        let capacity =
-            [("cpu", Quantity::units(2)), ("memory", Quantity::bytes(1 << 30)), ("pods", Quantity::units(3))];
-        Allotments { capacity: capacity.into(), ..Allotments::default() }
+        let capacity = [Some(Quantity::units(2)), Some(Quantity::bytes(1 << 30)), None, Some(Quantity::units(3))];
+        Allotments { capacity, ..Allotments::default() }
     }
 
     fn pod(cpu: &str, memory: &str, priority: i32) -> Arc<Pod> {
@@ -279,5 +289,46 @@ mod tests {
         resized(&mut node, "a", "1", "0", Ok(()));
         node.release(&"b".into());
         assert_eq!(node.grant().len(), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Admit(u8, u16),
+        Resize(u8, u16),
+        Release(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..5_u8, 0..1_500_u16).prop_map(|(uid, cpu)| Step::Admit(uid, cpu)),
+            (0..5_u8, 0..2_500_u16).prop_map(|(uid, cpu)| Step::Resize(uid, cpu)),
+            (0..5_u8).prop_map(Step::Release),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_promised_than_there_is(steps in steps()) {
+            let mut node = node();
+            let name = |uid: u8| Uid::from(uid.to_string());
+            for step in steps {
+                match step {
+                    // Who was not taken has nothing to be resized.
+                    Step::Resize(uid, _) if !node.promised.contains_key(&name(uid)) => {}
+                    Step::Resize(uid, cpu) => drop(node.resize(&name(uid), &pod(&format!("{cpu}m"), "0", 0))),
+                    Step::Admit(uid, _) if node.promised.contains_key(&name(uid)) => {}
+                    Step::Admit(uid, cpu) => drop(node.admit(&name(uid), &pod(&format!("{cpu}m"), "0", 0))),
+                    Step::Release(uid) => node.release(&name(uid)),
+                }
+                node.grant();
+                for (at, capacity) in node.capacity.into_iter().enumerate() {
+                    let sum: Quantity = node.promised.values().map(|asked| asked[at]).sum();
+                    prop_assert_eq!(sum, node.total[at]);
+                    prop_assert!(capacity.is_none_or(|capacity| sum <= capacity));
+                }
+                prop_assert!(node.waiting.iter().all(|one| node.short(&one.uid, &one.asked).is_some()), "nobody waits for nothing");
+            }
+        }
     }
 }
