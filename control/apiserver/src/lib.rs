@@ -52,6 +52,7 @@ pub mod strangers;
 mod surface;
 mod target;
 mod tokens;
+mod turns;
 mod verb;
 mod watch;
 mod websocket;
@@ -82,6 +83,7 @@ pub use link::{Links, PROTOCOL as LINK_PROTOCOL};
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Tls};
 pub use tokens::{Issuer, KeyError};
+use turns::Turns;
 
 use admission::Admission;
 use audit::Diary;
@@ -163,6 +165,7 @@ pub(crate) struct Door {
     pub(crate) surfaces: Surfaces,
     pub(crate) metrics: Metrics,
     pub(crate) fairness: Fairness,
+    pub(crate) turns: Turns,
     /// The address clients are told in legacy discovery.
     pub(crate) address: String,
     pub(crate) seeded: AtomicBool,
@@ -249,6 +252,7 @@ impl Server {
             surfaces: Surfaces::new(closing.clone()),
             metrics,
             fairness: Fairness::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            turns: Turns::default(),
             address: listener.local_addr().map_err(ServeError::Listener)?.to_string(),
             seeded: AtomicBool::new(false),
             closing,

@@ -8,7 +8,8 @@ use state::{Conflict, Snapshot, Txn};
 use super::Ask;
 use super::change::Missed;
 
-/// As many as may ask for something of one namespace at once: of all who are charged to a quota together, one gets through.
+/// As many as may ask other servers for something of one namespace at once: of all who are charged to a quota together, one gets
+/// through.
 const RACES_MAX: usize = 1_000;
 /// A quota that was made a moment ago is counted within a few of these.
 const COUNT_PAUSE: Duration = Duration::from_millis(50);
@@ -19,7 +20,8 @@ const COUNT_PAUSES_MAX: usize = 20;
 
 impl Ask {
     /// Makes a transaction happen that puts `new` in the place of `old`, or only finds out whether it would, together with what
-    /// that costs. While others are charged to the same quotas, nothing but the price is reckoned again.
+    /// that costs. Who asks this server is charged when it is his turn; while others are faster nevertheless, nothing but the price
+    /// is reckoned again.
     pub(super) async fn propose_charged(
         &self,
         world: &Snapshot,
@@ -29,13 +31,25 @@ impl Ask {
     ) -> Result<Object, Missed> {
         let mut world = world.clone();
         let mut pauses = 0;
+        let mut taken = None;
         for _ in 0..RACES_MAX {
             while pauses < COUNT_PAUSES_MAX && awaits_count(&world, new) {
                 pauses += 1;
                 tokio::time::sleep(COUNT_PAUSE).await;
                 world = self.door.store.snapshot();
             }
-            let charges = self.charges(&world, old, new).map_err(Missed::Refused)?;
+            let mut charges = self.charges(&world, old, new).map_err(Missed::Refused)?;
+            if taken.is_none() && !charges.is_empty() {
+                let turn = self.door.turns.of(new.key().namespace());
+                match turn.clone().try_lock_owned() {
+                    Ok(mine) => taken = Some(mine),
+                    Err(_) => {
+                        taken = Some(turn.lock_owned().await);
+                        world = self.door.store.snapshot();
+                        charges = self.charges(&world, old, new).map_err(Missed::Refused)?;
+                    }
+                }
+            }
             match self.propose(&world, txn.clone().and(charges), dry_run, new).await {
                 Err(Missed::Conflict(Conflict::Changed { key, .. } | Conflict::Missing(key)))
                     if key.kind() == kinds::RESOURCE_QUOTA && key != *new.key() => {}

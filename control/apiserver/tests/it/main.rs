@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod charges;
 mod connect;
 mod harness;
 mod images;
