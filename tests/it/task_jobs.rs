@@ -65,6 +65,83 @@ spec:
 ---
 "#;
 
+/// A queue and its server, as the pages about parallel processing with a queue have them.
+const QUEUE: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: redis-master, labels: {app: redis}}
+spec:
+  containers: [{name: master, image: 'kv:v1', args: [serve], ports: [{containerPort: 6379}], readinessProbe: {tcpSocket: {port: 6379}, periodSeconds: 1}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: redis}
+spec: {ports: [{port: 6379, targetPort: 6379}], selector: {app: redis}}
+";
+
+/// Each pod takes one item, and there are as many pods as items.
+const COARSE: &str = "apiVersion: batch/v1
+kind: Job
+metadata: {name: job-wq-1}
+spec:
+  completions: 8
+  parallelism: 2
+  template:
+    metadata: {name: job-wq-1}
+    spec:
+      restartPolicy: OnFailure
+      containers: [{name: c, image: 'kv:v1', args: ['redis:6379', LPOP, job1]}]
+";
+
+/// Each pod takes items until there are none; nobody says how many that are.
+const FINE: &str = "apiVersion: batch/v1
+kind: Job
+metadata: {name: job-wq-2}
+spec:
+  parallelism: 2
+  template:
+    metadata: {name: job-wq-2}
+    spec:
+      restartPolicy: OnFailure
+      containers: [{name: c, image: 'kv:v1', args: [work, 'redis:6379', job2, '500']}]
+";
+
+#[test]
+fn a_queue_is_worked_off() {
+    let Some(desk) = Desk::open() else { return };
+    let file = crate::example("kv/kv.wasm").display().to_string();
+    desk.cluster.coracle(&["push", &file, "kv:v1"]).ok();
+    desk.apply(QUEUE).ok();
+    desk.k(&["wait", "--for=condition=Ready", "pod/redis-master", "--timeout=60s"]).ok();
+    let say = |words: &[&str]| {
+        let client = ["exec", "redis-master", "--", "kv", "redis:6379"];
+        desk.k(&[client.as_slice(), words].concat()).ok()
+    };
+    let fruits = ["apple", "banana", "cherry", "date", "fig", "grape", "lemon", "melon"];
+    let done = |job: &str, of: &str| {
+        desk.k(&["wait", "--for=condition=complete", &format!("job/{job}"), "--timeout=120s"]).ok();
+        let told = desk.k(&["logs", "-l", &format!("job-name={job}"), "--tail=-1", "--max-log-requests=10"]).ok();
+        let mut items: Vec<String> = told.lines().filter_map(|line| Some(line.strip_prefix(of)?.to_owned())).collect();
+        items.sort();
+        (items, told)
+    };
+    for queue in ["job1", "job2"] {
+        assert_eq!(say(&[["RPUSH", queue].as_slice(), &fruits].concat()), "8\n");
+    }
+
+    desk.apply(COARSE).ok();
+    assert_eq!(done("job-wq-1", "").0, fruits);
+    desk.shows("job job-wq-1", "{.status.succeeded}", "8");
+
+    assert_eq!(say(&["LRANGE", "job2", "0", "-1"]).lines().collect::<Vec<_>>(), fruits);
+    desk.apply(FINE).ok();
+    let (items, told) = done("job-wq-2", "Working on ");
+    assert_eq!(items, fruits, "each once");
+    assert_eq!(told.matches("Queue empty, exiting").count(), 2, "{told}");
+    desk.shows("job job-wq-2", "{.status.succeeded} {.spec.completions}", "2 ");
+    assert_eq!(say(&["LLEN", "job2"]), "0\n");
+    assert_eq!(say(&["KEYS", "job2*"]), "", "nothing is left with anybody");
+}
+
 /// Workers that have names.
 const TALKING: &str = r#"apiVersion: v1
 kind: Service

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::resp::{self, Parsed};
-use crate::store::Store;
+use crate::store::{Store, Value};
 
 /// Below this it is not worth writing anew.
 const BYTES_MIN: u64 = 1 << 20;
@@ -88,7 +88,13 @@ fn anew(directory: &Path, store: &Store) -> io::Result<(File, u64)> {
 fn write(directory: &Path, store: &Store) -> io::Result<(File, u64)> {
     let mut bytes = Vec::new();
     for (key, value) in store.values() {
-        resp::write_command(&[b"SET", key.as_slice(), value], &mut bytes);
+        match value {
+            Value::Bytes(value) => resp::write_command(&[b"SET", key.as_slice(), value], &mut bytes),
+            // An item at a time: a command has only so many words.
+            Value::List(items) => {
+                items.iter().for_each(|item| resp::write_command(&[b"RPUSH", key.as_slice(), item], &mut bytes));
+            }
+        }
     }
     let mut file = File::create(directory.join(NEXT))?;
     file.write_all(&bytes)?;
