@@ -50,6 +50,7 @@ mod quota;
 mod records;
 mod refusals;
 mod registry;
+mod remote;
 mod resize;
 mod rollout;
 mod rollout_kinds;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, EnvVar, PersistentVolumeClaim, Pod, ServiceAccount, Volume,
+    Container, EnvFromSource, EnvVar, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount, Volume,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
@@ -31,6 +31,11 @@ pub fn of(object: &Object) -> BTreeSet<Key> {
             let claim = object.decode::<PersistentVolumeClaim>().ok();
             let volume = claim.and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
             volume.iter().map(|volume| kinds::PERSISTENT_VOLUME.cluster_key(volume)).collect()
+        }
+        kinds::PERSISTENT_VOLUME => {
+            let volume = object.decode::<PersistentVolume>().ok();
+            let secret = volume.and_then(|volume| volume.spec.as_ref()?.csi.as_ref()?.node_stage_secret_ref.clone());
+            secret.and_then(|secret| Some(kinds::SECRET.key(&secret.namespace?, &secret.name?))).into_iter().collect()
         }
         kinds::INGRESS => {
             let tls = object.decode::<Ingress>().ok().and_then(|ingress| ingress.spec.as_ref()?.tls.clone());
@@ -134,6 +139,9 @@ mod tests {
     fn others_name_secrets_and_volumes() {
         check(kinds::SERVICE_ACCOUNT, json!({"imagePullSecrets": [{"name": "pull"}]}), &["Secret/pull"]);
         check(kinds::PERSISTENT_VOLUME_CLAIM, json!({"spec": {"volumeName": "v1"}}), &["PersistentVolume/v1"]);
+        let csi =
+            json!({"driver": "d", "volumeHandle": "h", "nodeStageSecretRef": {"name": "key", "namespace": "safe"}});
+        check(kinds::PERSISTENT_VOLUME, json!({"spec": {"csi": csi}}), &["Secret/key"]);
         check(kinds::INGRESS, json!({"spec": {"tls": [{"secretName": "cert"}, {"hosts": ["a"]}]}}), &["Secret/cert"]);
         check(kinds::SERVICE, json!({"spec": {}}), &[]);
     }

@@ -2,6 +2,8 @@
 //!
 //! Said once for those who bind (`controllers`), place (`scheduler`), mount (`agent`) and let in (`apiserver`).
 
+pub mod s3;
+
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -11,6 +13,7 @@ use crate::quantity::Quantity;
 /// Who makes volumes that are directories of a node; also the driver that such a volume names, and the finalizer with which the
 /// node holds a volume until its directory is seen to.
 pub const LOCAL_PATH: &str = "coracle.dev/local-path";
+pub use s3::S3;
 /// The class of such volumes that a new cluster has.
 pub const LOCAL_PATH_CLASS: &str = "local-path";
 /// The label of such a volume that tells its node, for the node to watch by.
@@ -42,7 +45,9 @@ pub const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// The access mode of a claim that one pod at a time may use.
 pub const ONE_POD: &str = "ReadWriteOncePod";
 /// A directory of one node can be used from one node.
-const LOCAL_PATH_MODES: [&str; 2] = ["ReadWriteOnce", ONE_POD];
+const LOCAL_PATH_MODES: &[&str] = &["ReadWriteOnce", ONE_POD];
+/// Objects are written from one node at a time, and read from as many as like.
+const S3_MODES: &[&str] = &["ReadWriteOnce", ONE_POD, READ_ONLY];
 /// The access mode of a claim that nobody writes to.
 pub const READ_ONLY: &str = "ReadOnlyMany";
 
@@ -127,13 +132,31 @@ pub fn is_only(modes: Option<&[String]>, mode: &str) -> bool {
     matches!(modes, Some([only]) if only == mode)
 }
 
-/// Why no directory of a node can be what the claim asks for, if that is so.
-pub fn unmakeable(claim: &PersistentVolumeClaim) -> Option<String> {
+/// Whether volumes of this provisioner are made here.
+pub fn is_ours(provisioner: &str) -> bool {
+    ours(provisioner).is_some()
+}
+
+/// The provisioner of this name, if it is one of this cluster's own.
+pub fn ours(provisioner: &str) -> Option<&'static str> {
+    [LOCAL_PATH, S3].into_iter().find(|ours| *ours == provisioner)
+}
+
+/// Why such a volume may not be used in one of these ways, if that is so.
+pub fn unsuited(driver: &str, modes: Option<&[String]>) -> Option<String> {
+    let (known, why) = match driver {
+        S3 => (S3_MODES, "objects are written from one node at a time (ReadWriteOnce, ReadWriteOncePod) or only read"),
+        _ => (LOCAL_PATH_MODES, "a directory of one node is ReadWriteOnce or ReadWriteOncePod"),
+    };
+    let mode = modes.into_iter().flatten().find(|mode| !known.contains(&mode.as_str()))?;
+    Some(format!("{mode} is not supported: {why}"))
+}
+
+/// Why this provisioner of ours cannot make what the claim asks for, if that is so.
+pub fn unmakeable(provisioner: &str, claim: &PersistentVolumeClaim) -> Option<String> {
     let spec = claim.spec.as_ref()?;
-    let mut modes = spec.access_modes.iter().flatten();
-    if let Some(mode) = modes.find(|mode| !LOCAL_PATH_MODES.contains(&mode.as_str())) {
-        let [one, other] = LOCAL_PATH_MODES;
-        return Some(format!("{mode} is not supported: a directory of one node is {one} or {other}"));
+    if let Some(why) = unsuited(provisioner, spec.access_modes.as_deref()) {
+        return Some(why);
     }
     if spec.volume_mode.as_deref() == Some("Block") {
         return Some("block volume provisioning is not supported".into());
@@ -143,6 +166,13 @@ pub fn unmakeable(claim: &PersistentVolumeClaim) -> Option<String> {
     }
     let source = spec.data_source_ref.as_ref()?;
     Some(format!("a volume cannot be filled from {} \"{}\"", source.kind, source.name))
+}
+
+/// Whether pods of one node at a time may use what the claim has: it can be reached from all of them, and is written.
+pub fn is_for_one_node(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let driver = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|source| source.driver.as_str());
+    let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
+    driver == Some(S3) && !is_only(modes, READ_ONLY)
 }
 
 #[cfg(test)]

@@ -162,11 +162,11 @@ impl<'a> Case<'a> {
         }
         match class {
             None => self.no_class(),
-            Some(class) if class.provisioner == storage::LOCAL_PATH && storage::unmakeable(self.claim).is_some() => {
-                self.not_made(&class, &storage::unmakeable(self.claim).unwrap_or_default())
-            }
-            Some(_) if waits && node.is_none() => self.waits(),
-            Some(class) => self.made(&class, node),
+            Some(class) => match storage::unmakeable(&class.provisioner, self.claim) {
+                Some(why) if storage::is_ours(&class.provisioner) => self.not_made(&class, &why),
+                _ if waits && node.is_none() => self.waits(),
+                _ => self.made(&class, node),
+            },
         }
     }
 
@@ -244,6 +244,7 @@ impl<'a> Case<'a> {
     fn made(self, class: &StorageClass, node: Option<&Object>) -> Txn {
         match class.provisioner.as_str() {
             storage::LOCAL_PATH => self.provisioned(class, node),
+            storage::S3 => self.provisioned_anywhere(class),
             storage::NO_PROVISIONER => {
                 let message = format!("no volume plugin matched name: {}", storage::NO_PROVISIONER);
                 self.tell(Tone::Warning, "ProvisioningFailed", &message)

@@ -2,13 +2,14 @@
 //!
 //! A volume that nobody claims is available; one whose claim is gone is released, and then kept, or deleted if it is one that this
 //! cluster makes. It is never given to another claim before somebody takes the old claim's name off it. A volume on its way out
-//! goes when no claim has it and, where its data lies on a node, when that node has seen to the data.
+//! goes when no claim has it and, where its data lies on a node, when that node has seen to the data. Data that every node reaches
+//! is seen to by a node that is ready, to which the volume is handed by its label.
 
 #[cfg(test)]
 mod tests;
 
 use api::{Key, Object, kinds, storage};
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, PersistentVolume, PersistentVolumeClaim};
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::deletion::{Propagation, delete, with_finalizer, without_finalizer};
@@ -52,6 +53,16 @@ impl Controller for VolumeReclaim {
                 keys.dedup();
                 keys
             }
+            kinds::NODE if event.before().is_some_and(is_ready) != event.after().is_some_and(is_ready) => {
+                let node = event.key().name();
+                let volumes = view.list(kinds::PERSISTENT_VOLUME);
+                let lost = event.after().is_none_or(|node| !is_ready(node));
+                let on_it = move |volume: &&Object| match node_of(volume) {
+                    Some(home) => lost && home == node,
+                    None => volume.meta().is_terminating(),
+                };
+                volumes.filter(on_it).map(|volume| volume.key().clone()).collect()
+            }
             kinds::NODE if event.after().is_none() => {
                 let node = event.key().name();
                 let on_it = view.list(kinds::PERSISTENT_VOLUME).filter(|volume| node_of(volume) == Some(node));
@@ -82,7 +93,7 @@ impl Controller for VolumeReclaim {
         if !told.is_empty() || !object.meta().is_terminating() {
             return Plan::of(told);
         }
-        if standing == Standing::Bound { Plan::nothing() } else { Plan::of(let_go(object, view)) }
+        if standing == Standing::Bound { Plan::nothing() } else { Plan::of(let_go(object, view, look)) }
     }
 }
 
@@ -163,11 +174,11 @@ fn released(object: &Object, volume: &PersistentVolume, view: &Snapshot, look: L
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
     if object.meta().is_terminating() {
         let told = if phase == Some("Failed") { Txn::default() } else { phased(object, "Released", look) };
-        return if told.is_empty() { let_go(object, view) } else { told };
+        return if told.is_empty() { let_go(object, view, look) } else { told };
     }
     match (phase, policy(volume)) {
         (Some("Failed"), _) => Txn::default(),
-        (Some("Released"), "Delete") if maker(object) == Some(storage::LOCAL_PATH) => {
+        (Some("Released"), "Delete") if maker(object).is_some_and(storage::is_ours) => {
             delete(object, Propagation::Background, look.now)
         }
         // Whoever made it takes it away.
@@ -194,7 +205,7 @@ fn failed(object: &Object, view: &Snapshot, look: Look<'_>, reason: &'static str
 
 /// No claim has it and somebody deleted it: nothing here holds it any more. Its node does, until the data is seen to; with the
 /// node the data is gone.
-fn let_go(object: &Object, view: &Snapshot) -> Txn {
+fn let_go(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     let finalizers = &object.meta().finalizers;
     let has = |finalizer: &str| finalizers.iter().any(|one| one == finalizer);
     if has(storage::VOLUME_PROTECTION) {
@@ -205,6 +216,29 @@ fn let_go(object: &Object, view: &Snapshot) -> Txn {
         Some(node) if has(storage::LOCAL_PATH) && view.get(&node).is_none() => {
             without_finalizer(object, storage::LOCAL_PATH).guard(Guard::Absent(node))
         }
+        home if has(storage::S3) => {
+            let ready = |node: &Key| view.get(node).is_some_and(is_ready);
+            if home.is_some_and(|home| ready(&home)) { Txn::default() } else { handed_over(object, view, look) }
+        }
         _ => Txn::default(),
     }
+}
+
+/// A node that is ready is to see to the data; which of them does not matter.
+fn handed_over(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
+    let ready: Vec<&Object> = view.list(kinds::NODE).filter(|node| is_ready(node)).collect();
+    let Some(node) = usize::try_from(look.number("node")).ok().and_then(|lot| ready.get(lot.checked_rem(ready.len())?))
+    else {
+        return Txn::default();
+    };
+    replaced::<PersistentVolume>(object, |volume| {
+        let labels = volume.metadata.labels.get_or_insert_default();
+        labels.insert(storage::NODE_LABEL.into(), node.key().name().into());
+    })
+}
+
+fn is_ready(node: &Object) -> bool {
+    let node = node.decode::<Node>().ok();
+    let conditions = node.as_ref().and_then(|node| node.status.as_ref()?.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -1,6 +1,6 @@
 //! All nodes with what is left of them: the scheduler's table, and the decision over it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub struct Cluster {
     pub(crate) index: HashMap<NodeName, usize>,
     /// How many pods of an owner each node has; nodes without one are left out.
     siblings: HashMap<Arc<str>, BTreeMap<usize, u32>>,
-    /// Claims for one pod that were given to one since.
-    pub(crate) claimed: BTreeSet<Key>,
+    /// Claims for one pod, or for the pods of one node, that were given to one since; and its node.
+    pub(crate) claimed: BTreeMap<Key, NodeName>,
     namespaces: Namespaces,
     /// Whether a pod that is there wants something of its neighbours.
     has_manners: bool,
@@ -133,7 +133,8 @@ impl Cluster {
         if let Some(place) = self.index.get(node) {
             self.settle(*place, demand.resident.clone(), demand.owner.clone());
         }
-        self.claimed.extend(demand.volumes.exclusive.iter().cloned());
+        let claimed = demand.volumes.exclusive.iter().chain(&demand.volumes.shared);
+        self.claimed.extend(claimed.map(|claim| (claim.clone(), node.clone())));
     }
 
     /// What becomes of the pod's claims that wait for it, on the node that it was given.

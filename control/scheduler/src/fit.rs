@@ -3,7 +3,7 @@
 //! The rules are asked in Kubernetes' order and the first that says no speaks for the node; only resources name everything
 //! that is short.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use api::Key;
 use k8s_openapi::api::core::v1::Taint;
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Taint;
 use crate::neighbours::Neighbours;
 use crate::node::Node;
 use crate::spreading::Spreading;
-use crate::{Demand, Reason, affinity, tolerates};
+use crate::{Demand, NodeName, Reason, affinity, tolerates};
 
 /// What of the world beside the node decides, where it does.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +24,18 @@ pub(crate) struct Around {
 
 impl Around {
     /// Whether the node can take the pod.
-    pub(crate) fn is_free(&self, node: &Node, demand: &Demand, claimed: &BTreeSet<Key>) -> bool {
+    pub(crate) fn is_free(&self, node: &Node, demand: &Demand, claimed: &BTreeMap<Key, NodeName>) -> bool {
         obstacles(node, demand, self, claimed).is_empty()
     }
 }
 
 /// Every reason why `node` cannot take the pod; none if it can. `claimed` are claims for one pod that another was given just now.
-pub(crate) fn obstacles(node: &Node, demand: &Demand, around: &Around, claimed: &BTreeSet<Key>) -> Vec<Reason> {
+pub(crate) fn obstacles(
+    node: &Node,
+    demand: &Demand,
+    around: &Around,
+    claimed: &BTreeMap<Key, NodeName>,
+) -> Vec<Reason> {
     if node.is_cordoned() && !tolerates(&demand.tolerations, &cordon()) {
         return vec![Reason::Cordoned];
     }

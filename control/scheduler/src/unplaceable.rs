@@ -38,6 +38,8 @@ pub enum Reason {
     Insufficient(String),
     /// Another pod uses a claim that one pod at a time may use.
     ClaimTaken,
+    /// A claim that pods of one node at a time may use is used on another.
+    ClaimElsewhere,
     /// A claim has a volume that is not there any more.
     VolumeMissing,
     /// A claim has a volume that the node does not reach.
@@ -87,6 +89,9 @@ impl fmt::Display for Reason {
             Self::ClaimTaken => f.write_str(
                 "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
             ),
+            Self::ClaimElsewhere => {
+                f.write_str("node(s) had a pod on another node that uses the same ReadWriteOnce PersistentVolumeClaim")
+            }
             Self::VolumeMissing => {
                 f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
             }

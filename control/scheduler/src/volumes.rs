@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1::StorageClass;
 use state::Snapshot;
 
-use crate::{Reason, affinity};
+use crate::{NodeName, Reason, affinity};
 
 /// What a pod's claims ask of a node.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,9 @@ pub(crate) struct VolumeDemand {
     open: Vec<Open>,
     /// Claims that one pod at a time may use.
     pub(crate) exclusive: Vec<Key>,
+    /// Claims that pods of one node at a time may use, and where that is.
+    pub(crate) shared: Vec<Key>,
+    held_on: BTreeSet<String>,
     /// Whether another pod uses one of them.
     is_taken: bool,
     /// Whether a claim has a volume that is not there.
@@ -163,7 +166,8 @@ impl VolumeDemand {
             demand.ask(key, &claim, view)?;
         }
         demand.open.sort_by(|one, other| one.wanted.cmp(&other.wanted).then_with(|| one.claim.cmp(&other.claim)));
-        demand.is_taken = !demand.exclusive.is_empty() && is_used(view, pod, &demand.exclusive);
+        demand.is_taken = users(view, pod, &demand.exclusive).next().is_some();
+        demand.held_on = users(view, pod, &demand.shared).collect();
         Ok(demand)
     }
 
@@ -182,7 +186,12 @@ impl VolumeDemand {
             }
             let volume = view.get(&kinds::PERSISTENT_VOLUME.cluster_key(volume));
             match volume.and_then(|volume| volume.decode::<PersistentVolume>().ok()) {
-                Some(volume) => self.bound.push(terms_of(&volume)),
+                Some(volume) => {
+                    if storage::is_for_one_node(&volume, claim) {
+                        self.shared.push(key);
+                    }
+                    self.bound.push(terms_of(&volume));
+                }
                 None => self.is_lost = true,
             }
             return Ok(());
@@ -194,7 +203,7 @@ impl VolumeDemand {
         let Some(class) = waits else { return Err("pod has unbound immediate PersistentVolumeClaims".into()) };
         let made = match class.provisioner.as_str() {
             storage::NO_PROVISIONER => None,
-            storage::LOCAL_PATH if storage::unmakeable(claim).is_some() => None,
+            ours if storage::is_ours(ours) && storage::unmakeable(ours, claim).is_some() => None,
             _ => Some(topology_of(&class)),
         };
         let chosen = claim.metadata.annotations.as_ref().and_then(|noted| noted.get(storage::SELECTED_NODE)).cloned();
@@ -207,15 +216,19 @@ impl VolumeDemand {
         self.bound.is_empty() && self.open.is_empty() && self.exclusive.is_empty() && !self.is_lost
     }
 
-    /// Why a node will not do; `taken` are the claims that were given to a pod in this round.
+    /// Why a node will not do; `taken` are the claims that were given to a pod in this round, and the node of that pod.
     pub(crate) fn obstacle(
         &self,
         name: &str,
         labels: &BTreeMap<String, String>,
-        taken: &BTreeSet<Key>,
+        taken: &BTreeMap<Key, NodeName>,
     ) -> Option<Reason> {
-        if self.is_taken || self.exclusive.iter().any(|claim| taken.contains(claim)) {
+        if self.is_taken || self.exclusive.iter().any(|claim| taken.contains_key(claim)) {
             return Some(Reason::ClaimTaken);
+        }
+        let is_elsewhere = |claim: &Key| taken.get(claim).is_some_and(|node| node.as_str() != name);
+        if self.held_on.iter().any(|node| node != name) || self.shared.iter().any(is_elsewhere) {
+            return Some(Reason::ClaimElsewhere);
         }
         if self.is_lost {
             return Some(Reason::VolumeMissing);
@@ -262,16 +275,17 @@ impl VolumeDemand {
     }
 }
 
-/// Whether a pod other than this one has a node and uses one of the claims.
-fn is_used(view: &Snapshot, pod: &Pod, claims: &[Key]) -> bool {
+/// The nodes of pods other than this one that use one of the claims.
+fn users<'a>(view: &'a Snapshot, pod: &'a Pod, claims: &'a [Key]) -> impl Iterator<Item = String> + 'a {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    view.list_in(kinds::POD, namespace).filter_map(|object| object.decode::<Pod>().ok()).any(|other| {
-        let has_node = other.spec.as_ref().is_some_and(|spec| spec.node_name.as_ref().is_some_and(|it| !it.is_empty()));
+    let pods = (!claims.is_empty()).then(|| view.list_in(kinds::POD, namespace));
+    pods.into_iter().flatten().filter_map(|object| object.decode::<Pod>().ok()).filter_map(move |other| {
         let phase = other.status.as_ref().and_then(|status| status.phase.as_deref());
-        other.metadata.uid != pod.metadata.uid
-            && has_node
+        let is_user = other.metadata.uid != pod.metadata.uid
             && !matches!(phase, Some("Succeeded" | "Failed"))
-            && storage::claim_names(&other).any(|name| claims.iter().any(|claim| claim.name() == name))
+            && storage::claim_names(&other).any(|name| claims.iter().any(|claim| claim.name() == name));
+        let node = other.spec.as_ref().and_then(|spec| spec.node_name.clone())?;
+        (is_user && !node.is_empty()).then_some(node)
     })
 }
 

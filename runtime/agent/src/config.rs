@@ -111,6 +111,11 @@ impl Config {
         self.data_dir.join("volumes")
     }
 
+    /// Where lies what is here of volumes that are elsewhere.
+    pub(crate) fn remote_dir(&self) -> PathBuf {
+        self.data_dir.join("remote")
+    }
+
     /// The address that stands in `hostIP`.
     pub fn host_address(&self) -> IpAddr {
         self.addresses.first().copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))

@@ -23,6 +23,7 @@ use crate::pod::Happening;
 use crate::recorder::Recorder;
 use crate::usage::Meter;
 use crate::volumes::quotas::Quotas;
+use crate::volumes::remote::Remotes;
 use crate::worker::Mail;
 
 pub(crate) struct Context {
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// What holds volumes to their sizes.
     pub(crate) quotas: Arc<Quotas>,
+    /// What is here of volumes that are elsewhere.
+    pub(crate) remotes: Arc<Remotes>,
     pub(crate) addresses: Mutex<Addresses>,
     /// The pods' places on the network; each is its worker's.
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,

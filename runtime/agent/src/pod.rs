@@ -58,6 +58,8 @@ pub struct PodState {
     containers: Vec<ContainerState>,
     verdict: Option<Verdict>,
     trouble: Option<Trouble>,
+    /// How often its volumes could not be mounted, or let go of, for somebody else's sake.
+    failures: u32,
 }
 
 /// How far along a pod is.
@@ -73,6 +75,8 @@ enum Stage {
     Leaving { until: Timestamp },
     /// Its containers are being stopped.
     Stopping,
+    /// All its containers have ended for good; what they wrote is brought where it belongs.
+    Unmounting { volumes: Step },
     /// All its containers have ended for good.
     Over,
     /// Nothing of it is on this node.
@@ -110,6 +114,9 @@ const LINGER: SignedDuration = SignedDuration::from_millis(500);
 /// What fails for want of an object in the cluster is tried again after this; the object may come.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 
+/// What fails for somebody else's sake is tried again after twice as long each time, up to this: as Kubernetes has it.
+const RETRY_MAX: SignedDuration = SignedDuration::from_mins(2);
+
 /// A failed pull is shown as such for so long before it is shown as a wait.
 const ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(3);
 
@@ -129,6 +136,7 @@ impl PodState {
             address: None,
             verdict: None,
             trouble: None,
+            failures: 0,
             resize: if Arc::ptr_eq(&promised, &pod) { Resize::Settled } else { Resize::Due },
             pod: promised,
             wanted: pod,
@@ -209,7 +217,16 @@ impl PodState {
                 self.trouble = Some(Trouble { reason: "ContainerCreating", message });
                 self.arrived(|address, _| *address = Step::Failed { retry_at: later(now, RETRY) });
             }
-            Happening::Mounted => self.arrived(|_, volumes| *volumes = Step::Done),
+            Happening::Mounted => {
+                self.failures = 0;
+                self.arrived(|_, volumes| *volumes = Step::Done);
+            }
+            Happening::Unmounted => self.unmounting(Step::Done),
+            Happening::NotUnmounted(why) => {
+                effects.push(Effect::Tell(why.told_at_end()));
+                let retry_at = self.retry_at(&why, now);
+                self.unmounting(Step::Failed { retry_at });
+            }
             Happening::NotMounted(why) => self.not_mounted(&why, now, effects),
             Happening::Pulled(place, pulled) => self.pulled(place, pulled, effects),
             Happening::NotPulled(place, why) => self.not_pulled(place, why, now, effects),
@@ -265,7 +282,25 @@ impl PodState {
         let reason = if why.unsupported { "CreateContainerConfigError" } else { "ContainerCreating" };
         self.trouble = Some(Trouble { reason, message: told.message.clone() });
         effects.push(Effect::Tell(told));
-        self.arrived(|_, volumes| *volumes = Step::Failed { retry_at: later(now, RETRY) });
+        let retry_at = self.retry_at(why, now);
+        self.arrived(|_, volumes| *volumes = Step::Failed { retry_at });
+    }
+
+    fn unmounting(&mut self, step: Step) {
+        if let Stage::Unmounting { volumes } = &mut self.stage {
+            *volumes = step;
+        }
+    }
+
+    fn retry_at(&mut self, why: &NotMounted, now: Timestamp) -> Timestamp {
+        self.failures = if why.is_elsewhere { self.failures.saturating_add(1) } else { 0 };
+        let wait = RETRY.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(RETRY_MAX);
+        later(now, wait)
+    }
+
+    /// Whether it has volumes that are not its own.
+    fn has_claims(&self) -> bool {
+        api::storage::claim_names(&self.pod).next().is_some()
     }
 
     fn pulled(&mut self, place: Place, pulled: Pulled, effects: &mut Vec<Effect>) {
@@ -398,7 +433,10 @@ impl PodState {
     }
 
     fn is_leaving(&self) -> bool {
-        matches!(self.stage, Stage::Leaving { .. } | Stage::Stopping | Stage::Over | Stage::Gone)
+        matches!(
+            self.stage,
+            Stage::Leaving { .. } | Stage::Stopping | Stage::Unmounting { .. } | Stage::Over | Stage::Gone
+        )
     }
 
     fn is_deleted(&self) -> bool {

@@ -20,6 +20,7 @@ pub(crate) struct Recorder {
 /// An event and what it is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
+    /// A pod, or a volume.
     pub(crate) pod: Key,
     pub(crate) uid: String,
     /// Such as `spec.containers{app}`.
@@ -115,8 +116,10 @@ impl Note {
     fn event(&self, node: &str) -> Value {
         let (pod, at) = (&self.pod, format!("{:.0}", self.at));
         let mut involved = json!({
-            "kind": "Pod", "apiVersion": "v1", "namespace": pod.namespace(), "name": pod.name(), "uid": self.uid,
+            "kind": pod.kind().kind, "apiVersion": "v1", "namespace": pod.namespace(), "name": pod.name(), "uid": self.uid,
         });
+        // What is in no namespace is told of in this one.
+        let namespace = if pod.namespace().is_empty() { "default" } else { pod.namespace() };
         if let Some(field) = &self.field {
             involved["fieldPath"] = field.as_str().into();
         }
@@ -126,7 +129,7 @@ impl Note {
         };
         json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": format!("{}.{:x}", pod.name(), unique(self.at)), "namespace": pod.namespace()},
+            "metadata": {"name": format!("{}.{:x}", pod.name(), unique(self.at)), "namespace": namespace},
             "involvedObject": involved, "type": severity, "reason": self.told.reason, "message": self.told.message,
             "count": self.times, "firstTimestamp": at, "lastTimestamp": at,
             "source": {"component": "kubelet", "host": node},

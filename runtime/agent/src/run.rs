@@ -27,7 +27,9 @@ use crate::image::{Cache, ClusterRegistry, Images, collect};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
+use crate::volumes::quotas::Quotas;
 use crate::volumes::reclaim;
+use crate::volumes::remote::Remotes;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
 use crate::{denials, link, node, pressure};
@@ -82,6 +84,7 @@ pub async fn run(
     let (recorder, recording) = Recorder::new(client.clone(), config.node_name.clone());
     let denied = fabric.policy().map(|policy| policy.denials().listen());
     let machine = Machine::read(&config.resources, &config.data_dir);
+    let quotas: Arc<Quotas> = Arc::default();
     let context = Arc::new(Context {
         guests: Ledger::new(Limits {
             memory_bytes: Some(machine.memory_bytes).filter(|bytes| *bytes > 0),
@@ -95,7 +98,8 @@ pub async fn run(
         attachments: std::sync::Mutex::default(),
         posts: std::sync::Mutex::default(),
         meter: tokio::sync::Mutex::default(),
-        quotas: Arc::default(),
+        remotes: Remotes::new(config.remote_dir(), quotas.clone(), recorder.clone()),
+        quotas,
         pressures: watch::Sender::default(),
         view: view.clone(),
         config,
@@ -145,6 +149,7 @@ pub async fn run(
         () = collect::keep(context.clone()) => {}
         () = pressure::keep(context.clone()) => {}
         () = reclaim::keep(context.clone()) => {}
+        () = context.remotes.clone().keep() => {}
         () = link::serve(context.clone()) => {}
     }
     info!(node = %context.config.node_name, "the agent ends");

@@ -16,6 +16,7 @@ pub mod host_path;
 mod mounts;
 pub mod quotas;
 pub(crate) mod reclaim;
+pub mod remote;
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::pod::{Blocked, NotMounted};
 
 use host_path::HostType;
 pub use mounts::{Fixed, mounts};
+pub use remote::Remote;
 pub use tokens::{Ask, Held, Tokens};
 pub use write::{Store, write};
 
@@ -78,6 +80,8 @@ pub enum Content {
         /// Whether guests may only read.
         read_only: bool,
     },
+    /// What a store elsewhere has.
+    Remote(Remote),
 }
 
 /// Where a volume lies on the node.
@@ -113,6 +117,16 @@ pub(crate) fn updates(pod: &Pod, around: &Surroundings<'_>, tokens: &Tokens) -> 
     volumes.filter(holds_files).map(|volume| planned(pod, volume, around, tokens)).collect()
 }
 
+/// Those of a pod's volumes that are elsewhere, as far as it is known how to reach them.
+pub(crate) fn remotes(pod: &Pod, around: &Surroundings<'_>) -> Vec<(String, Remote)> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let remotes = volumes.filter_map(|volume| match content(pod, volume, around, &Tokens::default()).ok()? {
+        Content::Remote(remote) => Some((volume.name.clone(), remote)),
+        _ => None,
+    });
+    remotes.collect()
+}
+
 fn planned(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Planned, NotMounted> {
     let content = content(pod, volume, around, tokens)?;
     Ok(Planned { name: volume.name.clone(), content, secret: is_secret(volume) })
@@ -127,7 +141,12 @@ fn is_secret(volume: &Volume) -> bool {
 
 fn content(pod: &Pod, volume: &Volume, around: &Surroundings<'_>, tokens: &Tokens) -> Result<Content, NotMounted> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let failed = |message: String, unsupported| NotMounted { volume: volume.name.clone(), message, unsupported };
+    let failed = |message: String, unsupported| NotMounted {
+        volume: volume.name.clone(),
+        message,
+        unsupported,
+        is_elsewhere: false,
+    };
     let blocked = |blocked: Blocked| failed(blocked.message, false);
     let files = if let Some(source) = &volume.config_map {
         config_files(namespace, &source.name, source.items.as_deref(), source.optional, around)

@@ -167,6 +167,8 @@ pub(crate) async fn work(
     }
     info!(pod = %worker.key, "gone");
     let ended = worker.ended;
+    worker.tasks.shutdown().await;
+    worker.context.remotes.leave(&worker.uid);
     drop(worker);
     if ended {
         // The last status and the delete are still to be heard.
@@ -272,6 +274,7 @@ impl Worker {
         match effect {
             Effect::ClaimAddress => self.claim_address(),
             Effect::Mount => self.mount(),
+            Effect::Unmount => self.unmount(),
             Effect::Pull(place) => self.pull(place),
             Effect::Prepare(place) => self.prepare(place),
             Effect::Start(place, run) => self.start(place, run),

@@ -86,6 +86,16 @@ impl<'a> FilesView<'a> {
         self.limits.by_descriptor.get(&descriptor.rep()).cloned()
     }
 
+    /// What has to be kept elsewhere before a descriptor is in sync: by whom, and the file if it is one.
+    fn kept(&self, descriptor: &Resource<Descriptor>) -> Option<(Quota, Option<Arc<std::fs::File>>)> {
+        let quota = self.quota(descriptor)?;
+        let file = match self.files.table.get(descriptor) {
+            Ok(Descriptor::File(file)) => Some(file.file.clone()),
+            _ => None,
+        };
+        Some((quota, file))
+    }
+
     /// What was opened below a descriptor is under the same limit.
     fn inherit(&mut self, quota: Option<Quota>, child: &Resource<Descriptor>) {
         if let Some(quota) = quota {

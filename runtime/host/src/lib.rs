@@ -68,7 +68,7 @@ pub use network::{
 };
 pub use outside::{Nowhere, Outside, OutsideError, Sending, Timeouts};
 pub use prepare::{Asked, PrepareError};
-pub use quota::Quota;
+pub use quota::{Keeper, Quota};
 pub use server::Server;
 pub use sink::{Discard, Pipe, PipeReader, Sink, SinkClosed, pipe};
 pub use spec::{InstancePolicy, Mode, Mount, RequestPolicy, Spec, Streams};

@@ -1,4 +1,4 @@
-//! How much may be in a directory: a number that holds, whoever writes.
+//! How much may be in a directory: a number that holds, whoever writes; and who keeps what is in it, if that is not the disk alone.
 //!
 //! What guests add is counted as they add it, before it is written; what they take away is not, because what a deleted file had can
 //! only be known by looking. So the count is never too low, and whoever meets the limit has everything counted anew before he is
@@ -11,16 +11,25 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The limit of one directory; a clone is the same one.
 #[derive(Clone)]
 pub struct Quota(Arc<Inner>);
 
+/// Keeps what guests write elsewhere than on the disk.
+pub trait Keeper: Send + Sync {
+    /// What a guest wrote is kept when this is over, or could not be. It is the file, or all of the directory where there is none.
+    fn keep(&self, file: Option<Arc<File>>) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>>;
+}
+
 struct Inner {
     root: PathBuf,
+    /// Who is told when a guest wants what it wrote to be safe.
+    keeper: OnceLock<Arc<dyn Keeper>>,
     bytes_max: AtomicU64,
     /// What there is, or more.
     bytes: AtomicU64,
@@ -51,6 +60,7 @@ impl Quota {
     pub fn new(root: PathBuf, bytes_max: u64) -> Self {
         Self(Arc::new(Inner {
             root,
+            keeper: OnceLock::new(),
             bytes_max: AtomicU64::new(bytes_max),
             bytes: AtomicU64::new(u64::MAX),
             entries: AtomicU64::new(u64::MAX),
@@ -58,6 +68,20 @@ impl Quota {
             is_stale: AtomicBool::new(true),
             counted: Mutex::new(None),
         }))
+    }
+
+    /// Has what is in the directory kept by somebody: once, before a guest sees it.
+    pub fn kept_by(&self, keeper: Arc<dyn Keeper>) {
+        // The first one stays, whoever asks again.
+        let _ = self.0.keeper.set(keeper);
+    }
+
+    /// Waits until what a guest wrote is kept, where that takes more than the disk.
+    pub(crate) async fn kept(&self, file: Option<Arc<File>>) -> io::Result<()> {
+        match self.0.keeper.get() {
+            Some(keeper) => keeper.keep(file).await,
+            None => Ok(()),
+        }
     }
 
     /// Changes the limit; what is there already stays.

@@ -73,7 +73,7 @@ fn volume(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> 
     };
     let finalizers = |object: Option<&Object>, ours: bool| -> Vec<String> {
         let all = object.map(|object| object.meta().finalizers.clone()).unwrap_or_default();
-        all.into_iter().filter(|one| ours || one != storage::LOCAL_PATH).collect()
+        all.into_iter().filter(|one| ours || !storage::is_ours(one)).collect()
     };
     let is_own = home.is_some_and(|home| home == node);
     let same_holders = finalizers(old, !is_own) == finalizers(new, !is_own);

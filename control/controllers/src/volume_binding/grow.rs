@@ -15,10 +15,9 @@ impl Case<'_> {
     /// The claim and its volume with as much as is asked for; none if that is how it is, or how it has to stay.
     pub(super) fn grown(self, object: &Object, volume: &PersistentVolume) -> Option<Txn> {
         let wanted = storage::wanted(self.claim);
-        let is_ours =
-            object.meta().annotations.get(storage::PROVISIONED_BY).is_some_and(|by| by == storage::LOCAL_PATH);
+        let maker = object.meta().annotations.get(storage::PROVISIONED_BY).and_then(|by| storage::ours(by))?;
         let may_grow = || self.class().is_some_and(|class| class.allow_volume_expansion == Some(true));
-        if wanted <= storage::capacity(volume) || !is_ours || object.meta().is_terminating() || !may_grow() {
+        if wanted <= storage::capacity(volume) || object.meta().is_terminating() || !may_grow() {
             return None;
         }
         let asked = || BTreeMap::from([("storage".to_owned(), written(wanted))]);
@@ -34,7 +33,7 @@ impl Case<'_> {
             status.conditions = None;
         });
         let message = "Resize volume succeeded";
-        let tale = Tale { by: storage::LOCAL_PATH, tone: Tone::Normal, reason: "VolumeResizeSuccessful", message };
+        let tale = Tale { by: maker, tone: Tone::Normal, reason: "VolumeResizeSuccessful", message };
         Some(Txn::replace(object, larger).and(claim).and(told(self.view, self.look, self.object, &tale)))
     }
 }

@@ -1,7 +1,8 @@
-//! Making volumes that are directories of a node.
+//! Making volumes: directories of a node, and folders of a store that every node reaches.
 //!
 //! The volume is written and bound to its claim in one transaction. Where the directory is only its node knows: the volume names
 //! a driver and a handle, and carries the node's label and a finalizer that the node takes off when the directory is seen to.
+//! Where the folder is the volume says itself; nothing is asked of the store before the first node mounts it.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +26,23 @@ impl Case<'_> {
     pub(super) fn provisioned(self, class: &StorageClass, node: Option<&Object>) -> Txn {
         let node = node.map_or_else(|| self.any_node(class), |node| Ok(node.clone()));
         let made = node.and_then(|node| {
-            let volume = created(kinds::PERSISTENT_VOLUME, &self.volume(class, &node), self.look)?;
+            let volume = created(kinds::PERSISTENT_VOLUME, &self.volume_on(class, &node), self.look)?;
             Ok((node, volume))
         });
         match made {
-            Ok((node, volume)) => self.bound_new(&node, volume),
+            Ok((node, volume)) => self.bound_new(storage::LOCAL_PATH, volume).guard(Guard::Alive(node.key().clone())),
+            Err(why) => self.not_made(class, &why),
+        }
+    }
+
+    /// A new volume that every node reaches, bound to the claim.
+    pub(super) fn provisioned_anywhere(self, class: &StorageClass) -> Txn {
+        let (key, none) = (self.object.key(), BTreeMap::new());
+        let parameters = class.parameters.as_ref().unwrap_or(&none);
+        let source = storage::s3::source(parameters, &self.volume_name(), key.namespace(), key.name());
+        let made = source.and_then(|source| created(kinds::PERSISTENT_VOLUME, &self.volume(class, source), self.look));
+        match made {
+            Ok(volume) => self.bound_new(storage::S3, volume),
             Err(why) => self.not_made(class, &why),
         }
     }
@@ -47,36 +60,44 @@ impl Case<'_> {
         node.cloned().ok_or_else(|| format!("node \"{name}\" not found"))
     }
 
-    fn volume(self, class: &StorageClass, node: &Object) -> PersistentVolume {
-        let name = format!("pvc-{}", self.object.meta().uid);
-        let asked = self.claim.spec.clone().unwrap_or_default();
-        let requests = asked.resources.and_then(|resources| resources.requests).unwrap_or_default();
+    fn volume_name(self) -> String {
+        format!("pvc-{}", self.object.meta().uid)
+    }
+
+    fn volume_on(self, class: &StorageClass, node: &Object) -> PersistentVolume {
+        let source = CSIPersistentVolumeSource {
+            driver: storage::LOCAL_PATH.into(),
+            volume_handle: self.volume_name(),
+            ..CSIPersistentVolumeSource::default()
+        };
         let here = NodeSelectorRequirement {
             key: HOST_NAME.into(),
             operator: "In".into(),
             values: Some(vec![host_name(node)]),
         };
         let here = NodeSelectorTerm { match_expressions: Some(vec![here]), match_fields: None };
+        let here = VolumeNodeAffinity { required: Some(NodeSelector { node_selector_terms: vec![here] }) };
+        let mut volume = self.volume(class, source);
+        volume.metadata.labels = Some(BTreeMap::from([(storage::NODE_LABEL.into(), node.key().name().into())]));
+        volume.spec.get_or_insert_default().node_affinity = Some(here);
+        volume
+    }
+
+    fn volume(self, class: &StorageClass, source: CSIPersistentVolumeSource) -> PersistentVolume {
+        let asked = self.claim.spec.clone().unwrap_or_default();
+        let requests = asked.resources.and_then(|resources| resources.requests).unwrap_or_default();
         PersistentVolume {
             metadata: ObjectMeta {
-                labels: Some(BTreeMap::from([(storage::NODE_LABEL.into(), node.key().name().into())])),
-                annotations: Some(BTreeMap::from([(storage::PROVISIONED_BY.into(), storage::LOCAL_PATH.into())])),
-                finalizers: Some(vec![storage::LOCAL_PATH.into()]),
-                name: Some(name.clone()),
+                annotations: Some(BTreeMap::from([(storage::PROVISIONED_BY.into(), source.driver.clone())])),
+                finalizers: Some(vec![source.driver.clone()]),
+                name: Some(self.volume_name()),
                 ..ObjectMeta::default()
             },
             spec: Some(PersistentVolumeSpec {
                 access_modes: asked.access_modes,
                 capacity: Some(requests.into_iter().filter(|(resource, _)| resource == "storage").collect()),
                 claim_ref: Some(bind::reference(self.object)),
-                csi: Some(CSIPersistentVolumeSource {
-                    driver: storage::LOCAL_PATH.into(),
-                    volume_handle: name,
-                    ..CSIPersistentVolumeSource::default()
-                }),
-                node_affinity: Some(VolumeNodeAffinity {
-                    required: Some(NodeSelector { node_selector_terms: vec![here] }),
-                }),
+                csi: Some(source),
                 persistent_volume_reclaim_policy: class.reclaim_policy.clone(),
                 storage_class_name: class.metadata.name.clone(),
                 volume_mode: asked.volume_mode,
@@ -86,7 +107,7 @@ impl Case<'_> {
         }
     }
 
-    fn bound_new(self, node: &Object, volume: Object) -> Txn {
+    fn bound_new(self, maker: &'static str, volume: Object) -> Txn {
         let bound = edited::<PersistentVolume>(&volume, |volume| {
             let status = volume.status.get_or_insert_default();
             status.phase = Some("Bound".into());
@@ -97,17 +118,11 @@ impl Case<'_> {
         let name = volume.key().name().to_owned();
         let claim = replaced::<PersistentVolumeClaim>(self.object, |claim| {
             let noted = claim.metadata.annotations.get_or_insert_default();
-            noted.extend(storage::STORAGE_PROVISIONER.map(|name| (name.to_owned(), storage::LOCAL_PATH.to_owned())));
+            noted.extend(storage::STORAGE_PROVISIONER.map(|name| (name.to_owned(), maker.to_owned())));
             bind::settled(claim, &name, &typed);
         });
         let message = format!("Successfully provisioned volume {name}");
-        let tale =
-            Tale { by: storage::LOCAL_PATH, tone: Tone::Normal, reason: "ProvisioningSucceeded", message: &message };
-        Txn::create(volume).and(claim).guard(Guard::Alive(node.key().clone())).and(told(
-            self.view,
-            self.look,
-            self.object,
-            &tale,
-        ))
+        let tale = Tale { by: maker, tone: Tone::Normal, reason: "ProvisioningSucceeded", message: &message };
+        Txn::create(volume).and(claim).and(told(self.view, self.look, self.object, &tale))
     }
 }

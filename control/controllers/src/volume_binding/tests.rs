@@ -161,6 +161,35 @@ fn a_class_that_does_not_wait_has_a_volume_made_at_once() {
 }
 
 #[test]
+fn a_volume_of_a_store_is_made_without_a_node() {
+    let class = |parameters: Value| {
+        let value = json!({"apiVersion": "storage.k8s.io/v1", "provisioner": storage::S3, "parameters": parameters,
+            "volumeBindingMode": "Immediate", "reclaimPolicy": "Delete"});
+        object(kinds::STORAGE_CLASS, "c", value)
+    };
+    let made = [
+        "+PersistentVolume pvc-data \"data\" \"Bound\"",
+        "event ProvisioningSucceeded: Successfully provisioned volume pvc-data",
+        "~PersistentVolumeClaim data \"pvc-data\" \"Bound\" \"1Gi\"",
+    ];
+    let view = look(&[claim(|_| {}), class(json!({"bucket": "b", "prefix": "apps"}))], &made);
+    let volume =
+        view.get(&kinds::PERSISTENT_VOLUME.cluster_key("pvc-data")).expect("a volume").to_value().expect("JSON");
+    assert_eq!(volume["metadata"]["finalizers"], json!([storage::S3, storage::VOLUME_PROTECTION]));
+    assert_eq!(volume["spec"]["csi"]["volumeAttributes"]["prefix"], "apps/pvc-data");
+    assert_eq!(volume["spec"]["nodeAffinity"], Value::Null);
+    let why =
+        |why: &str| format!("event ProvisioningFailed: failed to provision volume with StorageClass \"c\": {why}");
+    look(&[claim(|_| {}), class(json!({}))], &[&why("parameters.bucket: Required value")]);
+    let many = claim(|it| it["spec"]["accessModes"] = json!(["ReadWriteMany"]));
+    let refused = "ReadWriteMany is not supported: objects are written from one node at a time (ReadWriteOnce, \
+                   ReadWriteOncePod) or only read";
+    look(&[many, class(json!({"bucket": "b"}))], &[&why(refused)]);
+    let read = claim(|it| it["spec"]["accessModes"] = json!(["ReadOnlyMany"]));
+    look(&[read, class(json!({"bucket": "b"}))], &made);
+}
+
+#[test]
 fn what_is_bound_stays_bound_or_is_lost() {
     let bound = || claim(bound);
     let settled = |it: &mut Value| {

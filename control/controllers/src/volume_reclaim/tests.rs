@@ -98,3 +98,28 @@ fn a_volume_on_its_way_out_goes_when_nobody_has_it_and_its_node_has_seen_to_it()
     look(&[volume("Delete", "Released", unheld), node], &[]);
     look(&[volume("Delete", "Released", unheld)], &[&format!("-PersistentVolume v \"Released\" {left}")]);
 }
+
+#[test]
+fn what_every_node_reaches_is_seen_to_by_one_that_is_ready() {
+    let node = |name: &str, ready: &str| {
+        object(kinds::NODE, name, json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+    };
+    let handed_to = |label: Value, nodes: &[Object], expected: &[&str]| {
+        let ends = |it: &mut Value| {
+            it["metadata"] = json!({"finalizers": [storage::S3], "labels": label,
+                "annotations": {storage::PROVISIONED_BY: storage::S3}, "deletionTimestamp": "2026-11-21T11:00:00Z"});
+        };
+        let objects: Vec<Object> =
+            [volume("Delete", "Released", ends)].into_iter().chain(nodes.iter().cloned()).collect();
+        let key = kinds::PERSISTENT_VOLUME.cluster_key("v");
+        check(&VolumeReclaim, &objects, &key, &["/metadata/labels"], expected);
+    };
+    let (n1, n2) = (node("n1", "True"), node("n2", "Unknown"));
+    let on = |name: &str| json!({storage::NODE_LABEL: name});
+    let handed = [r#"~PersistentVolume v {"coracle.dev/node":"n1"}"#];
+    handed_to(json!({}), &[n1.clone(), n2.clone()], &handed);
+    handed_to(on("n2"), &[n1.clone(), n2.clone()], &handed);
+    handed_to(on("n3"), std::slice::from_ref(&n1), &handed);
+    handed_to(on("n1"), &[n1, n2.clone()], &[]);
+    handed_to(json!({}), &[n2], &[]);
+}

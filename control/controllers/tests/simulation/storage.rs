@@ -1,6 +1,8 @@
 //! People who want storage and people who have some; and the nodes on which it lies.
 
-use api::storage::{BIND_COMPLETED, CLAIM_PROTECTION, LOCAL_PATH, NODE_LABEL, VOLUME_PROTECTION};
+use std::collections::BTreeSet;
+
+use api::storage::{BIND_COMPLETED, CLAIM_PROTECTION, LOCAL_PATH, NODE_LABEL, S3, VOLUME_PROTECTION, is_ours};
 use api::{Key, Object, kinds};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -20,11 +22,12 @@ pub(crate) enum Act {
     Leave { pod: u8 },
 }
 
-/// A class that waits and one that does not, both made for, and one that people make volumes for by hand.
-const CLASSES: [&str; 3] = ["later", "now", "manual"];
+/// A class that waits and one that does not, both made for, one that people make volumes for by hand, and one whose volumes every
+/// node reaches.
+const CLASSES: [&str; 4] = ["later", "now", "manual", "far"];
 
 pub(crate) fn act() -> impl Strategy<Value = Act> {
-    let (claim, class, size, few) = (0_u8..3, 0_u8..3, 1_u8..4, 0_u8..4);
+    let (claim, class, size, few) = (0_u8..3, 0_u8..4, 1_u8..4, 0_u8..4);
     prop_oneof![
         3 => (claim.clone(), class.clone(), size.clone()).prop_map(|(claim, class, size)| Act::Claim { claim, class, size }),
         2 => claim.clone().prop_map(|claim| Act::Unclaim { claim }),
@@ -37,14 +40,16 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
 }
 
 pub(crate) fn classes() -> Vec<Object> {
-    let class = |name: &str, mode: &str| {
+    let class = |name: &str, mode: &str, maker: &str| {
         let key = kinds::STORAGE_CLASS.cluster_key(name);
         object(
             &key,
-            &json!({"apiVersion": "storage.k8s.io/v1", "provisioner": LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": mode}),
+            &json!({"apiVersion": "storage.k8s.io/v1", "provisioner": maker, "parameters": {"bucket": "b"},
+                "reclaimPolicy": "Delete", "volumeBindingMode": mode}),
         )
     };
-    vec![class(CLASSES[0], "WaitForFirstConsumer"), class(CLASSES[1], "Immediate")]
+    let local = [class(CLASSES[0], "WaitForFirstConsumer", LOCAL_PATH), class(CLASSES[1], "Immediate", LOCAL_PATH)];
+    local.into_iter().chain([class(CLASSES[3], "Immediate", S3)]).collect()
 }
 
 fn claim_key(claim: u8) -> Key {
@@ -126,9 +131,9 @@ pub(crate) fn agents(world: &mut World) {
         let node = volume.meta().labels.get(NODE_LABEL).cloned().unwrap_or_default();
         let there = world.view.get(&kinds::NODE.cluster_key(&node)).is_some() && !world.dead.contains(&node);
         match volume.meta().finalizers.as_slice() {
-            [only] if there && only == LOCAL_PATH => world.remove(volume.key()),
+            [only] if there && is_ours(only) => world.remove(volume.key()),
             finalizers if there && !finalizers.iter().any(|one| one == VOLUME_PROTECTION) => {
-                let rest: Vec<&String> = finalizers.iter().filter(|one| *one != LOCAL_PATH).collect();
+                let rest: Vec<&String> = finalizers.iter().filter(|one| !is_ours(one)).collect();
                 world.edit(volume.key(), |it| it["metadata"]["finalizers"] = json!(rest));
             }
             _ => {}
@@ -151,6 +156,21 @@ pub(crate) fn always(world: &World, event: &Event) {
         kinds::PERSISTENT_VOLUME => {
             let owner = |volume: &Object| tree(volume)["spec"]["claimRef"]["uid"].as_str().map(str::to_owned);
             kept(world, event, owner);
+        }
+        kinds::POD => {
+            // What every node reaches is written from one node at a time.
+            for claim in world.view.list(kinds::PERSISTENT_VOLUME_CLAIM) {
+                let volume =
+                    volume_of(claim).and_then(|name| world.view.get(&kinds::PERSISTENT_VOLUME.cluster_key(&name)));
+                if volume.is_none_or(|volume| tree(volume)["spec"]["csi"]["driver"] != S3) {
+                    continue;
+                }
+                let has_ended =
+                    |pod: &&Object| matches!(tree(pod)["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+                let writers = users(world, claim).filter(|pod| !has_ended(pod));
+                let nodes: BTreeSet<String> = writers.filter_map(node_of).collect();
+                assert!(nodes.len() < 2, "{} is written from {nodes:?}\n{}", claim.key(), world.story());
+            }
         }
         _ => {}
     }
@@ -199,7 +219,9 @@ pub(crate) fn at_rest(world: &World) {
         if users(world, claim).any(runs) && !claim.meta().is_terminating() {
             assert_ne!(phase, "Pending", "somebody uses {}", told());
         }
-        if value["spec"]["storageClassName"] == "now" && !claim.meta().is_terminating() {
+        if (value["spec"]["storageClassName"] == "now" || value["spec"]["storageClassName"] == "far")
+            && !claim.meta().is_terminating()
+        {
             assert_ne!(phase, "Pending", "{}", told());
         }
     }

@@ -15,7 +15,7 @@ fn object(kind: api::GroupKind, name: &str, mut value: Value) -> Object {
     Object::from_value(kind, &value).expect("an object")
 }
 
-/// `pv NAME SIZE class=… on=NODE for=CLAIM`, `pvc NAME SIZE class=… has=VOLUME chosen=NODE modes=…`, `class NAME later|at-once made|found`,
+/// `pv NAME SIZE class=… on=NODE for=CLAIM driver=…`, `pvc NAME SIZE class=… has=VOLUME chosen=NODE modes=…`, `class NAME later|at-once made|found`,
 /// `node NAME`, `pod NAME on=NODE uses=CLAIM`.
 fn thing(text: &str) -> Object {
     let mut words = text.split_whitespace();
@@ -29,6 +29,9 @@ fn thing(text: &str) -> Object {
             if let Some(node) = said("on") {
                 let here = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]);
                 spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}});
+            }
+            if let Some(driver) = said("driver") {
+                spec["csi"] = json!({"driver": driver, "volumeHandle": name});
             }
             if let Some(claim) = said("for") {
                 spec["claimRef"] = json!({"namespace": "n", "name": claim});
@@ -99,6 +102,18 @@ fn a_pod_goes_where_its_volumes_are() {
     check("pvc x 1Gi has=v; pv v 1Gi on=b", "b");
     check("pvc x 1Gi has=v; pv v 1Gi on=gone", "no: 2 node(s) had volume node affinity conflict.");
     check("pvc x 1Gi has=v", "no: 2 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s).");
+}
+
+#[test]
+fn what_every_node_reaches_is_written_from_one_at_a_time() {
+    let check = |things: &str, expected: &str| {
+        let store = "pv v 1Gi driver=coracle.dev/s3; pod one on=b uses=x";
+        check(&format!("{NODES}; {store}; {things}"), "x", expected);
+    };
+    check("pvc x 1Gi has=v", "b");
+    check("pvc x 1Gi has=v modes=ReadOnlyMany; pod two on=a uses=x", "b");
+    let elsewhere = "no: 2 node(s) had a pod on another node that uses the same ReadWriteOnce PersistentVolumeClaim.";
+    check("pvc x 1Gi has=v; pod two on=gone uses=x", elsewhere);
 }
 
 #[test]

@@ -35,11 +35,16 @@ impl PodState {
                 Stage::Up => self.run(now, effects),
                 Stage::Leaving { until } if until <= now => self.stage = Stage::Stopping,
                 Stage::Stopping => self.stop(now, effects),
+                Stage::Unmounting { volumes: Step::Done } => self.end_for_good(effects),
+                Stage::Unmounting { volumes: Step::Failed { retry_at } } if retry_at <= now => {
+                    effects.push(Effect::Unmount);
+                    self.stage = Stage::Unmounting { volumes: Step::Awaited };
+                }
                 Stage::Over if self.is_deleted() => {
                     effects.extend([Effect::Release, Effect::Delete]);
                     self.stage = Stage::Gone;
                 }
-                Stage::Leaving { .. } | Stage::Over | Stage::Gone => {}
+                Stage::Leaving { .. } | Stage::Unmounting { .. } | Stage::Over | Stage::Gone => {}
             }
             if self.stage == before {
                 return;
@@ -53,16 +58,15 @@ impl PodState {
     }
 
     fn wake_stage_at(&self) -> Option<Timestamp> {
+        let retry_at = |step| match step {
+            Step::Failed { retry_at } => Some(retry_at),
+            Step::Awaited | Step::Done => None,
+        };
         match self.stage {
             Stage::New | Stage::Stopping | Stage::Over | Stage::Gone => None,
             Stage::Leaving { until } => Some(until),
-            Stage::Arriving { address, volumes } => {
-                let retry_at = |step| match step {
-                    Step::Failed { retry_at } => Some(retry_at),
-                    Step::Awaited | Step::Done => None,
-                };
-                [retry_at(address), retry_at(volumes)].into_iter().flatten().min()
-            }
+            Stage::Arriving { address, volumes } => [retry_at(address), retry_at(volumes)].into_iter().flatten().min(),
+            Stage::Unmounting { volumes } => retry_at(volumes),
             Stage::Up => self.containers.iter().filter_map(wake_container_at).chain(self.deadline()).min(),
         }
     }
@@ -187,12 +191,21 @@ impl PodState {
             }
         }
         if self.containers.iter().all(ContainerState::is_over) {
-            self.stage = Stage::Over;
-            if self.is_evicted() {
-                effects.push(Effect::Vacate);
+            if self.has_claims() {
+                effects.push(Effect::Unmount);
+                self.stage = Stage::Unmounting { volumes: Step::Awaited };
+            } else {
+                self.end_for_good(effects);
             }
         } else if !mains_over && self.of_role(Role::Main).all(ContainerState::is_over) {
             self.stop(now, effects);
+        }
+    }
+
+    fn end_for_good(&mut self, effects: &mut Vec<Effect>) {
+        self.stage = Stage::Over;
+        if self.is_evicted() {
+            effects.push(Effect::Vacate);
         }
     }
 

@@ -31,6 +31,10 @@ pub enum Happening {
     Mounted,
     /// They could not be made.
     NotMounted(NotMounted),
+    /// What it wrote to them is where it belongs.
+    Unmounted,
+    /// It is not yet.
+    NotUnmounted(NotMounted),
     /// A container's image is here.
     Pulled(Place, Pulled),
     /// It could not be fetched.
@@ -112,6 +116,8 @@ pub struct NotMounted {
     pub message: String,
     /// Whether it is of a kind that this node does not have.
     pub unsupported: bool,
+    /// Whether somebody else is to do something about it, who is asked less often the longer it lasts.
+    pub is_elsewhere: bool,
 }
 
 impl NotMounted {
@@ -119,6 +125,12 @@ impl NotMounted {
     pub(crate) fn told(&self) -> Told {
         let message = format!("MountVolume.SetUp failed for volume \"{}\" : {}", self.volume, self.message);
         Told { container: None, severity: Severity::Warning, reason: "FailedMount", message }
+    }
+
+    /// The same of a volume that is to be let go of.
+    pub(crate) fn told_at_end(&self) -> Told {
+        let message = format!("UnmountVolume.TearDown failed for volume \"{}\" : {}", self.volume, self.message);
+        Told { container: None, severity: Severity::Warning, reason: "FailedUnmount", message }
     }
 }
 
@@ -138,6 +150,8 @@ pub enum Effect {
     ClaimAddress,
     /// Make the volumes; answered by `Mounted` or `NotMounted`.
     Mount,
+    /// Bring what the pod wrote where it belongs; answered by `Unmounted` or `NotUnmounted`.
+    Unmount,
     /// Fetch the image; answered by `Pulled` or `NotPulled`.
     Pull(Place),
     /// Prepare the component; answered by `Prepared` or `NotPrepared`.

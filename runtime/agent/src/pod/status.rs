@@ -55,8 +55,16 @@ impl PodState {
         status
     }
 
-    /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    /// `Pending`, `Running`, `Succeeded` or `Failed`. An end is not told before what the pod wrote is where it belongs: others may
+    /// have its claims from then on.
     fn pod_phase(&self) -> &'static str {
+        match self.pod_phase_by_containers() {
+            SUCCEEDED | FAILED if self.has_claims() && !self.is_over() => RUNNING,
+            phase => phase,
+        }
+    }
+
+    fn pod_phase_by_containers(&self) -> &'static str {
         if self.verdict.is_some() {
             return FAILED;
         }

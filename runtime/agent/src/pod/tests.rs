@@ -115,6 +115,14 @@ impl Story {
                 volume: "cfg".into(),
                 message: "configmap \"cfg\" not found".into(),
                 unsupported: false,
+                is_elsewhere: false,
+            }),
+            Effect::Unmount if well => Happening::Unmounted,
+            Effect::Unmount => Happening::NotUnmounted(NotMounted {
+                volume: "data".into(),
+                message: "the store is not there".into(),
+                unsupported: false,
+                is_elsewhere: true,
             }),
             Effect::Pull(place) if well => Happening::Pulled(
                 place,
@@ -279,6 +287,34 @@ fn a_deleted_pod_is_unready_first_then_stops_then_is_gone() {
     story.do_all();
     story.check("Succeeded app=Completed(0)/0");
     assert!(story.deleted && story.state.is_gone());
+}
+
+#[test]
+fn a_pod_has_not_ended_before_what_it_wrote_is_where_it_belongs() {
+    let spec = r#"{"restartPolicy":"Never","containers":[{"name":"app","image":"job:v1"}],
+        "volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"data"}}]}"#;
+    let mut story = Story::new(spec);
+    story.do_all();
+    story.exit(0, Exit::Code(0));
+    story.check("Running app=Completed(0)/0");
+    assert_eq!(story.open, [Effect::Unmount]);
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let effect = story.open.remove(0);
+        story.answer(effect, false);
+        let until = story.state.wake_at().expect("it is tried again");
+        waits.push(until.duration_since(story.now).as_secs());
+        story.now = until;
+        story.on(Happening::Tick);
+        assert_eq!(story.open, [Effect::Unmount]);
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 80, 120, 120]);
+    let told = "FailedUnmount UnmountVolume.TearDown failed for volume \"data\" : the store is not there";
+    assert!(story.told().ends_with(told), "{}", story.told());
+    story.check("Running app=Completed(0)/0");
+    story.do_all();
+    story.check("Succeeded app=Completed(0)/0");
+    story.end();
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use api::storage::s3::{Credentials, Location};
 use api::{kinds, storage};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod};
 
 use super::host_path::HostType;
-use super::{Content, unsupported};
-use crate::environment::Surroundings;
+use super::{Content, Remote, unsupported};
+use crate::environment::{Surroundings, secret};
 
 /// Why a claim cannot be mounted.
 pub(super) struct NotClaimed {
@@ -44,7 +45,69 @@ pub(super) fn content(
         return Err(failed(why.into()));
     }
     let read_only = read_only || storage::is_only(modes, storage::READ_ONLY);
+    if let Some(source) = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()).filter(|it| it.driver == storage::S3)
+    {
+        if let Some(why) = storage::unsuited(storage::S3, modes) {
+            return Err(never(failed(why).message));
+        }
+        if storage::is_for_one_node(&volume, &claim)
+            && let Some(other) = user_elsewhere(pod, name, around)
+        {
+            let why = format!("Multi-Attach error for volume \"{volume_name}\" Volume is already used by pod {other}");
+            return Err(waits(why));
+        }
+        return remote(volume_name, source, storage::capacity(&volume).value(), read_only, around).map(Content::Remote);
+    }
     of_volume(pod, &volume, read_only)
+}
+
+/// What a volume that nobody uses any more has in a store.
+pub(super) fn remote_of(volume: &PersistentVolume, around: &Surroundings<'_>) -> Result<Remote, String> {
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    let source = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+    let source = source.ok_or_else(|| "the volume says nothing".to_owned())?;
+    remote(name, source, 0, false, around).map_err(|why| why.message)
+}
+
+/// What a volume has in a store, with what lets this node in.
+fn remote(
+    name: &str,
+    source: &CSIPersistentVolumeSource,
+    capacity: i64,
+    read_only: bool,
+    around: &Surroundings<'_>,
+) -> Result<Remote, NotClaimed> {
+    let place = Location::of(source).map_err(|why| never(format!("spec.csi.volumeAttributes.{why}")))?;
+    let word = |word: &Option<String>| word.clone().unwrap_or_default();
+    let credentials = match &source.node_stage_secret_ref {
+        None => None,
+        Some(named) => {
+            let secret = secret(around.view, &word(&named.namespace), &word(&named.name), None);
+            let secret = secret.map_err(|blocked| waits(blocked.message))?;
+            secret.map(|secret| Credentials::of(&secret)).transpose().map_err(waits)?
+        }
+    };
+    let bytes_max = u64::try_from(capacity).unwrap_or(0);
+    let read_only = read_only || source.read_only == Some(true);
+    Ok(Remote { volume: name.to_owned(), place, credentials, bytes_max, read_only })
+}
+
+/// A pod of another node that has the claim: one that runs, or was there before.
+fn user_elsewhere(pod: &Pod, name: &str, around: &Surroundings<'_>) -> Option<String> {
+    let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let age = |pod: &Pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.metadata.uid.clone());
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let others = around.view.list_in(kinds::POD, namespace).filter_map(|other| other.decode::<Pod>().ok());
+    let mut users = others.filter(|other| {
+        let phase = other.status.as_ref().and_then(|status| status.phase.as_deref());
+        let node = other.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
+        node.is_some()
+            && node != here
+            && !matches!(phase, Some("Succeeded" | "Failed"))
+            && storage::claim_names(other).any(|used| used == name)
+            && (phase == Some("Running") || age(other) < age(pod))
+    });
+    users.next().and_then(|other| other.metadata.name.clone())
 }
 
 fn waits(message: String) -> NotClaimed {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use api::storage::s3::Location;
 use api::{kinds, storage};
 use host::Quota;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use state::Snapshot;
 
 use super::claims::directory;
+use super::remote;
 
 /// The limits, by the directory.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ impl Quotas {
     }
 
     /// Volumes may have grown: what is mounted is told.
-    pub(crate) fn follow(&self, view: &Snapshot, root: &Path) {
+    pub(crate) fn follow(&self, view: &Snapshot, local: &Path, remote: &Path) {
         let by_path = self.by_path.lock().unwrap_or_else(PoisonError::into_inner);
         if by_path.is_empty() {
             return;
@@ -37,8 +39,11 @@ impl Quotas {
         for object in view.list(kinds::PERSISTENT_VOLUME) {
             let Ok(volume) = object.decode::<PersistentVolume>() else { continue };
             let source = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
-            let ours = source.filter(|source| source.driver == storage::LOCAL_PATH);
-            let path = ours.and_then(|source| Some(root.join(directory(&source.volume_handle)?)));
+            let path = source.and_then(|source| match source.driver.as_str() {
+                storage::LOCAL_PATH => Some(local.join(directory(&source.volume_handle)?)),
+                storage::S3 => Some(remote::files(remote, object.key().name(), &Location::of(source).ok()?)),
+                _ => None,
+            });
             if let Some(quota) = path.and_then(|path| by_path.get(&path)) {
                 quota.set(u64::try_from(storage::capacity(&volume).value()).unwrap_or(0));
             }

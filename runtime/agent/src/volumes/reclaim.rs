@@ -1,7 +1,8 @@
 //! What becomes of the node's own volumes: those that grow are held to their new size, those that nobody has any more are removed.
 //!
-//! A volume that lies on this node carries a finalizer of ours. Once the volume is on its way out, and no claim and no pod holds
-//! it, its directory is removed where the reclaim policy says so, and then the finalizer: the volume is not gone before its data.
+//! A volume that lies on this node, or was handed to it, carries a finalizer of ours. Once the volume is on its way out, and no
+//! claim and no pod holds it, its directory or its objects are removed where the reclaim policy says so, and then the finalizer:
+//! the volume is not gone before its data.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,26 +11,39 @@ use std::time::Duration;
 
 use api::{Key, Object, kinds, storage};
 use client::PatchType;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use serde_json::json;
 use state::Snapshot;
 use tracing::{info, warn};
 
-use super::claims::directory;
+use super::claims::{directory, remote_of};
 use crate::context::Context;
+use crate::pod::{Severity, Told};
+use crate::recorder::Note;
 
 /// What could not be removed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A volume to see to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Ending {
     key: Key,
     uid: String,
-    /// What is to be removed; none where the data is to stay.
-    directory: Option<PathBuf>,
+    data: Data,
     /// What holds the volume beside us.
     finalizers: Vec<String>,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq)]
+enum Data {
+    /// Nothing: it is to stay, or nobody knows where it is.
+    Nothing,
+    /// A directory of this node.
+    Directory(PathBuf),
+    /// What is in a store, where this is the volume.
+    Remote(Box<PersistentVolume>),
 }
 
 /// Sees to the volumes of this node for as long as the agent runs.
@@ -37,11 +51,12 @@ pub(crate) async fn keep(context: Arc<Context>) {
     let mut view = context.view.clone();
     loop {
         let world = view.borrow_and_update().clone();
-        context.quotas.follow(&world, &context.config.volumes_dir());
+        context.quotas.follow(&world, &context.config.volumes_dir(), &context.config.remote_dir());
         let mut failed = false;
         for ending in endings(&world, &context.config.node_name) {
-            if let Err(why) = end(&context, &ending).await {
+            if let Err(why) = end(&context, &world, &ending).await {
                 warn!(volume = %ending.key.name(), %why, "a volume is left behind");
+                context.recorder.tell(failed_delete(&ending, &why));
                 failed = true;
             }
         }
@@ -56,11 +71,10 @@ pub(crate) async fn keep(context: Arc<Context>) {
 fn endings(view: &Snapshot, node: &str) -> Vec<Ending> {
     let ending = view.list(kinds::PERSISTENT_VOLUME).filter(|volume| {
         let meta = volume.meta();
-        let holds = |finalizer: &str| meta.finalizers.iter().any(|one| one == finalizer);
         meta.is_terminating()
             && meta.labels.get(storage::NODE_LABEL).is_some_and(|home| home == node)
-            && holds(storage::LOCAL_PATH)
-            && !holds(storage::VOLUME_PROTECTION)
+            && meta.finalizers.iter().any(|one| storage::is_ours(one))
+            && !meta.finalizers.iter().any(|one| one == storage::VOLUME_PROTECTION)
     });
     ending.filter_map(|object| judged(object, view, node)).collect()
 }
@@ -78,22 +92,30 @@ fn judged(object: &Object, view: &Snapshot, node: &str) -> Option<Ending> {
         return None;
     }
     let goes = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
-    let handle = spec.csi.as_ref().filter(|source| goes && source.driver == storage::LOCAL_PATH);
-    let finalizers = object.meta().finalizers.iter().filter(|one| *one != storage::LOCAL_PATH).cloned().collect();
-    Some(Ending {
-        key: object.key().clone(),
-        uid: object.meta().uid.to_string(),
-        directory: handle.and_then(|source| directory(&source.volume_handle)),
-        finalizers,
-    })
+    let data = match spec.csi.as_ref().filter(|_| goes) {
+        Some(source) if source.driver == storage::LOCAL_PATH => {
+            directory(&source.volume_handle).map_or(Data::Nothing, Data::Directory)
+        }
+        Some(source) if source.driver == storage::S3 => Data::Remote(Box::new((*volume).clone())),
+        _ => Data::Nothing,
+    };
+    let finalizers = object.meta().finalizers.iter().filter(|one| !storage::is_ours(one)).cloned().collect();
+    Some(Ending { key: object.key().clone(), uid: object.meta().uid.to_string(), data, finalizers })
 }
 
-async fn end(context: &Context, ending: &Ending) -> Result<(), String> {
-    if let Some(directory) = &ending.directory {
-        let path = context.config.volumes_dir().join(directory);
-        context.quotas.forget(&path);
-        let removing = tokio::task::spawn_blocking(move || removed(&path)).await;
-        removing.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+async fn end(context: &Context, world: &Snapshot, ending: &Ending) -> Result<(), String> {
+    match &ending.data {
+        Data::Nothing => {}
+        Data::Directory(directory) => {
+            let path = context.config.volumes_dir().join(directory);
+            context.quotas.forget(&path);
+            let removing = tokio::task::spawn_blocking(move || removed(&path)).await;
+            removing.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        }
+        Data::Remote(volume) => {
+            let remote = remote_of(volume, &context.around(world, context.config.host_address()));
+            context.remotes.remove(&remote?).await.map_err(|trouble| trouble.to_string())?;
+        }
     }
     let patch = json!({"metadata": {"uid": ending.uid, "finalizers": ending.finalizers}});
     match context.client.patch(&ending.key, PatchType::Merge, &patch).await {
@@ -101,8 +123,14 @@ async fn end(context: &Context, ending: &Ending) -> Result<(), String> {
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.to_string()),
     }
-    info!(volume = %ending.key.name(), removed = ending.directory.is_some(), "released");
+    info!(volume = %ending.key.name(), removed = ending.data != Data::Nothing, "released");
     Ok(())
+}
+
+fn failed_delete(ending: &Ending, why: &str) -> Note {
+    let (pod, uid, message) = (ending.key.clone(), ending.uid.clone(), why.to_owned());
+    let told = Told { container: None, severity: Severity::Warning, reason: "VolumeFailedDelete", message };
+    Note { pod, uid, field: None, told, times: 1, at: Timestamp::now() }
 }
 
 fn removed(path: &Path) -> io::Result<()> {
@@ -132,19 +160,19 @@ mod tests {
         };
         let pods = (!pods.is_empty()).then(|| pod(pods));
         let found = endings(&world([object(&volume)].into_iter().chain(pods)), "n1");
-        let told: Vec<String> = found.iter().map(|it| format!("{:?} {:?}", it.directory, it.finalizers)).collect();
+        let told: Vec<String> = found.iter().map(|it| format!("{:?} {:?}", it.data, it.finalizers)).collect();
         assert_eq!(told.join(";"), expected);
     }
 
     #[test]
     fn a_directory_goes_when_nothing_else_holds_its_volume() {
         let ours = r#""coracle.dev/local-path""#;
-        check(ours, "Delete", "n1", "", r#"Some("v") []"#);
-        check(ours, "Delete", "n1", "other", r#"Some("v") []"#);
+        check(ours, "Delete", "n1", "", r#"Directory("v") []"#);
+        check(ours, "Delete", "n1", "other", r#"Directory("v") []"#);
         check(ours, "Delete", "n1", "data", "");
         check(ours, "Delete", "n2", "", "");
-        check(ours, "Retain", "n1", "", "None []");
-        check(&format!(r#"{ours},"mine/own""#), "Delete", "n1", "", r#"Some("v") ["mine/own"]"#);
+        check(ours, "Retain", "n1", "", "Nothing []");
+        check(&format!(r#"{ours},"mine/own""#), "Delete", "n1", "", r#"Directory("v") ["mine/own"]"#);
         check(&format!(r#"{ours},"kubernetes.io/pv-protection""#), "Delete", "n1", "", "");
         check(r#""mine/own""#, "Delete", "n1", "", "");
     }

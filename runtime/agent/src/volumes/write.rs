@@ -39,6 +39,10 @@ pub fn write(root: &Path, store: &Store, planned: &Planned) -> io::Result<Placed
             kind.ensure(host)?;
             Ok(Placed { path: host.clone(), read_only: *read_only, is_swapped: false, quota: None })
         }
+        Content::Remote(remote) => {
+            let message = format!("volume {} is not one of this disk", remote.volume);
+            Err(io::Error::new(io::ErrorKind::Unsupported, message))
+        }
         Content::Local { directory, bytes_max, read_only } => {
             let path = store.local.join(directory);
             if !path.is_dir() {

@@ -16,8 +16,9 @@ use super::{Mail, Worker};
 use crate::context::Context;
 use crate::desired::Uid;
 use crate::pod::{Happening, NotMounted};
+use crate::volumes::remote::Trouble;
 use crate::volumes::tokens::{Ask, Held, Tokens};
-use crate::volumes::{self, Placed, Planned, Store};
+use crate::volumes::{self, Content, Placed, Planned, Store};
 
 /// What is brought up to date, and when it is to be again.
 pub(crate) struct Updated {
@@ -54,7 +55,7 @@ impl Worker {
             if let Err(why) = renew(&context, &pod, &uid, &mut tokens).await {
                 return Mail::Happened(Happening::NotMounted(why));
             }
-            match placed(&context, &pod, roots, &tokens).await {
+            match placed(&context, (&pod, &uid), roots, &tokens).await {
                 Ok(placed) => Mail::Placed(placed, tokens.next_due()),
                 Err(why) => Mail::Happened(Happening::NotMounted(why)),
             }
@@ -84,6 +85,20 @@ impl Worker {
         });
     }
 
+    /// The pod's containers have ended: what it wrote to volumes that are elsewhere is brought there.
+    pub(super) fn unmount(&mut self) {
+        let (context, pod, uid) = (self.context.clone(), self.pod(), self.uid.clone());
+        self.spawn(async move {
+            let view = context.view();
+            let known = volumes::remotes(&pod, &context.around(&view, NOWHERE));
+            let unmounted = context.remotes.unmount(&uid, known).await;
+            Mail::Happened(match unmounted {
+                Ok(()) => Happening::Unmounted,
+                Err((volume, trouble)) => Happening::NotUnmounted(elsewhere(&volume, &trouble)),
+            })
+        });
+    }
+
     fn roots(&self) -> Roots {
         let config = &self.context.config;
         Roots {
@@ -101,7 +116,7 @@ impl Worker {
 /// Makes every volume; if what one needs is not there yet, it may come within a moment.
 async fn placed(
     context: &Context,
-    pod: &Arc<Pod>,
+    (pod, uid): (&Arc<Pod>, &Uid),
     roots: Roots,
     tokens: &Tokens,
 ) -> Result<BTreeMap<String, Placed>, NotMounted> {
@@ -127,13 +142,32 @@ async fn placed(
         // Settled or not, what was planned last says it.
         let _ = settled.await;
     }
-    let planned = planned?;
+    let mut placed = BTreeMap::new();
+    let (remote, own): (Vec<Planned>, Vec<Planned>) =
+        planned?.into_iter().partition(|volume| matches!(volume.content, Content::Remote(_)));
+    for volume in &remote {
+        let Content::Remote(wanted) = &volume.content else { continue };
+        let mounted = context.remotes.mount(wanted, &key_of(pod), uid).await;
+        placed.insert(volume.name.clone(), mounted.map_err(|trouble| elsewhere(&volume.name, &trouble))?);
+    }
     let writing = tokio::task::spawn_blocking(move || {
-        planned.into_iter().map(|volume| Ok((volume.name.clone(), roots.write(&volume)?))).collect()
+        own.into_iter().map(|volume| Ok((volume.name.clone(), roots.write(&volume)?))).collect()
     });
-    writing.await.unwrap_or_else(|error| {
-        Err(NotMounted { volume: String::new(), message: error.to_string(), unsupported: false })
-    })
+    let written: Result<BTreeMap<String, Placed>, NotMounted> = writing.await.unwrap_or_else(|error| {
+        let message = error.to_string();
+        Err(NotMounted { volume: String::new(), message, unsupported: false, is_elsewhere: false })
+    });
+    placed.extend(written?);
+    Ok(placed)
+}
+
+fn key_of(pod: &Pod) -> Key {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    kinds::POD.key(namespace, pod.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn elsewhere(volume: &str, trouble: &Trouble) -> NotMounted {
+    NotMounted { volume: volume.to_owned(), message: trouble.to_string(), unsupported: false, is_elsewhere: true }
 }
 
 /// Asks for the tokens that are due. One that still holds is not missed when its successor does not come.
@@ -143,7 +177,7 @@ async fn renew(context: &Context, pod: &Pod, uid: &Uid, tokens: &mut Tokens) -> 
         return Ok(());
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let key = kinds::POD.key(namespace, pod.metadata.name.as_deref().unwrap_or_default());
+    let key = key_of(pod);
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
     let account: Key = kinds::SERVICE_ACCOUNT.key(namespace, account);
     let mut trouble = None;
@@ -160,6 +194,7 @@ async fn renew(context: &Context, pod: &Pod, uid: &Uid, tokens: &mut Tokens) -> 
             volume: volumes::tokens::volume_of(pod, &ask),
             message: format!("failed to fetch token: {error}"),
             unsupported: false,
+            is_elsewhere: false,
         }),
     }
 }
@@ -173,6 +208,7 @@ impl Roots {
             volume: volume.name.clone(),
             message: error.to_string(),
             unsupported: false,
+            is_elsewhere: false,
         })
     }
 }

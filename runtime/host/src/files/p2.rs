@@ -1,5 +1,7 @@
 //! `wasi:filesystem` 0.2: wasmtime's, asked for room where files grow.
 
+use std::sync::Arc;
+
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
@@ -42,6 +44,16 @@ impl FilesView<'_> {
         let stream = self.table().delete(stream)?;
         let limited: DynOutputStream = Box::new(Limited { stream, growth });
         Ok(self.table().push(limited)?)
+    }
+}
+
+impl FilesView<'_> {
+    /// Waits until what is on the disk is kept elsewhere, too.
+    async fn keep(what: Option<(super::Quota, Option<Arc<std::fs::File>>)>) -> FsResult<()> {
+        match what {
+            Some((quota, file)) => Ok(quota.kept(file).await?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -155,7 +167,9 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
-        self.wasi().sync_data(fd).await
+        let kept = self.kept(&fd);
+        self.wasi().sync_data(fd).await?;
+        Self::keep(kept).await
     }
 
     async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
@@ -179,7 +193,9 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
-        self.wasi().sync(fd).await
+        let kept = self.kept(&fd);
+        self.wasi().sync(fd).await?;
+        Self::keep(kept).await
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {

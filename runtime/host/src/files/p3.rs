@@ -51,6 +51,14 @@ fn quota(store: &Accessor<Guest, HasFiles>, fd: &Resource<Descriptor>) -> Option
     store.with(|mut store| store.get().quota(fd))
 }
 
+/// Waits until what is on the disk is kept elsewhere, too.
+async fn keep(what: Option<(Quota, Option<Arc<std::fs::File>>)>) -> FilesystemResult<()> {
+    match what {
+        Some((quota, file)) => Ok(quota.kept(file).await?),
+        None => Ok(()),
+    }
+}
+
 /// What is under a limit is written here, the rest by wasmtime: the reason to refuse it, or how to write it.
 fn writing(store: &mut Access<'_, Guest, HasFiles>, fd: &Resource<Descriptor>, at: Option<u64>) -> Option<Writing> {
     let mut files = store.get();
@@ -212,7 +220,9 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
     }
 
     async fn sync_data(store: &Accessor<Guest, Self>, fd: Resource<Descriptor>) -> FilesystemResult<()> {
-        WasiFilesystem::sync_data(&wasi(store), fd).await
+        let kept = store.with(|mut store| store.get().kept(&fd));
+        WasiFilesystem::sync_data(&wasi(store), fd).await?;
+        keep(kept).await
     }
 
     async fn get_flags(store: &Accessor<Guest, Self>, fd: Resource<Descriptor>) -> FilesystemResult<DescriptorFlags> {
@@ -233,7 +243,9 @@ impl HostDescriptorWithStore<Guest> for HasFiles {
     }
 
     async fn sync(store: &Accessor<Guest, Self>, fd: Resource<Descriptor>) -> FilesystemResult<()> {
-        WasiFilesystem::sync(&wasi(store), fd).await
+        let kept = store.with(|mut store| store.get().kept(&fd));
+        WasiFilesystem::sync(&wasi(store), fd).await?;
+        keep(kept).await
     }
 
     async fn create_directory_at(
