@@ -8,6 +8,7 @@ mod load;
 pub mod measure;
 mod namespaces;
 mod peers;
+mod servers;
 mod web;
 mod websocket;
 
@@ -18,5 +19,6 @@ pub use kubectl::{Output, kubectl_is_there, kubectl_of};
 pub use load::{Load, Report};
 pub use namespaces::{Namespaces, namespaces_are_possible};
 pub use peers::peer_is_there;
+pub use servers::{Servers, Told};
 pub use web::{Answer, get, get_with};
 pub use websocket::WebSocket;

@@ -142,38 +142,24 @@ fn a_node_gets_a_certificate_to_serve_with() {
 }
 
 #[test]
-fn nobody_asks_to_be_a_master() {
+fn nobody_asks_to_be_a_master_or_a_server() {
     if !kubectl_is_there() || Command::new("openssl").arg("version").output().is_err() {
         return;
     }
     let cluster = with(&[]);
     let folder = tempfile::tempdir().expect("a folder");
-    let (key, csr) = ("m.key", "m.csr");
-    openssl(
-        folder.path(),
-        &[
-            "req",
-            "-new",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/O=system:masters/CN=m",
-            "-keyout",
-            key,
-            "-out",
-            csr,
-        ],
-    )
-    .ok();
-    let request = openssl(folder.path(), &["base64", "-A", "-in", csr]).ok();
-    let manifest = format!(
-        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: m}}\n\
-         spec: {{request: {request}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}\n"
-    );
-    let refused = cluster.kubectl_with(&["create", "-f", "-"], Some(&manifest), &[]).refused();
-    assert!(
-        refused.contains("use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"),
-        "{refused}"
-    );
+    for group in ["system:masters", "system:servers"] {
+        let subject = format!("/O={group}/CN=m");
+        let made =
+            ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", "m.key", "-out", "m.csr"];
+        openssl(folder.path(), &made).ok();
+        let request = openssl(folder.path(), &["base64", "-A", "-in", "m.csr"]).ok();
+        let manifest = format!(
+            "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: m}}\n\
+             spec: {{request: {request}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}\n"
+        );
+        let refused = cluster.kubectl_with(&["create", "-f", "-"], Some(&manifest), &[]).refused();
+        let why = format!("use of kubernetes.io/kube-apiserver-client signer with {group} group is not allowed");
+        assert!(refused.contains(&why), "{refused}");
+    }
 }

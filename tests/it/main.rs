@@ -36,6 +36,7 @@ mod languages;
 mod lifecycle;
 mod linked;
 mod manifests;
+mod members;
 mod names;
 mod namespaces;
 mod nodes;

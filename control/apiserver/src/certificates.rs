@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Door;
 use crate::authorization::question::{Question, Resource};
-use crate::identity::{Identity, MASTERS};
+use crate::identity::{Identity, MASTERS, SERVERS};
 use crate::rest::Part;
 
 /// The request with who asks in it, whatever it says itself.
@@ -29,12 +29,10 @@ pub(crate) fn restrict(request: &Object) -> Result<(), StatusError> {
     }
     let typed = request.decode::<CertificateSigningRequest>().map_err(StatusError::internal)?;
     let wanted = certificate_request::parse(&typed.spec.request.0).unwrap_or_default();
-    let is_master = wanted.organizations.iter().any(|group| group == MASTERS);
-    if typed.spec.signer_name != certificate_request::CLIENT || !is_master {
-        return Ok(());
-    }
+    let group = wanted.organizations.iter().find(|group| [MASTERS, SERVERS].contains(&group.as_str()));
+    let Some(group) = group.filter(|_| typed.spec.signer_name == certificate_request::CLIENT) else { return Ok(()) };
     let names = catalog::by_kind(kinds::CERTIFICATE_SIGNING_REQUEST).expect("it is in the catalog").names();
-    let why = format!("use of {} signer with {MASTERS} group is not allowed", certificate_request::CLIENT);
+    let why = format!("use of {} signer with {group} group is not allowed", certificate_request::CLIENT);
     Err(StatusError::forbidden(names, request.key().name(), &why))
 }
 

@@ -16,6 +16,10 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// What a machine's user name begins with.
 pub const NODE_USER: &str = "system:node:";
+/// Those who are servers of the cluster: each holds all that is stored, and believes what another tells it.
+pub const SERVERS: &str = "system:servers";
+/// What a server's user name begins with.
+pub const SERVER_USER: &str = "system:server:";
 /// The entry of `extra` that tells one credential of a user from another.
 pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Nobody.
@@ -24,6 +28,8 @@ pub(crate) const ANONYMOUS: &str = "system:anonymous";
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// Those who may only ask to become a node.
 pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
+/// Those who may also ask to become a server.
+pub const BOOTSTRAP_SERVERS: &str = "system:bootstrappers:coracle:servers";
 /// What the user name of whoever shows a token to join with begins with.
 pub(crate) const BOOTSTRAP_USER: &str = "system:bootstrap:";
 /// Everybody who is nobody.
@@ -97,6 +103,11 @@ impl Identity {
     /// The node this one is, if it is one.
     pub(crate) fn node(&self) -> Option<&str> {
         self.user.strip_prefix(NODE_USER).filter(|name| !name.is_empty() && self.is_in(NODES))
+    }
+
+    /// The server this one is, if it is one.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.user.strip_prefix(SERVER_USER).filter(|name| !name.is_empty() && self.is_in(SERVERS))
     }
 
     /// Whether this one may do everything.

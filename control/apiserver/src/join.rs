@@ -1,4 +1,5 @@
-//! How a machine becomes a node: it shows the token, and has a certificate signed.
+//! How a machine becomes a node: it shows the token, and has a certificate signed. And how it becomes a server: with a token that
+//! says so it is given all that makes a server, the cluster's authority included.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,21 @@ use sha2::{Digest, Sha256};
 /// Signs the request for a certificate (PEM) of the node named; the certificate comes back as PEM, or why there is none.
 pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
+/// All that makes a server of this cluster; whoever has it can be anybody here. The keys of what is stored are not in it: each server
+/// has its own.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Charter {
+    /// The authority's certificate, PEM.
+    pub ca: String,
+    /// The authority's key, PEM.
+    pub ca_key: String,
+    /// The key that signs the tokens of service accounts, PEM.
+    pub account_key: String,
+    /// What lets nodes in.
+    pub join_secret: String,
+}
+
 /// What is needed to let machines join.
 #[derive(Clone)]
 pub struct Join {
@@ -19,6 +35,8 @@ pub struct Join {
     pub ca: String,
     /// The authority.
     pub sign: Sign,
+    /// What another server is given; none if there can be no other.
+    pub charter: Option<Charter>,
 }
 
 /// What a machine asks.
@@ -73,6 +91,12 @@ fn is_node_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label)
 }
 
+impl fmt::Debug for Charter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Charter")
+    }
+}
+
 impl fmt::Debug for Join {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Join")
@@ -85,7 +109,7 @@ mod tests {
 
     fn join() -> Join {
         let sign: Sign = Arc::new(|csr, node| Ok(format!("{csr} for {node}")));
-        Join { token: "secret".into(), ca: "ca".into(), sign }
+        Join { token: "secret".into(), ca: "ca".into(), sign, charter: None }
     }
 
     #[test]

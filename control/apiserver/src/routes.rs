@@ -21,7 +21,7 @@ use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
     Door, VERSION, audit, authentication, authorization, body, custom_metrics, discovery, encryption, envelope,
-    fairness, impersonation, metrics, openapi, registry, rest, review, target, tokens,
+    fairness, impersonation, members, metrics, openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -35,6 +35,8 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/coracle/v1/join", post(join))
+        .route("/coracle/v1/join/server", post(members::enter))
+        .route("/coracle/v1/members", get(members::list).post(members::change))
         .route("/api", get(core))
         .route("/apis", get(groups))
         .route("/apis/{group}", get(group))

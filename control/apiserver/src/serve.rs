@@ -42,18 +42,29 @@ pub struct Tls {
     pub clients: Vec<CertificateDer<'static>>,
 }
 
-/// Something else than HTTP that nodes, and nobody but nodes, may speak on the same port; chosen by ALPN.
+/// Something else than HTTP that machines of the cluster may speak on the same port; chosen by ALPN.
 #[derive(Clone)]
 pub struct Protocol {
     /// What it is called in ALPN.
     pub name: &'static [u8],
     /// What is shown to those who want to speak it, where that is not the server's certificate.
     pub certificate: Option<Arc<CertifiedKey>>,
-    /// Speaks it with the node named, until it ends.
+    /// Who may, and nobody else.
+    pub who: Speaker,
+    /// Speaks it with the machine named, until it ends.
     pub speak: Speak,
 }
 
-/// Speaks a protocol with the node named, until it ends.
+/// What a machine is in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// One that runs pods.
+    Node,
+    /// One that holds what is stored.
+    Server,
+}
+
+/// Speaks a protocol with the machine named, until it ends.
 pub type Speak = Arc<dyn Fn(TlsStream<TcpStream>, String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Where a connection comes from.
@@ -190,10 +201,14 @@ async fn connection(
     };
     let agreed = stream.get_ref().1.alpn_protocol();
     if let Some(protocol) = protocols.iter().find(|protocol| Some(protocol.name) == agreed) {
-        let Some(node) = identity.node() else {
-            return debug!(user = identity.user, "what only nodes speak was asked by somebody else");
+        let name = match protocol.who {
+            Speaker::Node => identity.node(),
+            Speaker::Server => identity.server(),
         };
-        let speaking = (protocol.speak)(stream, node.to_owned());
+        let Some(name) = name else {
+            return debug!(user = identity.user, who = ?protocol.who, "what others speak was asked by somebody else");
+        };
+        let speaking = (protocol.speak)(stream, name.to_owned());
         closing.run_until_cancelled(speaking).await;
         return;
     }

@@ -125,8 +125,8 @@ impl Desk {
     }
 
     async fn leads(&self) -> anyhow::Result<bool> {
-        match self.store.read().await {
-            Ok(_) => Ok(true),
+        match self.store.leads().await {
+            Ok(leads) => Ok(leads),
             Err(ReadError::NotLeader { .. }) => Ok(false),
             Err(error @ ReadError::Closed) => Err(error.into()),
         }

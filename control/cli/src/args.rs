@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Token(Token),
     /// The keys that seal what lies on the server's disk
     Encryption(Encryption),
+    /// The servers of the cluster
+    Member(Member),
     /// Print the versions of this program and of the server
     Version(Version),
     /// Print the completion script of a shell
@@ -145,6 +147,12 @@ pub(crate) struct Server {
     /// Run no pods here
     #[arg(long, env = "CORACLE_NO_NODE")]
     pub(crate) no_node: bool,
+    /// The URL of a server whose cluster this one is to be a server of; needed only the first time
+    #[arg(long, env = "CORACLE_JOIN", value_name = "URL")]
+    pub(crate) join: Option<String>,
+    /// What `coracle token create --role server` printed; needed only the first time
+    #[arg(long, env = "CORACLE_TOKEN", value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -411,6 +419,14 @@ pub(crate) enum TokenCommand {
     Delete(DeleteToken),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TokenRole {
+    /// One that runs pods
+    Node,
+    /// One that holds what is stored, and may itself let others in
+    Server,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CreateToken {
     #[command(flatten)]
@@ -418,6 +434,9 @@ pub(crate) struct CreateToken {
     /// When it ends; 0 is never
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     pub(crate) ttl: String,
+    /// What it lets a machine become; a token for a server gives away the keys of the cluster
+    #[arg(long, value_enum, default_value_t = TokenRole::Node)]
+    pub(crate) role: TokenRole,
     /// A further group of whoever shows it, which begins with `system:bootstrappers:`
     #[arg(long, value_delimiter = ',', value_name = "GROUP")]
     pub(crate) groups: Vec<String>,
@@ -433,6 +452,47 @@ pub(crate) struct DeleteToken {
     /// The tokens, or what they begin with up to the first dot
     #[arg(value_name = "ID", required = true)]
     pub(crate) tokens: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Member {
+    #[command(subcommand)]
+    pub(crate) command: MemberCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// List the servers
+    List(Access),
+    /// Give a server that learns a vote; up to five get theirs by themselves
+    Promote(OneMember),
+    /// Have no more to do with a server, be it gone or about to go
+    Remove(OneMember),
+    /// Give the vote of a server to another that has none
+    Replace(ReplaceMember),
+    /// Have a server lead
+    Lead(OneMember),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneMember {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Its number, as `coracle member list` tells it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplaceMember {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The number of the one that goes
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The number of the one that takes its place
+    #[arg(value_name = "WITH")]
+    pub(crate) with: String,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
-use crate::args::{CreateToken, TokenCommand};
+use crate::args::{CreateToken, TokenCommand, TokenRole};
 use crate::{access, durations, get};
 
 const NAMESPACE: &str = "kube-system";
@@ -57,8 +57,10 @@ async fn create(args: &CreateToken, now: Timestamp) -> anyhow::Result<()> {
     if let Some(description) = &args.description {
         data.push(("description", description.clone()));
     }
-    if !args.groups.is_empty() {
-        data.push(("auth-extra-groups", args.groups.join(",")));
+    let of_role = (args.role == TokenRole::Server).then(|| apiserver::BOOTSTRAP_SERVERS.to_owned());
+    let groups: Vec<String> = args.groups.iter().cloned().chain(of_role).collect();
+    if !groups.is_empty() {
+        data.push(("auth-extra-groups", groups.join(",")));
     }
     let token = Secret {
         metadata: ObjectMeta {

@@ -15,7 +15,7 @@ use network::tunnel::{Hub, Relay};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use state::Snapshot;
-use store::Store;
+use store::{Pace, Seat, Store};
 use tokio::net::TcpListener;
 
 use crate::acme;
@@ -24,6 +24,7 @@ use crate::data_dir::{self, DataDir};
 use crate::figures::Figures;
 use crate::join;
 use crate::node;
+use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
@@ -59,6 +60,8 @@ pub(crate) struct Options<'a> {
     pub(crate) audit: Option<apiserver::Audit>,
     /// Where the keys lie that seal what the store writes, if not with it.
     pub(crate) keys: Option<&'a Path>,
+    /// How it comes to a cluster of several servers; none where there is only ever this one.
+    pub(crate) coming: Option<Coming>,
 }
 
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
@@ -69,8 +72,9 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let acme = args.acme.config()?;
     let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let options =
-        Options { data: &data, listen: args.listen, names: &args.names, node: name.as_deref(), acme, audit, keys };
+    let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref()).await?);
+    let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
+    let options = Options { data: &data, listen, names, node, acme, audit, keys, coming };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -144,7 +148,17 @@ impl Control {
         if let Some(keys) = options.keys {
             config.keys = keys.to_owned();
         }
-        let store = Store::open(config).await.context("the store cannot be opened")?;
+        let here = reachable(address).to_string();
+        let store = match &options.coming {
+            None => Store::open(config).await,
+            Some(coming) => {
+                config.pace = Pace::CLUSTER;
+                let founds = matches!(coming, Coming::Founder);
+                let seat = Seat { address: here.clone(), transport: peers::transport(&authority, &here)?, founds };
+                Store::open_at(config, seat).await
+            }
+        };
+        let store = store.context("the store cannot be opened")?;
         let hub = Hub::new();
         let door = options.node.map(|node| {
             let credential = node_credential(&authority, node)?;
@@ -155,6 +169,8 @@ impl Control {
         let token = join::secret(options.data)?;
         let signer = authority.clone();
         let accounts = Arc::new(apiserver::Issuer::new(&pki::account_key(&options.data.join("pki"))?)?);
+        let mut protocols = tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel));
+        protocols.extend(options.coming.as_ref().map(|_| peers::protocol(store.clone())));
         let config = apiserver::Config {
             tls: tls(&authority, &serving)?,
             clock: Arc::new(Timestamp::now),
@@ -166,10 +182,11 @@ impl Control {
                 sign: Arc::new(move |request: &str, node: &str| {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
                 }),
+                charter: options.coming.is_some().then(|| peers::charter(options.data)).transpose()?,
             }),
             accounts: accounts.clone(),
             audit: options.audit,
-            protocols: tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel)),
+            protocols,
         };
         let server =
             apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
@@ -189,6 +206,9 @@ impl Control {
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
         parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
         let control = Self { address, store, authority, kubeconfig, door, parts };
+        if let Some(Coming::Guest(url)) = &options.coming {
+            peers::be_admitted(&control.store, url, &control.authority, &here).await?;
+        }
         control.ready().await?;
         Ok(control)
     }
@@ -222,8 +242,9 @@ impl Control {
         self.parts.failed().await
     }
 
-    /// Stops the parts, then the store they stand on.
+    /// Has another server lead, stops the parts, then the store they stand on.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        peers::hand_over(&self.store).await;
         let stopped = self.parts.stop().await;
         self.store.shutdown().await;
         stopped
@@ -236,6 +257,11 @@ impl Control {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
+        // One of several may have to wait until enough of the others are back.
+        if self.store.cluster().borrow().voters() > 1 {
+            asking.await;
+            return Ok(());
+        }
         tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
     }
 }

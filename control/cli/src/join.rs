@@ -152,13 +152,24 @@ struct Joined {
 }
 
 async fn ask(server: &str, token: &str, name: &str, request: &str) -> anyhow::Result<Joined> {
+    let body = json!({"nodeName": name, "csr": request}).to_string();
+    let client = newcomer(server, token)?;
+    let answer = client.send(http::Method::POST, "/coracle/v1/join", Some("application/json"), body).await?;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// What makes a server, for a token that says so.
+pub(crate) async fn ask_charter(server: &str, token: &str) -> anyhow::Result<apiserver::Charter> {
+    let answer = newcomer(server, token)?.send(http::Method::POST, "/coracle/v1/join/server", None, "").await?;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// A client that knows the cluster by the token, and is known by it.
+fn newcomer(server: &str, token: &str) -> anyhow::Result<Client> {
     let Some((fingerprint, secret)) = token.trim().split_once('.') else {
         bail!("the token is not complete; `coracle token` prints it")
     };
     let fingerprint = fingerprint.to_owned();
     let recognise = Arc::new(move |certificate: &[u8]| hex::encode(Sha256::digest(certificate)) == fingerprint);
-    let client = Client::new(Target::pinned(server, recognise, Identity::Token(secret.to_owned()))?);
-    let body = json!({"nodeName": name, "csr": request}).to_string();
-    let answer = client.send(http::Method::POST, "/coracle/v1/join", Some("application/json"), body).await?;
-    Ok(serde_json::from_slice(&answer)?)
+    Ok(Client::new(Target::pinned(server, recognise, Identity::Token(secret.to_owned()))?))
 }

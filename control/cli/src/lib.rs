@@ -20,9 +20,11 @@ mod get;
 mod ingress_status;
 mod join;
 mod manifests;
+mod member;
 mod memory_dir;
 mod names;
 mod node;
+mod peers;
 mod pki;
 mod port_forward;
 mod progress;
@@ -55,8 +57,8 @@ pub fn main() -> ExitCode {
     }
     let default = match arguments.command {
         Command::Up(_) => "warn",
-        // The DNS server of others tells every question at this level.
-        Command::Server(_) | Command::Agent(_) => "info,hickory_server=warn",
+        // The DNS server of others tells every question at this level, and their Raft every heartbeat that finds nobody.
+        Command::Server(_) | Command::Agent(_) => "info,hickory_server=warn,openraft=error",
         _ => "error",
     };
     if matches!(arguments.command, Command::Up(_) | Command::Server(_) | Command::Agent(_)) {
@@ -123,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Wait(args) => wait::run(args).await,
             Command::Push(args) => pushed(args).await,
             Command::Encryption(args) => encryption::run(args.command).await,
+            Command::Member(args) => member::run(args.command).await,
             Command::Version(args) => verbs::version(args).await,
             Command::Token(args::Token { command: Some(command), .. }) => {
                 bootstrap::run(command, Timestamp::now()).await

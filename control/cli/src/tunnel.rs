@@ -41,6 +41,7 @@ pub(crate) fn protocols(hub: &Hub, node: Option<&Tunnel>) -> Vec<apiserver::Prot
         apiserver::Protocol {
             name: tunnel::BACK,
             certificate: None,
+            who: apiserver::Speaker::Node,
             speak: Arc::new(move |stream, node| {
                 let hub = back.clone();
                 Box::pin(async move { hub.hold(stream, node).await })
@@ -49,6 +50,7 @@ pub(crate) fn protocols(hub: &Hub, node: Option<&Tunnel>) -> Vec<apiserver::Prot
         apiserver::Protocol {
             name: tunnel::RELAY,
             certificate: None,
+            who: apiserver::Speaker::Node,
             speak: Arc::new(move |stream, node| {
                 let hub = relay.clone();
                 Box::pin(async move { hub.pass_on(stream, node).await })
@@ -59,6 +61,7 @@ pub(crate) fn protocols(hub: &Hub, node: Option<&Tunnel>) -> Vec<apiserver::Prot
         protocols.push(apiserver::Protocol {
             name: tunnel::NODE,
             certificate: Some(tunnel.identity().certificate()),
+            who: apiserver::Speaker::Node,
             speak: Arc::new(move |stream, node| {
                 let tunnel = tunnel.clone();
                 Box::pin(async move { tunnel.answer(stream, node).await })

@@ -40,7 +40,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let acme = args.acme.config()?;
     let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let options = Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, audit, keys };
+    let options =
+        Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, audit, keys, coming: None };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
 

@@ -136,7 +136,7 @@ impl Target {
     }
 
     /// Dials the server and agrees on `protocol` by ALPN.
-    pub(crate) async fn dial(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>, ClientError> {
+    pub async fn dial(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>, ClientError> {
         let failed = |source| ClientError::Connect { server: self.server(), source };
         let dialling = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;

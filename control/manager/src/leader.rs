@@ -5,7 +5,7 @@ use std::sync::Arc;
 use controllers::{Controller, Queue};
 use jiff::{SignedDuration, Timestamp};
 use state::{Change, Event, Key, Snapshot};
-use store::{Store, Subscription};
+use store::{ReadError, Store, Subscription};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
@@ -21,6 +21,9 @@ const SLEEP_MS_MAX: i64 = 1_000;
 const RESTS_PER_LOOK: u32 = 4;
 /// Nobody waits longer for want of a look.
 const REST_MAX: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// A leader that is cut off controls nothing for longer than this, though whatever it wants is refused at once.
+const PROOF_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A key as one of the controllers sees it.
 type Task = (usize, Key);
@@ -60,11 +63,14 @@ where
     async fn last(mut self) -> Result<(), RunError> {
         let mut events = self.begin();
         let mut next_scan = tokio::time::Instant::now() + self.config.scan_every;
+        let deposed = deposed(self.store);
+        tokio::pin!(deposed);
         let mut waiting = self.config.figures.as_ref().map(|figures| figures.waiting());
         loop {
             self.start_looks();
             let sleep = self.until_due();
             tokio::select! {
+                ended = &mut deposed => return ended,
                 told = events.next() => match told {
                     Ok(told) => self.hear(&told),
                     // Fallen behind the history: what happened is found by looking at everything.
@@ -168,6 +174,20 @@ where
             i64::try_from(wait).unwrap_or(SLEEP_MS_MAX).clamp(0, SLEEP_MS_MAX) + 1
         });
         std::time::Duration::from_millis(wait.unsigned_abs())
+    }
+}
+
+/// Ends when this member does not lead any more: at once where it hears of another, and soon where it hears nothing.
+async fn deposed(store: &Store) -> Result<(), RunError> {
+    let mut cluster = store.cluster();
+    loop {
+        // Changed or not, it is asked.
+        let _ = tokio::time::timeout(PROOF_EVERY, cluster.changed()).await;
+        match store.leads().await {
+            Ok(true) => {}
+            Ok(false) | Err(ReadError::NotLeader { .. }) => return Ok(()),
+            Err(ReadError::Closed) => return Err(RunError::Closed),
+        }
     }
 }
 

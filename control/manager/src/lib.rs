@@ -80,13 +80,13 @@ where
     tokio::pin!(shutdown);
     let lead = async {
         loop {
-            match store.read().await {
-                Ok(_) => {
+            match store.leads().await {
+                Ok(true) => {
                     info!("leading: controllers start");
                     leader::lead(&config, &store, &clock).await?;
                     info!("not leading: controllers stop");
                 }
-                Err(ReadError::NotLeader { .. }) => {}
+                Ok(false) | Err(ReadError::NotLeader { .. }) => {}
                 Err(ReadError::Closed) => return Err(RunError::Closed),
             }
             tokio::time::sleep(LEADERSHIP_POLL).await;

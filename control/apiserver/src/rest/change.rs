@@ -123,7 +123,7 @@ impl Ask {
     ) -> Result<Changed, StatusError> {
         let key = self.key();
         for _ in 0..ATTEMPTS_MAX {
-            let world = self.door.store.snapshot();
+            let world = self.newest().await?;
             let old = world.get(&key).ok_or_else(|| self.not_found())?;
             let Decided { admitted, managers } = decide(old)?;
             let admitted = match Part::at(&self.target.place) {

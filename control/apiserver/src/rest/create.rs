@@ -46,7 +46,7 @@ impl Ask {
         let is_generated = is_generated(&incoming);
         let incoming = certificates::signed_by(&self.identity, self.target.kind.group_kind(), incoming);
         for attempt in 1..=ATTEMPTS_MAX {
-            let world = self.door.store.snapshot();
+            let world = self.newest().await?;
             self.demand_namespace(&world, &incoming)?;
             self.demand_definition(&world)?;
             let uid = self.door.uid();

@@ -70,7 +70,7 @@ impl Ask {
         judge: impl Fn(&Object, &Snapshot) -> Result<Eviction, StatusError>,
     ) -> Result<Deleted, StatusError> {
         for _ in 0..ATTEMPTS_MAX {
-            let world = self.door.store.snapshot();
+            let world = self.newest().await?;
             let old = world.get(key).ok_or_else(|| StatusError::not_found(self.target.names(), key.name()))?;
             self.permit(&world, Some(old), None)?;
             self.judged(&world, Some(old), None, options.is_dry_run()).await?;

@@ -156,6 +156,12 @@ impl Door {
                 token: TOKEN.into(),
                 ca: authority.pem.clone(),
                 sign: Arc::new(|csr, node| Ok(format!("{node} asked {csr}"))),
+                charter: Some(apiserver::Charter {
+                    ca: authority.pem.clone(),
+                    ca_key: "the key of the authority".into(),
+                    account_key: "the key of accounts".into(),
+                    join_secret: TOKEN.into(),
+                }),
             }),
             accounts: Arc::new(
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),

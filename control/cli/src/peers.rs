@@ -1,0 +1,181 @@
+//! This server and the others: how it becomes one of them, and how they speak.
+//!
+//! A server that joins shows a token and is given the cluster's authority; from then on it makes its own certificates, as every
+//! server does. Then it asks to be let learn what is stored. Servers speak to each other on the port of the API, chosen by ALPN, each
+//! with a certificate that only a server has.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use apiserver::{Charter, SERVER_USER, SERVERS};
+use client::{Client, Identity, Target};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::json;
+use store::{Change, Connection, Peer, Role, Store, Transport};
+
+use crate::data_dir::{self, DataDir};
+use crate::pki::{Authority, Credential};
+use crate::{join, member};
+
+/// What servers speak to each other is called in ALPN.
+const PROTOCOL: &[u8] = b"coracle-store/1";
+
+/// The file that says which server let this one in.
+const JOINED: &str = "joined";
+
+/// Long enough for another leader to be elected, and for a change of members that is under way.
+const ADMISSION_PATIENCE: Duration = Duration::from_secs(60);
+const ADMISSION_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whoever takes longer is not there, and will not be elected either.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How this server comes to its cluster.
+pub(crate) enum Coming {
+    /// It founds one, or has.
+    Founder,
+    /// The server at this URL lets it in, or has.
+    Guest(String),
+}
+
+/// The way to other servers.
+#[derive(Debug)]
+struct Wires {
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+/// How the server of a data directory comes to its cluster. One that is new to it is given what makes a server.
+pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str>) -> anyhow::Result<Coming> {
+    let (joined, authority) = (data.join(JOINED), data.join("pki").join("ca.crt"));
+    let before = match std::fs::read_to_string(&joined) {
+        Ok(before) => Some(before.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", joined.display())),
+    };
+    let Some(url) = url.map(str::to_owned).or_else(|| before.clone()) else { return Ok(Coming::Founder) };
+    if before.is_none() && authority.exists() {
+        bail!("{} holds a cluster of its own; a server joins with an empty data directory", data.path().display());
+    }
+    if !authority.exists() {
+        let Some(token) = token else {
+            bail!(
+                "this server is not in the cluster yet: give it a --token; `coracle token create --role server` prints one"
+            )
+        };
+        let charter = join::ask_charter(&url, token).await.context("the server did not let this one in")?;
+        data_dir::write(&joined, &url)?;
+        keep(data, &charter)?;
+    }
+    Ok(Coming::Guest(url))
+}
+
+/// The authority's certificate comes last: where it is, all is.
+fn keep(data: &DataDir, charter: &Charter) -> anyhow::Result<()> {
+    let pki = data.join("pki");
+    std::fs::create_dir_all(&pki).with_context(|| format!("cannot make {}", pki.display()))?;
+    let files: [(PathBuf, &str); 4] = [
+        (data.join("join-secret"), &charter.join_secret),
+        (pki.join("sa.key"), &charter.account_key),
+        (pki.join("ca.key"), &charter.ca_key),
+        (pki.join("ca.crt"), &charter.ca),
+    ];
+    files.iter().try_for_each(|(file, text)| data_dir::write(file, text))
+}
+
+/// What a server of this data directory gives another.
+pub(crate) fn charter(data: &DataDir) -> anyhow::Result<Charter> {
+    let read =
+        |file: PathBuf| std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()));
+    let pki = data.join("pki");
+    Ok(Charter {
+        ca: read(pki.join("ca.crt"))?,
+        ca_key: read(pki.join("ca.key"))?,
+        account_key: read(pki.join("sa.key"))?,
+        join_secret: join::secret(data)?,
+    })
+}
+
+/// The way to the other servers, for the one at this address.
+pub(crate) fn transport(authority: &Authority, address: &str) -> anyhow::Result<Arc<dyn Transport>> {
+    let user = format!("{SERVER_USER}{address}");
+    let Credential { certificate, key } = authority.client(&user, &[SERVERS], Timestamp::now())?;
+    Ok(Arc::new(Wires { authority: authority.certificate().to_owned(), certificate, key }))
+}
+
+/// What other servers are answered.
+pub(crate) fn protocol(store: Store) -> apiserver::Protocol {
+    apiserver::Protocol {
+        name: PROTOCOL,
+        certificate: None,
+        who: apiserver::Speaker::Server,
+        speak: Arc::new(move |stream, server| {
+            let store = store.clone();
+            Box::pin(async move {
+                if let Err(error) = store.serve(Box::new(stream)).await {
+                    tracing::debug!(server, %error, "a server's connection ended");
+                }
+            })
+        }),
+    }
+}
+
+/// Has the cluster let this server learn what is stored, unless it does already.
+pub(crate) async fn be_admitted(store: &Store, url: &str, authority: &Authority, address: &str) -> anyhow::Result<()> {
+    let me = store.member();
+    if store.cluster().borrow().get(me).is_some() {
+        return Ok(());
+    }
+    let administrator = authority.client("kubernetes-admin", &[apiserver::MASTERS], Timestamp::now())?;
+    let identity = Identity::Certificate { certificate: administrator.certificate, key: administrator.key };
+    let client = Client::new(Target::new(url, authority.certificate().to_owned(), identity)?);
+    let asked = json!({"change": "add", "id": me.to_string(), "address": address}).to_string();
+    let asking = async {
+        loop {
+            let answer = client.send(http::Method::POST, member::PATH, Some("application/json"), asked.clone()).await;
+            let Err(error) = answer else { return };
+            // It was one all the time, and only now has read so in its log.
+            if store.cluster().borrow().get(me).is_some() {
+                return;
+            }
+            tracing::warn!(%error, "not yet a server of the cluster");
+            tokio::time::sleep(ADMISSION_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(ADMISSION_PATIENCE, asking).await.with_context(|| format!("{url} did not let this server in"))
+}
+
+/// Has another server lead before this one goes, so that nobody has to find out by waiting.
+pub(crate) async fn hand_over(store: &Store) {
+    let cluster = store.cluster().borrow().clone();
+    if cluster.leader != Some(store.member()) {
+        return;
+    }
+    let others = cluster.members.iter().filter(|standing| standing.role == Role::Voter);
+    for other in others.map(|standing| standing.peer.member).filter(|member| *member != store.member()) {
+        let handing = store.change(Change::Lead(other));
+        if matches!(tokio::time::timeout(HANDOVER_PATIENCE, handing).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+impl Transport for Wires {
+    fn dial(&self, peer: &Peer) -> BoxFuture<'static, io::Result<Connection>> {
+        let identity = Identity::Certificate { certificate: self.certificate.clone(), key: self.key.clone() };
+        let target = Target::new(&format!("https://{}", peer.address), self.authority.clone(), identity);
+        Box::pin(async move {
+            let stream = target.map_err(io::Error::other)?.dial(PROTOCOL).await.map_err(io::Error::other)?;
+            // An end that knows nothing of this agrees to nothing.
+            if stream.get_ref().1.alpn_protocol() != Some(PROTOCOL) {
+                return Err(io::Error::other("it does not speak the protocol of servers"));
+            }
+            Ok(Box::new(stream) as Connection)
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The servers of one cluster, each a process of its own on an address of the loopback.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Output, eventually};
+
+/// Several servers. The first founded the cluster.
+pub struct Servers {
+    program: String,
+    machines: Vec<Machine>,
+    folder: TempDir,
+}
+
+struct Machine {
+    child: Option<Child>,
+    data: PathBuf,
+    words: Vec<String>,
+    /// Where it listens, once it has chosen.
+    listen: Option<String>,
+}
+
+/// One server, as the cluster tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its number.
+    pub id: String,
+    /// Where it is.
+    pub address: String,
+    /// Whether it has a vote.
+    pub is_voter: bool,
+    /// Whether it leads.
+    pub is_leader: bool,
+}
+
+// === impl Servers ===
+
+impl Servers {
+    /// So many servers, each with a vote. The first is a node too, the others run no pods.
+    pub fn of(program: &str, count: usize) -> Self {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
+        let mut servers = Self { program: program.into(), machines: Vec::new(), folder };
+        servers.add(&[]);
+        for _ in 1..count {
+            servers.join();
+        }
+        servers.settled(count);
+        servers
+    }
+
+    /// Lets another server join, and gives its place.
+    pub fn join(&mut self) -> usize {
+        let by = self.alive();
+        let token = self.coracle(by, &["token", "create", "--role", "server"]).ok();
+        let url = format!("https://{}", self.api(by));
+        self.add(&["--no-node", "--join", &url, "--token", token.trim()])
+    }
+
+    fn add(&mut self, words: &[&str]) -> usize {
+        let place = self.machines.len();
+        let data = self.folder.path().join(format!("server-{place}"));
+        let words = words.iter().map(ToString::to_string).collect();
+        self.machines.push(Machine { child: None, data, words, listen: None });
+        self.start(place);
+        place
+    }
+
+    /// Starts a server on its data, where it was before.
+    pub fn start(&mut self, place: usize) {
+        let ip = format!("127.0.1.{}", place + 1);
+        let free = format!("{ip}:0");
+        let machine = &self.machines[place];
+        let listen = machine.listen.clone().unwrap_or_else(|| free.clone());
+        let mut command = Command::new(&self.program);
+        command.arg("server").args(&machine.words).args(["--listen", &listen]);
+        command.args(["--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
+        command.args(["--node-name", &format!("node-{place}")]).arg("--data-dir").arg(&machine.data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let addresses = machine.data.join("addresses.json");
+        let _ = std::fs::remove_file(&addresses);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        self.machines[place].child = Some(child);
+        let listen = eventually(120, || {
+            let text = std::fs::read(&addresses).map_err(|error| error.to_string())?;
+            let told: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+            told["api"].as_str().map(String::from).ok_or_else(|| told.to_string())
+        });
+        self.machines[place].listen = Some(listen);
+    }
+
+    /// Ends a server as a power cut would.
+    pub fn kill(&mut self, place: usize) {
+        let mut child = self.machines[place].child.take().unwrap_or_else(|| panic!("server {place} does not run"));
+        child.kill().and_then(|()| child.wait()).unwrap_or_else(|error| panic!("cannot kill it: {error}"));
+    }
+
+    /// Where the API of a server answers.
+    pub fn api(&self, place: usize) -> String {
+        self.machines[place].listen.clone().unwrap_or_else(|| panic!("server {place} has not been started"))
+    }
+
+    /// The administrator's kubeconfig for one server.
+    pub fn kubeconfig(&self, place: usize) -> PathBuf {
+        self.machines[place].data.join("kubeconfig")
+    }
+
+    /// What a server's `addresses.json` says.
+    pub fn address(&self, place: usize, name: &str) -> String {
+        let text = std::fs::read(self.machines[place].data.join("addresses.json")).unwrap_or_default();
+        let told: Value = serde_json::from_slice(&text).unwrap_or_default();
+        told[name].as_str().map_or_else(|| panic!("no {name}: {told}"), String::from)
+    }
+
+    /// A folder that goes with the servers.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of the program against one server.
+    pub fn coracle(&self, place: usize, words: &[&str]) -> Output {
+        let mut command = Command::new(&self.program);
+        command.args(words).env("CORACLE_KUBECONFIG", self.kubeconfig(place));
+        Output::of(command, None)
+    }
+
+    /// Runs `kubectl` against one server.
+    pub fn kubectl(&self, place: usize, words: &[&str], input: Option<&str>) -> Output {
+        let mut command = Command::new("kubectl");
+        command.args(words).env("KUBECONFIG", self.kubeconfig(place));
+        command.env("HOME", self.folder().join("kubectl-home"));
+        Output::of(command, input)
+    }
+
+    /// The servers as one of them tells.
+    pub fn told(&self, place: usize) -> Vec<Told> {
+        let text = self.coracle(place, &["member", "list"]).ok();
+        let line = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [id, address, role, leads @ ..] = &words[..] else { panic!("not a server: {line}") };
+            let (is_voter, is_leader) = (*role == "voter", leads == ["yes"]);
+            Told { id: (*id).into(), address: (*address).into(), is_voter, is_leader }
+        };
+        text.lines().skip(1).map(line).collect()
+    }
+
+    /// The number of a server.
+    pub fn id(&self, place: usize) -> String {
+        let all = self.told(self.alive());
+        let found = all.iter().find(|told| told.address == self.api(place));
+        found.map_or_else(|| panic!("server {place} is none of {all:?}"), |told| told.id.clone())
+    }
+
+    /// The server that leads, as one that runs tells.
+    pub fn leader(&self) -> usize {
+        eventually(60, || {
+            let all = self.told(self.alive());
+            let leader = all.iter().find(|told| told.is_leader).ok_or("nobody leads")?;
+            let place =
+                (0..self.machines.len()).find(|place| self.machines[*place].listen.as_ref() == Some(&leader.address));
+            place.filter(|place| self.machines[*place].child.is_some()).ok_or_else(|| format!("{leader:?} is gone"))
+        })
+    }
+
+    /// Waits until all that run tell of so many servers, all with a vote and one that leads.
+    pub fn settled(&self, voters: usize) {
+        for place in self.all_alive() {
+            eventually(60, || {
+                let all = self.told(place);
+                let are_there = all.len() == voters && all.iter().all(|told| told.is_voter);
+                (are_there && all.iter().any(|told| told.is_leader)).then_some(()).ok_or_else(|| format!("{all:?}"))
+            });
+        }
+    }
+
+    /// Those that run.
+    pub fn all_alive(&self) -> Vec<usize> {
+        (0..self.machines.len()).filter(|place| self.machines[*place].child.is_some()).collect()
+    }
+
+    fn alive(&self) -> usize {
+        *self.all_alive().first().unwrap_or_else(|| panic!("no server runs"))
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in self.machines.iter_mut().filter_map(|machine| machine.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
