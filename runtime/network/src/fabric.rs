@@ -35,6 +35,7 @@ mod attachment;
 mod bridge;
 mod datagrams;
 mod mailbox;
+mod progress;
 mod reach;
 mod row;
 mod space;

@@ -4,6 +4,9 @@
 //! bytes and no more; who writes faster than the other side reads waits. Each direction ends by itself, and dropping is
 //! closing: a dropped [`Writer`] ends its direction after what was written, a dropped [`Reader`] makes the other side's
 //! writes fail. A connection to a real socket is a stream as well, with a task that carries bytes between the two.
+//!
+//! Whoever reads or writes by tokio's traits takes turns as with a real socket: a side that is always ready would otherwise keep the
+//! thread of the other for as long as it likes.
 
 use std::any::Any;
 use std::fmt;
@@ -15,6 +18,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use pipe::Pipe;
 
@@ -160,7 +164,9 @@ impl AsyncRead for Reader {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let turn = ready!(poll_proceed(cx));
         let chunk = ready!(self.pipe.poll_chunk(cx, buf.remaining()))?;
+        turn.made_progress();
         buf.put_slice(&chunk);
         Poll::Ready(Ok(()))
     }
@@ -225,7 +231,9 @@ impl Writer {
 
 impl AsyncWrite for Writer {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let turn = ready!(poll_proceed(cx));
         let ready = ready!(self.pipe.poll_ready(cx)).min(bytes.len());
+        turn.made_progress();
         self.pipe.send(Bytes::copy_from_slice(&bytes[..ready]))?;
         Poll::Ready(Ok(ready))
     }
@@ -235,7 +243,9 @@ impl AsyncWrite for Writer {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let turn = ready!(poll_proceed(cx));
         let ready = ready!(self.pipe.poll_ready(cx)).min(WRITE_BYTES_MAX);
+        turn.made_progress();
         let length = slices.iter().map(|slice| slice.len()).sum::<usize>().min(ready);
         let mut together = BytesMut::with_capacity(length);
         for slice in slices {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, StatusCode, Uri, Version, header};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -24,7 +23,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Fabric;
-use crate::{Body, BoxError, Fault, Handler, Origin, PriorKnowledge, Request, Response, Stream, call, text};
+use super::progress::Progress;
+use crate::{Body, Fault, Handler, Origin, PriorKnowledge, Request, Response, Stream, call, text};
 
 /// How long a connection without a request is kept: less than servers commonly keep theirs.
 const IDLE: Duration = Duration::from_secs(30);
@@ -37,7 +37,10 @@ pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     closing: CancellationToken,
 ) {
-    let service = service_fn(move |request: http::Request<Incoming>| answer(handler.clone(), request));
+    let progress = Progress::default();
+    let io = progress.counted(io);
+    let service =
+        service_fn(move |request: http::Request<Incoming>| answer(handler.clone(), request, progress.clone()));
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
     let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
@@ -53,13 +56,24 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(handler: Handler, request: http::Request<Incoming>) -> Result<Response, std::convert::Infallible> {
-    let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+async fn answer(
+    handler: Handler,
+    request: http::Request<Incoming>,
+    progress: Progress,
+) -> Result<Response, std::convert::Infallible> {
+    progress.made();
+    if request.version() == Version::HTTP_2 {
+        progress.forget();
+    }
+    let mut request = request.map(|body| progress.body(body));
     if !is_whole(&mut request) {
         return Ok(text(StatusCode::BAD_REQUEST, "the request has no host\n"));
     }
-    let answered = call(handler, request).await;
-    Ok(answered.unwrap_or_else(|fault| text(fault.status(), format!("{fault}\n"))))
+    let answered = call(handler, request).await.unwrap_or_else(|fault| text(fault.status(), format!("{fault}\n")));
+    if answered.status() == StatusCode::SWITCHING_PROTOCOLS {
+        progress.forget();
+    }
+    Ok(answered)
 }
 
 /// Completes the URI by what `Host` says, as handlers expect it; `false`: it does not say it.
@@ -99,7 +113,7 @@ struct Idle {
 /// Where requests go into a connection.
 enum Sender {
     /// One after the other.
-    One(http1::SendRequest<Body>),
+    One(http1::SendRequest<Body>, Progress),
     /// Side by side.
     Many(http2::SendRequest<Body>),
 }
@@ -122,7 +136,7 @@ pub(super) async fn ask(stream: Stream, to: SocketAddr, mut request: Request) ->
     prepare(&mut request, to, is_http2);
     let sender = Sender::over(stream, is_http2).await.map_err(|error| Fault::Connection(error.into()))?;
     match sender.send(request).await {
-        Ok((response, _)) => Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync())),
+        Ok((response, sender)) => Ok(response.map(|body| sender.progress().body(body))),
         Err((_, error)) => Err(Fault::Connection(error.into())),
     }
 }
@@ -196,6 +210,7 @@ impl Pool {
 
     /// Keeps the connection of an answer once that has come to its end.
     fn answered(&self, response: http::Response<Incoming>, sender: Sender, key: Key) -> Response {
+        let progress = sender.progress();
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let idle = self.idle.clone();
             tokio::spawn(async move {
@@ -221,7 +236,7 @@ impl Pool {
                 }
             });
         }
-        response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+        response.map(|body| progress.body(body))
     }
 }
 
@@ -229,27 +244,35 @@ impl Pool {
 
 impl Sender {
     async fn over(stream: Stream, is_http2: bool) -> hyper::Result<Self> {
-        let io = TokioIo::new(stream);
         if is_http2 {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             return Ok(Self::Many(sender));
         }
-        let (sender, connection) = http1::handshake(io).await?;
+        let progress = Progress::default();
+        let (sender, connection) = http1::handshake(TokioIo::new(progress.counted(stream))).await?;
         tokio::spawn(connection.with_upgrades());
-        Ok(Self::One(sender))
+        Ok(Self::One(sender, progress))
     }
 
     fn is_open(&self) -> bool {
         match self {
-            Self::One(sender) => !sender.is_closed(),
+            Self::One(sender, _) => !sender.is_closed(),
             Self::Many(sender) => !sender.is_closed(),
+        }
+    }
+
+    /// What the other side says; with HTTP/2 nobody counts.
+    fn progress(&self) -> Progress {
+        match self {
+            Self::One(_, progress) => progress.clone(),
+            Self::Many(_) => Progress::default(),
         }
     }
 
     async fn is_ready_again(&mut self) -> bool {
         match self {
-            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::One(sender, _) => sender.ready().await.is_ok(),
             Self::Many(sender) => sender.ready().await.is_ok(),
         }
     }
@@ -260,11 +283,20 @@ impl Sender {
         request: Request,
     ) -> Result<(http::Response<Incoming>, Self), (Option<Request>, hyper::Error)> {
         let sent = match &mut self {
-            Self::One(sender) => sender.try_send_request(request).await,
+            Self::One(sender, progress) => {
+                progress.made();
+                sender.try_send_request(request).await
+            }
             Self::Many(sender) => sender.try_send_request(request).await,
         };
         match sent {
-            Ok(response) => Ok((response, self)),
+            Ok(response) => {
+                match response.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => self.progress().forget(),
+                    _ => self.progress().made(),
+                }
+                Ok((response, self))
+            }
             Err(mut error) => Err((error.take_message(), error.into_error())),
         }
     }

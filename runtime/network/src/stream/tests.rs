@@ -109,3 +109,34 @@ proptest! {
         prop_assert_eq!(got, expected);
     }
 }
+
+/// Does as often as it can what never waits, all in one turn of its task; tells whether that came to an end.
+fn gives_way(mut act: impl FnMut(&mut Context<'_>) -> bool + Send + 'static) -> bool {
+    const MANY: usize = 100_000;
+    let turn = std::future::poll_fn(move |cx| Poll::Ready((0..MANY).any(|_| !act(cx))));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async { tokio::spawn(turn).await.expect("no panic") })
+}
+
+#[test]
+fn who_is_always_ready_does_not_keep_the_thread_of_who_reads() {
+    let (near, mut far) = pair();
+    let (_reader, mut writer) = near.into_split();
+    let ended = gives_way(move |cx| {
+        writer.send(Bytes::from_static(b"more")).expect("open");
+        let mut bytes = [0; 64];
+        Pin::new(&mut far).poll_read(cx, &mut ReadBuf::new(&mut bytes)).is_ready()
+    });
+    assert!(ended);
+}
+
+#[test]
+fn who_reads_everything_does_not_keep_the_thread_of_who_writes() {
+    let (near, mut far) = pair();
+    let (mut reader, _writer) = near.into_split();
+    let ended = gives_way(move |cx| {
+        let written = Pin::new(&mut far).poll_write(cx, b"more").is_ready();
+        written && reader.poll_chunk(cx, usize::MAX).is_ready()
+    });
+    assert!(ended);
+}
