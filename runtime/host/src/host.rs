@@ -106,9 +106,10 @@ impl Host {
         prepare::prepare(self.shared.clone(), digest, source.into(), links).await
     }
 
-    /// Does work that a guest causes where guests run, and has the guest's account pay for it.
+    /// Does work that a guest causes where guests run, and has the guest's account pay for it. It is the guest who waits until that
+    /// is even.
     pub fn attend(&self, ledger: Ledger, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        self.shared.guests().spawn(self.shared.metered(work, ledger))
+        self.shared.guests().spawn(Metered::work(work, ledger, self.shared.threads.behind().clone()))
     }
 
     /// What is kept compiled: of which component, how large it is, and when it was compiled.

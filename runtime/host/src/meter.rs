@@ -43,6 +43,8 @@ enum Left<T> {
 struct Paying<T> {
     guest: BoxFuture<'static, T>,
     ledger: Ledger,
+    /// Whether it waits when it has used more than it may.
+    rests: bool,
     rest: Option<Pin<Box<Sleep>>>,
     pace: Pace,
 }
@@ -107,8 +109,18 @@ pub(crate) fn force() {
 impl<T> Metered<T> {
     /// A guest in front, which may go on `behind`.
     pub(crate) fn new(guest: impl Future<Output = T> + Send + 'static, ledger: Ledger, behind: Handle) -> Self {
+        Self::paying(Box::pin(guest), ledger, true, behind)
+    }
+
+    /// Work that a guest causes. It pays, and the guest waits for what was paid; it does not wait itself, so that what a guest has
+    /// left behind is done when the guest is gone.
+    pub(crate) fn work(work: impl Future<Output = T> + Send + 'static, ledger: Ledger, behind: Handle) -> Self {
+        Self::paying(Box::pin(work), ledger, false, behind)
+    }
+
+    fn paying(guest: BoxFuture<'static, T>, ledger: Ledger, rests: bool, behind: Handle) -> Self {
         let pace = Pace::new(Instant::now());
-        Self { place: Place::Front(Paying { guest: Box::pin(guest), ledger, rest: None, pace }), behind }
+        Self { place: Place::Front(Paying { guest, ledger, rests, rest: None, pace }), behind }
     }
 }
 
@@ -203,7 +215,7 @@ impl<T> Paying<T> {
             false => Turn::Waits,
         };
         self.pace.note(turn);
-        if polled.is_pending() && !wait.is_zero() {
+        if polled.is_pending() && self.rests && !wait.is_zero() {
             let mut rest = Box::pin(tokio::time::sleep(wait));
             if rest.as_mut().poll(cx).is_pending() {
                 self.rest = Some(rest);
@@ -263,7 +275,11 @@ fn thread_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+    use crate::ledger::Limits;
 
     fn busy_after(turns: &[Turn]) -> bool {
         let mut pace = Pace::new(Instant::now());
@@ -298,6 +314,33 @@ mod tests {
             (1..30).any(|turn: u32| pace.spend(ms(3), promised, start + ms(4) * turn))
         };
         assert!(is_over(500) && !is_over(1_000));
+    }
+
+    /// Takes a moment of the processor each time it is polled, counts that, and never ends.
+    fn greedy(polls: Arc<AtomicU32>) -> impl Future<Output = ()> {
+        std::future::poll_fn(move |cx| {
+            let end = thread_time() + Duration::from_millis(2);
+            while thread_time() < end {}
+            polls.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    #[tokio::test]
+    async fn who_overdrew_the_account_rests_and_what_he_left_to_do_does_not() {
+        let ledger = Ledger::new(Limits { cpu_millis: Some(1), ..Limits::default() });
+        let polled = async |make: fn(BoxFuture<'static, ()>, Ledger, Handle) -> Metered<()>| {
+            let polls = Arc::<AtomicU32>::default();
+            let mut metered = make(Box::pin(greedy(polls.clone())), ledger.clone(), Handle::current());
+            for _ in 0..2 {
+                assert!(futures::poll!(&mut metered).is_pending());
+            }
+            polls.load(Ordering::Relaxed)
+        };
+        assert_eq!(polled(Metered::new).await, 1);
+        assert_eq!(polled(Metered::work).await, 2);
+        assert!(ledger.usage().cpu >= Duration::from_millis(6), "both pay");
     }
 
     /// Has a turn that is forced as long as `turns` has more, then waits for `pause` and ends; tells which thread it ended on.
