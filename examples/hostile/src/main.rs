@@ -11,6 +11,7 @@ mod memory;
 mod network;
 mod paths;
 mod processor;
+mod servers;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,8 +49,18 @@ fn stay() -> ! {
 
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
-    let all =
-        [processor::ALL, memory::ALL, handles::ALL, logs::ALL, disk::ALL, paths::ALL, network::ALL, lists::ALL].concat();
+    let all = [
+        processor::ALL,
+        memory::ALL,
+        handles::ALL,
+        logs::ALL,
+        disk::ALL,
+        paths::ALL,
+        network::ALL,
+        servers::ALL,
+        lists::ALL,
+    ]
+    .concat();
     match all.iter().find(|(name, _)| *name == wanted) {
         Some((_, deed)) => deed(),
         None => {

@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+
 use crate::{Deed, got_away, held, limit, stay};
 
 pub const ALL: &[Deed] = &[
@@ -16,9 +19,16 @@ pub const ALL: &[Deed] = &[
     ("net-endless-head", endless_head),
     ("net-endless-body", endless_body),
     ("net-garbage", garbage),
+    ("net-request-flood", request_flood),
+    ("net-pipeline-flood", pipeline_flood),
+    ("net-half-open", half_open),
+    ("net-deaf", deaf),
+    ("net-endless-zeros", endless_zeros),
+    ("net-call-flood", call_flood),
 ];
 
 const NEIGHBOUR: &str = "neighbour:80";
+const GET: &str = "GET / HTTP/1.1\r\nhost: neighbour\r\n\r\n";
 
 fn dial() -> Option<TcpStream> {
     TcpStream::connect(NEIGHBOUR).ok()
@@ -120,6 +130,86 @@ fn endless_body() {
     let chunk = format!("1000\r\n{}\r\n", "x".repeat(4_096));
     while stream.write_all(chunk.as_bytes()).is_ok() {}
     held("the body was cut");
+}
+
+/// One request after another, each over a connection of its own, without a look at the answers.
+fn request_flood() {
+    limit();
+    loop {
+        if let Some(mut stream) = dial() {
+            let _ = stream.write_all(GET.as_bytes());
+        }
+    }
+}
+
+/// As many requests as fit into a connection, again and again.
+fn pipeline_flood() {
+    let many = GET.repeat(1_000);
+    limit();
+    loop {
+        let Some(mut stream) = dial() else { continue };
+        while stream.write_all(many.as_bytes()).is_ok() {}
+    }
+}
+
+/// Begins requests, and ends none.
+fn half_open() {
+    limit();
+    let mut all = Vec::new();
+    for _ in 0..20_000 {
+        let Some(mut stream) = dial() else { break };
+        if stream.write_all(b"GET / HTTP/1.1\r\nhost: neigh").is_ok() {
+            all.push(stream);
+        }
+    }
+    println!("has {}", all.len());
+    stay()
+}
+
+/// Asks for much, and reads nothing of it.
+fn deaf() {
+    limit();
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let Some(mut stream) = dial() else { break };
+        if stream.write_all(b"GET /bytes?count=1000000 HTTP/1.1\r\nhost: neighbour\r\n\r\n").is_ok() {
+            all.push(stream);
+        }
+    }
+    println!("has {}", all.len());
+    stay()
+}
+
+/// A body whose first piece is never said to be how large.
+fn endless_zeros() {
+    limit();
+    let zeros = vec![b'0'; 65_536];
+    for _ in 0..20 {
+        let Some(mut stream) = dial() else { continue };
+        let _ = stream.write_all(b"POST /echo HTTP/1.1\r\nhost: neighbour\r\ntransfer-encoding: chunked\r\n\r\n");
+        while stream.write_all(&zeros).is_ok() {}
+    }
+    held("each was cut off");
+}
+
+/// Requests of `wasi:http`, as many at a time as it gets.
+fn call_flood() {
+    limit();
+    loop {
+        let mut under_way = Vec::new();
+        for _ in 0..64 {
+            let request = OutgoingRequest::new(Fields::new());
+            let _ = request.set_authority(Some("neighbour"));
+            let _ = request.set_scheme(Some(&Scheme::Http));
+            let _ = request.set_path_with_query(Some("/"));
+            if let Ok(answer) = outgoing_handler::handle(request, None) {
+                under_way.push(answer);
+            }
+        }
+        for answer in &under_way {
+            answer.subscribe().block();
+        }
+    }
 }
 
 fn garbage() {

@@ -135,6 +135,12 @@ pub(super) const OFFENCES: &[Offence] = &[
     deed("net-endless-head", End::Held),
     deed("net-endless-body", End::Held),
     deed("net-garbage", End::Held),
+    deed("net-request-flood", End::Runs),
+    deed("net-pipeline-flood", End::Runs),
+    deed("net-half-open", End::Runs),
+    deed("net-deaf", End::Runs),
+    deed("net-endless-zeros", End::Held),
+    deed("net-call-flood", End::Runs),
     // Huge lists.
     deed("list-headers", TOO_MUCH),
     deed("list-header-value", TOO_MUCH),
