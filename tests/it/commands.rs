@@ -71,7 +71,7 @@ fn up_tells_what_keeps_a_deployment() {
 kind: Deployment
 metadata: {name: web}
 spec:
-  progressDeadlineSeconds: 3
+  progressDeadlineSeconds: 8
   selector: {matchLabels: {app: web}}
   template:
     metadata: {labels: {app: web}}

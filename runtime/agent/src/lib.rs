@@ -25,6 +25,7 @@
 
 pub mod address;
 mod allotment;
+mod beneath;
 mod body;
 mod buckets;
 mod config;

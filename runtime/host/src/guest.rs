@@ -231,7 +231,7 @@ fn wasi(spec: &Spec, stdin: Stdin) -> wasmtime::Result<WasiCtx> {
             Mode::ReadOnly => FsPerms::ReadOnly,
             Mode::ReadWrite => FsPerms::ReadWrite,
         };
-        wasi.preopened_dir(&mount.host, &mount.guest, permissions)
+        wasi.preopened_dir(mount.host.path(), &mount.guest, permissions)
             .map_err(|error| error.context(format!("failed to mount {}", mount.guest)))?;
     }
     Ok(wasi.build())

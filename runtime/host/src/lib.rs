@@ -71,6 +71,6 @@ pub use prepare::{Asked, PrepareError};
 pub use quota::{Keeper, Quota};
 pub use server::Server;
 pub use sink::{Discard, Pipe, PipeReader, Sink, SinkClosed, pipe};
-pub use spec::{InstancePolicy, Mode, Mount, RequestPolicy, Spec, Streams};
+pub use spec::{Folder, InstancePolicy, Mode, Mount, RequestPolicy, Spec, Streams};
 pub use stdio::Stdin;
 pub use workload::{NotACommand, NotAServer, Workload};

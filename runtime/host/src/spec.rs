@@ -1,6 +1,7 @@
 //! How one container's instances are to be run.
 
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,13 +62,21 @@ pub enum Streams {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// The directory on the node; it must exist when an instance starts.
-    pub host: PathBuf,
+    pub host: Folder,
     /// Where the guest finds it.
     pub guest: String,
     /// Whether the guest may write.
     pub mode: Mode,
     /// How much may be in it; without one the disk is the limit.
     pub quota: Option<Quota>,
+}
+
+/// A directory of the node.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+    /// What the path leads to, where that is by its number.
+    _held: Option<Arc<OwnedFd>>,
 }
 
 /// Whether a mount may be written to.
@@ -109,6 +118,34 @@ pub enum InstancePolicy {
         /// So many wait.
         instances: usize,
     },
+}
+
+// === impl Folder ===
+
+/// Folders are the same when they are reached in the same way.
+impl PartialEq for Folder {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for Folder {}
+
+impl Folder {
+    /// The one at a path that no guest has a hand in: each instance goes that way anew.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), _held: None }
+    }
+
+    /// The very one that is open, whatever guests put in its place meanwhile.
+    pub fn held(directory: OwnedFd) -> Self {
+        Self { path: format!("/proc/self/fd/{}", directory.as_raw_fd()).into(), _held: Some(Arc::new(directory)) }
+    }
+
+    /// The way to it, for as long as this is there.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 // === impl Spec ===

@@ -8,12 +8,18 @@
 //! is mounted beside it lies there too.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use host::Folder;
 use k8s_openapi::api::core::v1::{Pod, VolumeMount};
+use rustix::fs::{self, AtFlags};
+use rustix::io::Errno;
 
 use super::{Placed, inner_path, refused};
+use crate::beneath::{Links, Root};
 use crate::environment::{Surroundings, sub_path_of};
 use crate::joint::image_of;
 use crate::pod::{Blocked, Place, container};
@@ -46,9 +52,9 @@ pub fn mounts(
         let read_only = volume.read_only || mount.read_only == Some(true);
         let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
         let host = match sub_path_of(pod, container, mount, around)? {
-            None if !volume.path.is_file() => volume.path.clone(),
+            None if !volume.path.is_file() => Folder::at(&volume.path),
             inner => match fixed.show(volume, inner.as_deref(), mount)? {
-                Shown::Directory(path) => path,
+                Shown::Directory(folder) => folder,
                 Shown::Beside => continue,
             },
         };
@@ -58,7 +64,7 @@ pub fn mounts(
         if mounts.iter().any(|mount| same_place(&mount.guest, &guest)) {
             return Err(refused(format!("a file cannot be mounted into {guest}, where a volume is mounted already")));
         }
-        mounts.push(host::Mount { host, guest, mode, quota });
+        mounts.push(host::Mount { host: Folder::at(host), guest, mode, quota });
     }
     Ok(mounts)
 }
@@ -86,7 +92,7 @@ struct Files {
 /// How a subPath is shown.
 enum Shown {
     /// As this directory.
-    Directory(PathBuf),
+    Directory(Folder),
     /// As a file in a directory that other files may share.
     Beside,
 }
@@ -113,31 +119,38 @@ impl Fixed {
             Some(inner) => format!("subPath {inner} of volume \"{}\"", mount.name),
             None => format!("volume \"{}\"", mount.name),
         };
-        let failed = |error: io::Error| refused(format!("{what}: {error}"));
-        let path = match inner {
-            Some(inner) => volume.path.join(inner_path(inner)?),
-            None => volume.path.clone(),
+        let failed = |error: io::Error| match Errno::from_io_error(&error) {
+            Some(Errno::XDEV) => refused(format!("{what} leads out of it")),
+            _ => refused(format!("{what}: {error}")),
         };
-        if !volume.read_only && path.symlink_metadata().is_err() {
-            std::fs::create_dir_all(&path).map_err(failed)?;
-        }
-        let real = path.canonicalize().map_err(failed)?;
-        let root = volume.path.canonicalize().map_err(failed)?;
-        if !real.starts_with(&root) {
-            return Err(refused(format!("{what} leads out of it")));
-        }
-        match (real.is_dir(), volume.is_swapped) {
-            (true, false) => Ok(Shown::Directory(real)),
-            (true, true) => {
-                let to = self.fresh(true).map_err(failed)?;
-                copy(&real, &to).map_err(failed)?;
-                Ok(Shown::Directory(to))
+        let inner = inner.map(inner_path).transpose()?;
+        if volume.is_swapped {
+            // No guest writes there, and all of it is the cluster's.
+            let real = inner.map_or(volume.path.clone(), |inner| volume.path.join(inner));
+            let real = real.canonicalize().map_err(failed)?;
+            if !real.is_dir() {
+                return self.show_file(File::open(real).map_err(failed)?, volume, mount).map_err(failed);
             }
-            (false, _) => self.show_file(&real, volume, mount).map_err(failed),
+            let to = self.fresh(true).map_err(failed)?;
+            copy(&real, &to).map_err(failed)?;
+            return Ok(Shown::Directory(Folder::at(to)));
         }
+        let opened = match inner {
+            Some(inner) => opened(volume, &inner),
+            None => File::open(&volume.path),
+        };
+        let opened = opened.map_err(failed)?;
+        let found = opened.metadata().map_err(failed)?;
+        if found.is_dir() {
+            return Ok(Shown::Directory(Folder::held(opened.into())));
+        }
+        if !found.is_file() {
+            return Err(refused(format!("{what} is neither a directory nor a file")));
+        }
+        self.show_file(opened, volume, mount).map_err(failed)
     }
 
-    fn show_file(&mut self, file: &Path, volume: &Placed, mount: &VolumeMount) -> io::Result<Shown> {
+    fn show_file(&mut self, mut file: File, volume: &Placed, mount: &VolumeMount) -> io::Result<Shown> {
         let place = Path::new(&mount.mount_path);
         let (Some(directory), Some(name)) = (place.parent().and_then(Path::to_str), place.file_name()) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file cannot be mounted there"));
@@ -159,15 +172,19 @@ impl Fixed {
                 to
             }
         };
+        let to = to.join(name);
         if volume.is_swapped {
-            std::fs::copy(file, to.join(name))?;
+            io::copy(&mut file, &mut File::create_new(to)?)?;
             return Ok(Shown::Beside);
         }
-        match std::fs::hard_link(file, to.join(name)) {
+        // The very file that was opened.
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match fs::linkat(fs::CWD, itself, fs::CWD, &to, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => {}
             // No name on this disk can be given to it: whoever only reads is well served by a copy.
-            Err(_) if read_only => drop(std::fs::copy(file, to.join(name))?),
+            Err(_) if read_only => drop(io::copy(&mut file, &mut File::create_new(to)?)?),
             Err(error) => {
+                let error = io::Error::from(error);
                 let why = format!("the file can only be mounted readOnly, because the node cannot link it: {error}");
                 return Err(io::Error::new(error.kind(), why));
             }
@@ -181,6 +198,18 @@ impl Fixed {
         self.turn += 1;
         std::fs::create_dir_all(&path)?;
         Ok(path)
+    }
+}
+
+/// What is at a place in a volume that guests write to; made, where it may be, if nothing is.
+fn opened(volume: &Placed, inner: &Path) -> io::Result<File> {
+    let root = Root::open(&volume.path)?;
+    match root.any(inner, Links::Within) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !volume.read_only => {
+            root.make(inner)?;
+            root.any(inner, Links::Within)
+        }
+        opened => opened,
     }
 }
 

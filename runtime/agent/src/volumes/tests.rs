@@ -129,17 +129,21 @@ fn what_is_as_planned_is_left_alone() {
     assert_eq!(current(), first);
 }
 
-/// Mounts of the container `c`, as `guest:mode` and the files below it.
-fn seen(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result<String, String> {
+/// Mounts of the container `c`.
+fn found(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result<Vec<host::Mount>, String> {
     let pod = pod(&format!(
         r#"{{"containers":[{{"name":"c","env":[{{"name":"WHO","value":"me"}}],"volumeMounts":[{mounts}]}}],
             "volumes":[{{"name":"image","image":{{"reference":"prices:v1"}}}}]}}"#
     ));
     let view = view("fast");
-    let found =
-        super::mounts(&pod, 0, placed, Fixed::new(fixed.into(), fixed.with_extension("memory")), &around(&view))
-            .map_err(|why| why.message)?;
-    let told = |mount: &host::Mount| format!("{}:{:?} {}", mount.guest, mount.mode, listing(&mount.host));
+    let fixed = Fixed::new(fixed.into(), fixed.with_extension("memory"));
+    super::mounts(&pod, 0, placed, fixed, &around(&view)).map_err(|why| why.message)
+}
+
+/// The same, as `guest:mode` and the files below it.
+fn seen(mounts: &str, placed: &BTreeMap<String, Placed>, fixed: &Path) -> Result<String, String> {
+    let found = found(mounts, placed, fixed)?;
+    let told = |mount: &host::Mount| format!("{}:{:?} {}", mount.guest, mount.mode, listing(mount.host.path()));
     Ok(found.iter().map(told).collect::<Vec<_>>().join("; "))
 }
 
@@ -182,6 +186,34 @@ fn guests_see_volumes_where_they_are_mounted() {
         r#"{"name":"image","mountPath":"/x","subPath":"a"}"#,
         "volume \"image\" is an image that is linked to the container's own, and has no subPath",
     );
+}
+
+#[test]
+fn whatever_a_guest_puts_in_its_place_a_sub_path_is_what_was_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixed = directory.path().join("fixed");
+    let scratch = Planned { name: "s".into(), content: Content::Scratch { bytes_max: None }, secret: false };
+    let scratch = put(directory.path(), &scratch).expect("written");
+    let (own, volume) = (directory.path().join("secret"), scratch.path.clone());
+    for (folder, file) in [(&own, "key"), (&volume.join("a"), "file")] {
+        std::fs::create_dir_all(folder).expect("made");
+        std::fs::write(folder.join(file), file).expect("written");
+    }
+    std::os::unix::fs::symlink("a", volume.join("within")).expect("linked");
+    std::os::unix::fs::symlink(&own, volume.join("far")).expect("linked");
+    let up = "../".repeat(volume.components().count());
+    std::os::unix::fs::symlink(&up, volume.join("up")).expect("linked");
+    let placed = BTreeMap::from([("s".to_owned(), scratch)]);
+    let of = |path: &str| format!(r#"{{"name":"s","mountPath":"/x","subPath":"{path}"}}"#);
+    assert_eq!(seen(&of("within"), &placed, &fixed).expect("mounts"), "/x:ReadWrite file=file");
+    for out in ["far", "far/key", "up", "up/etc"] {
+        let refused = seen(&of(out), &placed, &fixed).expect_err("refused");
+        assert_eq!(refused, format!("subPath {out} of volume \"s\" leads out of it"));
+    }
+    let mounts = found(&of("a"), &placed, &fixed).expect("mounts");
+    std::fs::rename(volume.join("a"), volume.join("b")).expect("moved");
+    std::os::unix::fs::symlink(&own, volume.join("a")).expect("linked");
+    assert_eq!(listing(mounts[0].host.path()), "file=file");
 }
 
 #[test]

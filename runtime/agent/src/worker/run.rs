@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use host::{Command, RequestPolicy, Server, Sink, Spec};
+use host::{Command, Folder, RequestPolicy, Server, Sink, Spec};
 use k8s_openapi::api::core::v1::Container;
 use network::Binding;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -194,7 +194,7 @@ impl Worker {
                 _ => std::fs::create_dir_all(&host)?,
             }
             let quota = Some(self.context.quotas.of(&host, TERMINATION_BYTES_MAX));
-            Ok(host::Mount { host, guest: String::new(), mode: host::Mode::ReadWrite, quota })
+            Ok(host::Mount { host: Folder::at(host), guest: String::new(), mode: host::Mode::ReadWrite, quota })
         })
     }
 

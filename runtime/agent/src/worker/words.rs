@@ -4,16 +4,17 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use host::Mode;
+use host::{Folder, Mode};
 use k8s_openapi::api::core::v1::Container;
 
+use crate::beneath::{Links, Root};
 use crate::logs;
 use crate::pod::Exit;
 
 /// Where a run leaves its last words.
 pub(super) struct LastWords {
     /// The directory, and the file in it.
-    file: Option<(PathBuf, PathBuf)>,
+    file: Option<(Folder, PathBuf)>,
     /// The log, if its end may speak for a run that failed in silence.
     log: Option<PathBuf>,
 }
@@ -47,7 +48,7 @@ impl LastWords {
             return Ok(Self { file, log });
         }
         let mount = host::Mount { guest: parent.display().to_string(), ..fresh()? };
-        fs::write(mount.host.join(name), "")?;
+        fs::write(mount.host.path().join(name), "")?;
         let file = Some((mount.host.clone(), PathBuf::from(name)));
         mounts.push(mount);
         Ok(Self { file, log })
@@ -55,7 +56,7 @@ impl LastWords {
 
     /// What is told of a run that ended so.
     pub(super) fn read(&self, exit: &Exit) -> Option<String> {
-        let left = self.file.as_ref().and_then(|(directory, file)| left(directory, file).ok());
+        let left = self.file.as_ref().and_then(|(directory, file)| left(directory.path(), file).ok());
         let left = left.filter(|words| !words.is_empty());
         let failed = !matches!(exit, Exit::Code(0) | Exit::Stopped);
         left.or_else(|| logs::end_of(self.log.as_ref().filter(|_| failed)?, LOG_LINES_MAX, LOG_BYTES_MAX))
@@ -64,12 +65,8 @@ impl LastWords {
 
 /// What is in the file. A guest may have put a link there, which leads nowhere else.
 fn left(directory: &Path, file: &Path) -> io::Result<String> {
-    let (root, real) = (directory.canonicalize()?, directory.join(file).canonicalize()?);
-    if !real.starts_with(&root) || !real.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no file of its own"));
-    }
     let mut words = Vec::new();
-    fs::File::open(real)?.take(MESSAGE_BYTES_MAX).read_to_end(&mut words)?;
+    Root::open(directory)?.file(file, Links::Within)?.take(MESSAGE_BYTES_MAX).read_to_end(&mut words)?;
     Ok(String::from_utf8_lossy(&words).into_owned())
 }
 
@@ -88,7 +85,7 @@ mod tests {
         fs::write(&log, "2026-11-22T00:00:00.000000000Z stdout F one\n2026-11-22T00:00:00.000000000Z stderr F two\n")
             .expect("written");
         let at = |host: &Path, guest: &str| host::Mount {
-            host: host.to_owned(),
+            host: Folder::at(host),
             guest: guest.to_owned(),
             mode: Mode::ReadWrite,
             quota: None,
@@ -100,7 +97,7 @@ mod tests {
         let words = words.expect("prepared");
         let guest = Path::new(path);
         let shown = mounts.iter().rev().find(|mount| guest.starts_with(&mount.guest)).expect("a mount for it");
-        let file = shown.host.join(guest.strip_prefix(&shown.guest).expect("below it"));
+        let file = shown.host.path().join(guest.strip_prefix(&shown.guest).expect("below it"));
         match exit {
             Exit::Code(1) => fs::write(file, "words").expect("written"),
             Exit::Code(2) => std::os::unix::fs::symlink("../elsewhere", file).expect("linked"),

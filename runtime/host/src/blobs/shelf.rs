@@ -6,19 +6,18 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode as Bits, OFlags};
 
 use crate::quota::Quota;
-use crate::spec::{Mode, Mount};
+use crate::spec::{Folder, Mode, Mount};
 
 /// Where the containers are.
 #[derive(Clone)]
 pub(super) struct Shelf {
-    root: PathBuf,
+    root: Folder,
     mode: Mode,
     quota: Option<Quota>,
 }
@@ -57,7 +56,7 @@ impl Shelf {
 
     fn root(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        Ok(fs::openat(fs::CWD, &self.root, flags, Bits::empty())?)
+        Ok(fs::openat(fs::CWD, self.root.path(), flags, Bits::empty())?)
     }
 
     /// The directory of a container.
@@ -376,7 +375,7 @@ mod tests {
     fn shelf(quota: Option<u64>) -> (tempfile::TempDir, Shelf) {
         let folder = tempfile::tempdir().expect("a folder");
         let quota = quota.map(|bytes| Quota::new(folder.path().to_owned(), bytes));
-        let mount = Mount { host: folder.path().to_owned(), guest: "/data".into(), mode: Mode::ReadWrite, quota };
+        let mount = Mount { host: Folder::at(folder.path()), guest: "/data".into(), mode: Mode::ReadWrite, quota };
         let shelf = Shelf::new(&mount);
         shelf.create("box").expect("it is made");
         (folder, shelf)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::{Exit, Ledger, Limits, Mode, Mount, Nowhere, Spec, Stdin, Wasi, WorkloadKind};
+use host::{Exit, Folder, Ledger, Limits, Mode, Mount, Nowhere, Spec, Stdin, Wasi, WorkloadKind};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -193,7 +193,7 @@ async fn output_waits_for_its_reader() {
 async fn a_mount_that_is_not_there_is_told() {
     let bench = Bench::new();
     let mounts =
-        vec![Mount { host: "/nowhere/at/all".into(), guest: "/data".into(), mode: Mode::ReadOnly, quota: None }];
+        vec![Mount { host: Folder::at("/nowhere/at/all"), guest: "/data".into(), mode: Mode::ReadOnly, quota: None }];
     let exit = bench.run(&command("i32.const 0"), Spec { mounts, ..Spec::default() }).await;
     assert!(matches!(&exit, Exit::NotStarted { message } if message.contains("/data")), "{exit:?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::channel::mpsc;
-use host::{Body, Fault, InstancePolicy, Mode, Mount, Spec};
+use host::{Body, Fault, Folder, InstancePolicy, Mode, Mount, Spec};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -87,7 +87,12 @@ async fn mounts_are_seen_and_nothing_beside_them() {
     std::fs::create_dir(dir.path().join("etc")).expect("it is made");
     std::fs::write(dir.path().join("etc/greeting"), "hello").expect("it is written");
     std::fs::write(dir.path().join("secret"), "secret").expect("it is written");
-    let mounts = vec![Mount { host: dir.path().join("etc"), guest: "/etc".into(), mode: Mode::ReadOnly, quota: None }];
+    let mounts = vec![Mount {
+        host: Folder::at(dir.path().join("etc")),
+        guest: "/etc".into(),
+        mode: Mode::ReadOnly,
+        quota: None,
+    }];
     let (_bench, server) = probe(Spec { mounts, ..Spec::default() }).await;
     check(&server, "/read?path=/etc/greeting", 200, "hello").await;
     for path in ["/etc/../secret", "/secret", "/proc/self/environ"] {

@@ -4,14 +4,16 @@
 //! that was changed within the moment in which it was looked at may have been changed after: it is read again.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::beneath::{Links, Root};
 
 /// The files that both sides agree about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +86,11 @@ impl Index {
 
 impl Agreed {
     /// Whether the file is as agreed; learns how it looks where only that is other.
-    pub(super) fn is_same(&mut self, path: &Path, now: Stamp) -> io::Result<bool> {
+    pub(super) fn is_same(&mut self, files: &Root, name: &Path, now: Stamp) -> io::Result<bool> {
         if self.stamp.is_as(now) && self.stamp.is_certain() {
             return Ok(true);
         }
-        let is_same = hash(&mut File::open(path)?)? == self.hash;
+        let is_same = hash(&mut files.file(name, Links::None)?)? == self.hash;
         if is_same {
             self.stamp = now;
         }
@@ -99,13 +101,13 @@ impl Agreed {
 // === impl Stamp ===
 
 impl Stamp {
-    pub(super) fn of(found: &Metadata) -> Self {
+    pub(super) fn of(found: &Stat) -> Self {
         let at = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
         Self {
-            bytes: found.len(),
-            inode: found.ino(),
-            modified_ns: at(found.mtime(), found.mtime_nsec()),
-            changed_ns: at(found.ctime(), found.ctime_nsec()),
+            bytes: u64::try_from(found.st_size).unwrap_or(0),
+            inode: found.st_ino,
+            modified_ns: at(found.st_mtime, found.st_mtime_nsec as i64),
+            changed_ns: at(found.st_ctime, found.st_ctime_nsec as i64),
             found_ns: now_ns(),
         }
     }
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(Index::load(directory.path()).expect("none"), Index::default());
         let file = directory.path().join("f");
         std::fs::write(&file, "one").expect("written");
-        let stamp = Stamp::of(&file.metadata().expect("there"));
+        let stamp = Stamp::of(&rustix::fs::stat(&file).expect("there"));
         let agreed = Agreed { etag: "\"1\"".into(), hash: hash(&mut &b"one"[..]).expect("hashed"), stamp };
         let index = Index { by_name: [("f".to_owned(), agreed)].into() };
         index.save(directory.path()).expect("saved");
@@ -160,15 +162,16 @@ mod tests {
     #[test]
     fn a_file_that_was_written_to_within_the_moment_is_other() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("f");
+        let (file, name) = (directory.path().join("f"), Path::new("f"));
         std::fs::write(&file, "one").expect("written");
-        let look = || Stamp::of(&file.metadata().expect("there"));
+        let root = Root::open(directory.path()).expect("a directory");
+        let look = || Stamp::of(&root.stat(name).expect("there"));
         let mut agreed = Agreed { etag: String::new(), hash: hash(&mut &b"one"[..]).expect("hashed"), stamp: look() };
-        assert!(agreed.is_same(&file, look()).expect("read"));
+        assert!(agreed.is_same(&root, name, look()).expect("read"));
         // The same length, and perhaps the same step of the clock.
         std::fs::write(&file, "two").expect("written");
-        assert!(!agreed.is_same(&file, look()).expect("read"));
+        assert!(!agreed.is_same(&root, name, look()).expect("read"));
         std::fs::write(&file, "one").expect("written");
-        assert!(agreed.is_same(&file, look()).expect("read"), "what is in it counts");
+        assert!(agreed.is_same(&root, name, look()).expect("read"), "what is in it counts");
     }
 }

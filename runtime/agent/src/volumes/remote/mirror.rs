@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use tokio::sync::Mutex as Turn;
 
 use super::index::{Agreed, Index, Stamp};
 use super::plan::{self, Bring, Local, Save};
 use super::store::{Put, Store, Trouble, Version};
+use crate::beneath::{Links, Root, kind};
 
 /// A mirror; one hand at it at a time.
 pub(super) struct Mirror {
@@ -69,7 +72,7 @@ pub(super) fn is_unused(directory: &Path, now: SystemTime, unused: Duration) -> 
     let is_old = Index::saved_at(directory).is_some_and(|at| now.duration_since(at).is_ok_and(|age| age >= unused));
     let all_stored = || {
         let mut index = Index::load(directory)?;
-        let found = look(&directory.join(FILES), &mut index, &|_| true)?;
+        let found = look(&Root::open(&directory.join(FILES))?, &mut index, &|_| true)?;
         io::Result::Ok(plan::saves(&index.etags(), &found.local).is_empty())
     };
     is_old && all_stored().unwrap_or(false)
@@ -89,6 +92,11 @@ impl Mirror {
     /// What guests see.
     fn files(&self) -> PathBuf {
         self.directory.join(FILES)
+    }
+
+    /// The same, to be reached without leaving it.
+    fn root(&self) -> Result<Root, Trouble> {
+        Root::open(&self.files()).map_err(|error| Trouble::of_disk(&error))
     }
 
     /// From now on the store is asked so.
@@ -231,11 +239,11 @@ impl Mirror {
     }
 
     async fn put(&self, store: &Store, name: &str, over: Option<&str>) -> Result<Uploaded, Trouble> {
-        let path = self.files().join(name);
+        let (root, path) = (self.root()?, Path::new(name));
         // Before it is read: what is written meanwhile is then seen to be other.
-        let Ok(metadata) = path.symlink_metadata() else { return Ok(Uploaded::Gone) };
-        let stamp = Stamp::of(&metadata);
-        match store.put(name, &path, over).await? {
+        let (Ok(found), Ok(file)) = (root.stat(path), root.file(path, Links::None)) else { return Ok(Uploaded::Gone) };
+        let stamp = Stamp::of(&found);
+        match store.put(name, file, over).await? {
             Put::Done(Version { etag, hash }) => Ok(Uploaded::Done(Agreed { etag, hash, stamp })),
             Put::Stale => Ok(Uploaded::Stale),
         }
@@ -244,7 +252,7 @@ impl Mirror {
     /// The store has another version than was agreed. If it is ours after all, or gone, that is well; otherwise it gets the name.
     async fn settle(&self, store: &Store, name: String) -> Result<Outcome, Trouble> {
         let failed = |error: io::Error| Trouble::of_disk(&error);
-        let path = self.files().join(&name);
+        let (root, path) = (self.root()?, PathBuf::from(&name));
         let incoming = self.incoming(&name)?;
         let Some(theirs) = store.get(&name, &incoming).await? else {
             return match self.put(store, &name, None).await? {
@@ -252,14 +260,14 @@ impl Mirror {
                 _ => Err(Trouble::new(format!("{name} is changed in the store at this moment"))),
             };
         };
-        let stamp = Stamp::of(&path.symlink_metadata().map_err(failed)?);
-        let ours = super::index::hash(&mut File::open(&path).map_err(failed)?).map_err(failed)?;
+        let stamp = Stamp::of(&root.stat(&path).map_err(failed)?);
+        let ours = super::index::hash(&mut root.file(&path, Links::None).map_err(failed)?).map_err(failed)?;
         if ours == theirs.hash {
             let agreed = Some(Agreed { etag: theirs.etag, hash: ours, stamp });
             return Ok(Outcome { name, agreed, notice: None, beside: None });
         }
         let aside = format!("{name}.conflict-{}", &ours[..8]);
-        std::fs::rename(&path, self.files().join(&aside)).map_err(failed)?;
+        root.rename(&path, Path::new(&aside)).map_err(failed)?;
         let agreed = self.place(&name, &incoming, theirs)?;
         let notice = format!("{name} was changed in the store by somebody else; what was written here is in {aside}");
         let beside = match self.put(store, &aside, None).await {
@@ -288,19 +296,16 @@ impl Mirror {
     /// Puts what came into its place, whole.
     fn place(&self, name: &str, incoming: &Path, version: Version) -> Result<Agreed, Trouble> {
         let failed = |error: io::Error| Trouble::of_disk(&error);
-        let path = self.files().join(name);
-        let parent = path.parent().unwrap_or(&path);
-        std::fs::create_dir_all(parent).map_err(failed)?;
-        // A guest may have put links where directories were.
-        if !parent.canonicalize().map_err(failed)?.starts_with(self.files()) {
-            return Err(Trouble::new(format!("{name}: a link leads out of the volume")));
+        let (root, path) = (self.root()?, Path::new(name));
+        if let Some(parent) = path.parent() {
+            root.make(parent).map_err(failed)?;
         }
-        if path.is_dir() && !path.is_symlink() {
+        if root.stat(path).is_ok_and(|found| kind(&found) == FileType::Directory) {
             // Only empty ones go.
-            std::fs::remove_dir(&path).map_err(failed)?;
+            root.remove_directory(path).map_err(failed)?;
         }
-        std::fs::rename(incoming, &path).map_err(failed)?;
-        let stamp = Stamp::of(&path.symlink_metadata().map_err(failed)?);
+        root.take(incoming, path).map_err(failed)?;
+        let stamp = Stamp::of(&root.stat(path).map_err(failed)?);
         Ok(Agreed { etag: version.etag, hash: version.hash, stamp })
     }
 
@@ -314,14 +319,14 @@ impl Mirror {
 
     /// Removes a file, and the directories that only it was in.
     fn take_away(&self, name: &str) -> io::Result<()> {
-        let files = self.files();
-        match std::fs::remove_file(files.join(name)) {
+        let root = Root::open(&self.files())?;
+        match root.remove_file(Path::new(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let parents = Path::new(name).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         for parent in parents {
-            if std::fs::remove_dir(files.join(parent)).is_err() {
+            if root.remove_directory(parent).is_err() {
                 break;
             }
         }
@@ -329,15 +334,15 @@ impl Mirror {
     }
 
     async fn look(&self, index: &mut Index, store: &Store, what: &What) -> Result<Found, Trouble> {
-        let (files, store, mut looking) = (self.files(), store.clone(), index.clone());
+        let (root, store, mut looking) = (self.root()?, store.clone(), index.clone());
         let one = if let What::One(name) = what { Some(name.clone()) } else { None };
         let looked = tokio::task::spawn_blocking(move || {
             let takes = |name: &str| store.takes(name);
             let found = match one {
-                None => look(&files, &mut looking, &takes),
+                None => look(&root, &mut looking, &takes),
                 Some(name) => {
                     let mut found = Found::default();
-                    found.note(&files.join(&name), name, &mut looking, &takes).map(|()| found)
+                    found.note(&root, name, &mut looking, &takes).map(|_| found)
                 }
             };
             (looking, found)
@@ -391,42 +396,60 @@ fn left_out(names: &[String]) -> Vec<String> {
 }
 
 /// Every file below a directory, told from what was agreed about it. Links and whatever else is no file are not looked at.
-fn look(files: &Path, index: &mut Index, takes: &dyn Fn(&str) -> bool) -> io::Result<Found> {
+fn look(root: &Root, index: &mut Index, takes: &dyn Fn(&str) -> bool) -> io::Result<Found> {
     let mut found = Found::default();
-    let mut directories = vec![files.to_owned()];
+    let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory)? {
-            let path = entry?.path();
-            if path.is_dir() && !path.is_symlink() {
+        let entries = match root.list(&directory) {
+            // A guest took it away, or put something else in its place.
+            Err(error) if !directory.as_os_str().is_empty() && is_gone(&error) => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = directory.join(entry);
+            let Some(name) = path.to_str() else { continue };
+            if found.note(root, name.to_owned(), index, takes)? == Some(FileType::Directory) {
                 directories.push(path);
-            } else if let Some(name) = path.strip_prefix(files).ok().and_then(Path::to_str) {
-                found.note(&path, name.to_owned(), index, takes)?;
             }
         }
     }
     Ok(found)
 }
 
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
 // === impl Found ===
 
 impl Found {
-    fn note(&mut self, path: &Path, name: String, index: &mut Index, takes: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    /// Notes what has this name, and tells what kind of thing that is, if it is there.
+    fn note(
+        &mut self,
+        root: &Root,
+        name: String,
+        index: &mut Index,
+        takes: &dyn Fn(&str) -> bool,
+    ) -> io::Result<Option<FileType>> {
+        let path = Path::new(&name);
         // It may be gone since its directory was read.
-        let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
-        if !metadata.is_file() {
-            return Ok(());
+        let Ok(found) = root.stat(path) else { return Ok(None) };
+        let kind = kind(&found);
+        if kind != FileType::RegularFile {
+            return Ok(Some(kind));
         }
         if !takes(&name) {
             self.left_out.push(name);
-            return Ok(());
+            return Ok(Some(kind));
         }
-        let stamp = Stamp::of(&metadata);
-        let is_same = match index.by_name.get_mut(&name).map(|agreed| agreed.is_same(path, stamp)) {
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        let stamp = Stamp::of(&found);
+        let is_same = match index.by_name.get_mut(&name).map(|agreed| agreed.is_same(root, path, stamp)) {
+            Some(Err(error)) if is_gone(&error) => return Ok(None),
             is_same => is_same.transpose()? == Some(true),
         };
         self.local.insert(name.clone(), if is_same { Local::Same } else { Local::Changed });
         self.stamps.insert(name, stamp);
-        Ok(())
+        Ok(Some(kind))
     }
 }

@@ -175,9 +175,8 @@ impl Store {
     }
 
     /// Uploads a file in place of the version of this ETag, or where there is none.
-    pub(super) async fn put(&self, name: &str, file: &FilePath, over: Option<&str>) -> Result<Put, Trouble> {
+    pub(super) async fn put(&self, name: &str, mut file: std::fs::File, over: Option<&str>) -> Result<Put, Trouble> {
         let key = self.key(name)?;
-        let mut file = std::fs::File::open(file).map_err(|error| Trouble::of_disk(&error))?;
         let bytes = file.metadata().map_err(|error| Trouble::of_disk(&error))?.len();
         if bytes > WHOLE_BYTES_MAX {
             return self.put_in_parts(&key, file, over).await;
