@@ -231,7 +231,9 @@ pub(crate) fn act(world: &mut World, step: &Step) {
             }
         }
         Step::FailPod { pod } => {
-            if let Some(key) = nth(world, kinds::POD, *pod).filter(|key| ready(world, key)) {
+            // One that has ended stays so, whatever it last said of itself.
+            let runs = |key: &Key| world.view.get(key).is_some_and(|pod| tree(pod)["status"]["phase"] == "Running");
+            if let Some(key) = nth(world, kinds::POD, *pod).filter(|key| runs(key) && ready(world, key)) {
                 say_ready(world, &key, false);
             }
         }
