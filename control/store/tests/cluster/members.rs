@@ -36,13 +36,13 @@ async fn a_cluster_outlives_each_of_its_members() {
     for _ in 0..3 {
         let leader = room.leader().await;
         let writers = room.writers(4);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        room.written(50).await;
         let gone = Instant::now();
         room.stop(leader).await;
         let next = room.leader().await;
         println!("{next} leads after {} ms", gone.elapsed().as_millis());
         assert_ne!(next, leader);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        room.written(50).await;
         room.start(leader, false).await;
         let told = writers.stop().await;
         room.settled(3).await;

@@ -157,6 +157,13 @@ impl Room {
         println!("{told} writes acknowledged, {unknown} unknown, the longest pause {} ms", gap.as_millis());
     }
 
+    /// Waits until so much more was written by whoever writes.
+    pub(crate) async fn written(&self, more: u64) {
+        let revision = || self.members.values().map(|store| store.snapshot().revision().0).max().unwrap_or_default();
+        let before = revision();
+        within("it goes on", async || (revision() >= before + more).then_some(())).await;
+    }
+
     /// Writers that go round the members there are now.
     pub(crate) fn writers(&self, count: usize) -> Writers {
         let stop = Arc::new(AtomicBool::new(false));

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use api::storage::s3::{Credentials, Location};
 use api::{kinds, storage};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod};
 
 use super::host_path::HostType;
@@ -95,17 +96,12 @@ fn remote(
 /// A pod of another node that has the claim: one that runs, or was there before.
 fn user_elsewhere(pod: &Pod, name: &str, around: &Surroundings<'_>) -> Option<String> {
     let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-    let age = |pod: &Pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.metadata.uid.clone());
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let others = around.view.list_in(kinds::POD, namespace).filter_map(|other| other.decode::<Pod>().ok());
     let mut users = others.filter(|other| {
         let phase = other.status.as_ref().and_then(|status| status.phase.as_deref());
         let node = other.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
-        node.is_some()
-            && node != here
-            && !matches!(phase, Some("Succeeded" | "Failed"))
-            && storage::claim_names(other).any(|used| used == name)
-            && (phase == Some("Running") || age(other) < age(pod))
+        node.is_some() && node != here && uses(other, name) && (phase == Some("Running") || age(other) < age(pod))
     });
     users.next().and_then(|other| other.metadata.name.clone())
 }
@@ -160,13 +156,21 @@ pub(super) fn directory(handle: &str) -> Option<PathBuf> {
 /// Whether another pod of this node has used the claim for longer.
 fn is_used_before(pod: &Pod, name: &str, around: &Surroundings<'_>) -> bool {
     let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return false };
-    let age = |pod: &Pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.metadata.uid.clone());
     around.view.pods_on(node).filter_map(|other| other.decode::<Pod>().ok()).any(|other| {
-        let phase = other.status.as_ref().and_then(|status| status.phase.as_deref());
         other.metadata.namespace == pod.metadata.namespace
             && other.metadata.uid != pod.metadata.uid
-            && !matches!(phase, Some("Succeeded" | "Failed"))
-            && storage::claim_names(&other).any(|used| used == name)
+            && uses(&other, name)
             && age(&other) < age(pod)
     })
+}
+
+/// Whether a pod has the claim and has not ended.
+fn uses(pod: &Pod, claim: &str) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed")) && storage::claim_names(pod).any(|used| used == claim)
+}
+
+/// What pods are ordered by: no two are of one age.
+fn age(pod: &Pod) -> (Option<Timestamp>, Option<String>) {
+    (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.uid.clone())
 }
