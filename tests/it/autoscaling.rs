@@ -25,7 +25,7 @@ spec:
         image: probe:v1
         ports: [{{name: http, containerPort: 8080}}]
         env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
-        readinessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 1}}
+        readinessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 1, timeoutSeconds: 10}}
         resources: {{requests: {{cpu: 20m}}, limits: {{cpu: 200m}}}}
 ---
 apiVersion: v1
@@ -69,6 +69,14 @@ fn rolled_out(cluster: &Cluster, name: &str) {
     cluster.kubectl(&["rollout", "status", &format!("deploy/{name}"), "--timeout=60s"]).ok();
 }
 
+/// The way from outside is there: what a rollout waits for says nothing of the edge.
+fn answers(cluster: &Cluster, host: &str) {
+    eventually(60, || match get(cluster.ingress(), host, "/healthz") {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
 /// How many replicas there are to be, and how many there are.
 fn replicas(cluster: &Cluster, name: &str) -> (i64, i64) {
     let told = cluster.kubectl(&["get", "deploy", name, "-o", "json"]).ok();
@@ -90,18 +98,19 @@ fn a_load_brings_pods_and_its_end_sends_them_away() {
     }
     let cluster = cluster(&app("spinner"));
     rolled_out(&cluster, "spinner");
+    answers(&cluster, "spinner.localhost");
     let load = Load::start(cluster.ingress(), "spinner.localhost", "/spin?ms=5", 3);
     cluster.kubectl(&["autoscale", "deploy", "spinner", "--cpu-percent=50", "--min=1", "--max=4"]).ok();
     let soon = r#"{"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}"#;
     cluster.kubectl(&["patch", "hpa", "spinner", "-p", soon]).ok();
-    comes_to(&cluster, "spinner", 4, 90);
+    comes_to(&cluster, "spinner", 4, 180);
     let row = cluster.kubectl(&["get", "hpa", "spinner", "--no-headers"]).ok();
     let words: Vec<&str> = row.split_whitespace().collect();
     assert_eq!((words[1], words[2], words[4], words[5]), ("Deployment/spinner", "cpu:", "1", "4"), "{row}");
     assert!(words[3].ends_with("%/50%") && !words[3].starts_with("<unknown>"), "{row}");
     let report = load.stop();
     assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
-    comes_to(&cluster, "spinner", 1, 90);
+    comes_to(&cluster, "spinner", 1, 180);
     let told = cluster.kubectl(&["describe", "hpa", "spinner"]).ok();
     for words in [
         "cpu resource utilization (percentage of request) above target",

@@ -79,6 +79,13 @@ impl Root {
         Ok(names)
     }
 
+    /// Makes a file where nothing is.
+    pub(crate) fn create(&self, name: &Path) -> io::Result<File> {
+        let (parent, last) = self.parent(name)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(fs::openat(parent, last, flags, Mode::from_raw_mode(0o644))?.into())
+    }
+
     /// Makes the directory and all on the way to it that are not there.
     pub(crate) fn make(&self, name: &Path) -> io::Result<()> {
         let mut made = self.0.try_clone()?;

@@ -28,6 +28,7 @@ use std::path::{Component, PathBuf};
 
 use api::quantity::Quantity;
 use api::storage;
+use host::Folder;
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
@@ -88,7 +89,7 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The directory, or the file.
-    pub path: PathBuf,
+    pub at: Folder,
     /// Whether guests may only read.
     pub read_only: bool,
     /// Whether its files are swapped under the guests, so that a subPath is a copy.

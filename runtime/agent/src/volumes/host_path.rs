@@ -3,8 +3,11 @@
 //! Whoever may create pods reaches with them whatever this program may reach; [`HostPaths`] is how much a node allows of that.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::beneath::{Links, Root};
 
 /// Which paths of a node pods may see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,15 +41,30 @@ pub struct NotForGuests(String);
 // === impl HostPaths ===
 
 impl HostPaths {
-    /// Refuses a path that pods may not see, wherever its links lead. What is not there yet is judged by where it would be.
-    pub fn check(&self, path: &Path) -> io::Result<()> {
-        let Self::Below(allowed) = self else { return Ok(()) };
+    /// Opens what is at a path, made where its type says so; refuses a path that pods may not see, wherever its links lead.
+    ///
+    /// Where the links lead is looked at first, and from there on none is followed: what a guest puts in the way meanwhile is
+    /// not taken for what was looked at.
+    pub(super) fn open(&self, path: &Path, kind: HostType) -> io::Result<File> {
         let real = settled(path)?;
-        if allowed.iter().any(|root| root.canonicalize().is_ok_and(|root| real.starts_with(root))) {
-            return Ok(());
+        let root = match self {
+            Self::Any => Some(PathBuf::from("/")),
+            Self::Below(allowed) => {
+                allowed.iter().filter_map(|root| root.canonicalize().ok()).find(|root| real.starts_with(root))
+            }
+        };
+        let below = root.as_ref().and_then(|root| real.strip_prefix(root).ok());
+        let Some((root, below)) = root.as_ref().zip(below) else {
+            let message = format!("host path {} is not one that this node allows", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        };
+        if root.is_dir() {
+            kind.open(&Root::open(root)?, below, path)
+        } else {
+            // A single file is allowed: it is found in its directory, which is not the guests'.
+            let (directory, name) = (root.parent().unwrap_or(root), root.file_name().unwrap_or_default());
+            kind.open(&Root::open(directory)?, Path::new(name), path)
         }
-        let message = format!("host path {} is not one that this node allows", path.display());
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
     }
 }
 
@@ -76,21 +94,32 @@ impl HostType {
         }
     }
 
-    /// Makes what may be made, and checks that it is what it has to be.
-    pub(super) fn ensure(self, path: &Path) -> io::Result<()> {
-        let failed = |what: &str| {
-            let message = format!("hostPath type check failed: {} is not a {what}", path.display());
-            Err(io::Error::new(io::ErrorKind::NotFound, message))
+    /// Opens what is below a directory, by a name without links; `path` is what it is called by whoever asked for it.
+    fn open(self, root: &Root, below: &Path, path: &Path) -> io::Result<File> {
+        let found = match (root.any(below, Links::None), self) {
+            (Err(error), Self::Anything | Self::DirectoryOrCreate) if error.kind() == io::ErrorKind::NotFound => {
+                root.make(below)?;
+                root.any(below, Links::None)?
+            }
+            (Err(error), Self::FileOrCreate) if error.kind() == io::ErrorKind::NotFound => root.create(below)?,
+            (Err(error), Self::Directory) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not_a("directory", path));
+            }
+            (Err(error), Self::File) if error.kind() == io::ErrorKind::NotFound => return Err(not_a("file", path)),
+            (found, _) => found?,
         };
+        let metadata = found.metadata()?;
         match self {
-            Self::Anything if path.exists() => Ok(()),
-            Self::Anything | Self::DirectoryOrCreate if !path.exists() => std::fs::create_dir_all(path),
-            Self::FileOrCreate if !path.exists() => std::fs::File::create_new(path).map(drop),
-            Self::Directory | Self::DirectoryOrCreate if !path.is_dir() => failed("directory"),
-            Self::File | Self::FileOrCreate if !path.is_file() => failed("file"),
-            _ => Ok(()),
+            Self::Directory | Self::DirectoryOrCreate if !metadata.is_dir() => Err(not_a("directory", path)),
+            Self::File | Self::FileOrCreate if !metadata.is_file() => Err(not_a("file", path)),
+            _ => Ok(found),
         }
     }
+}
+
+fn not_a(what: &str, path: &Path) -> io::Error {
+    let message = format!("hostPath type check failed: {} is not a {what}", path.display());
+    io::Error::new(io::ErrorKind::NotFound, message)
 }
 
 // === impl NotForGuests ===

@@ -52,7 +52,7 @@ pub fn mounts(
         let read_only = volume.read_only || mount.read_only == Some(true);
         let mode = if read_only { host::Mode::ReadOnly } else { host::Mode::ReadWrite };
         let host = match sub_path_of(pod, container, mount, around)? {
-            None if !volume.path.is_file() => Folder::at(&volume.path),
+            None if !volume.at.path().is_file() => volume.at.clone(),
             inner => match fixed.show(volume, inner.as_deref(), mount)? {
                 Shown::Directory(folder) => folder,
                 Shown::Beside => continue,
@@ -126,7 +126,7 @@ impl Fixed {
         let inner = inner.map(inner_path).transpose()?;
         if volume.is_swapped {
             // No guest writes there, and all of it is the cluster's.
-            let real = inner.map_or(volume.path.clone(), |inner| volume.path.join(inner));
+            let real = inner.map_or(volume.at.path().to_owned(), |inner| volume.at.path().join(inner));
             let real = real.canonicalize().map_err(failed)?;
             if !real.is_dir() {
                 return self.show_file(File::open(real).map_err(failed)?, volume, mount).map_err(failed);
@@ -137,7 +137,7 @@ impl Fixed {
         }
         let opened = match inner {
             Some(inner) => opened(volume, &inner),
-            None => File::open(&volume.path),
+            None => File::open(volume.at.path()),
         };
         let opened = opened.map_err(failed)?;
         let found = opened.metadata().map_err(failed)?;
@@ -203,7 +203,7 @@ impl Fixed {
 
 /// What is at a place in a volume that guests write to; made, where it may be, if nothing is.
 fn opened(volume: &Placed, inner: &Path) -> io::Result<File> {
-    let root = Root::open(&volume.path)?;
+    let root = Root::open(volume.at.path())?;
     match root.any(inner, Links::Within) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !volume.read_only => {
             root.make(inner)?;

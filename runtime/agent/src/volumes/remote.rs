@@ -35,6 +35,7 @@ use std::time::{Duration, SystemTime};
 
 use api::Key;
 use api::storage::s3::{Credentials, Location};
+use host::Folder;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
@@ -146,7 +147,7 @@ impl Remotes {
         }
         self.tell(&directory, &notices, "VolumeConflict");
         info!(volume = %wanted.volume, pod = %pod, "mounted");
-        Ok(Placed { path, read_only: wanted.read_only, is_swapped: false, quota: Some(quota) })
+        Ok(Placed { at: Folder::at(path), read_only: wanted.read_only, is_swapped: false, quota: Some(quota) })
     }
 
     /// The pod has ended: what it wrote is uploaded, or it is said for which volume that cannot be. `known` are its volumes, one of

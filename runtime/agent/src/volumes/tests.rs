@@ -56,7 +56,7 @@ fn listing(path: &Path) -> String {
 fn check(volume: &str, expected: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let found = match planned(volume, &view("fast")) {
-        Ok(planned) => listing(&put(directory.path(), &planned).expect("written").path),
+        Ok(planned) => listing(put(directory.path(), &planned).expect("written").at.path()),
         Err(refused) => refused,
     };
     assert_eq!(found, expected, "{volume}");
@@ -86,7 +86,7 @@ fn a_token_lies_where_it_is_asked_for() {
     };
     let directory = tempfile::tempdir().expect("a directory");
     let placed = put(directory.path(), &planned(&volume(600), &view("fast")).expect("a plan")).expect("written");
-    assert_eq!(std::fs::read_to_string(placed.path.join("here/token")).expect("a file"), "t0ken");
+    assert_eq!(std::fs::read_to_string(placed.at.path().join("here/token")).expect("a file"), "t0ken");
     check(&volume(700), "v the token was not given out yet");
 }
 
@@ -113,9 +113,9 @@ fn an_update_is_swapped_in_whole() {
     };
     let second = put(directory.path(), &next).expect("written");
     assert_eq!(first, second);
-    assert_eq!(listing(&second.path), "mode=slow");
+    assert_eq!(listing(second.at.path()), "mode=slow");
     put(directory.path(), &next).expect("written again");
-    assert_eq!(listing(&second.path), "mode=slow");
+    assert_eq!(listing(second.at.path()), "mode=slow");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn guests_see_volumes_where_they_are_mounted() {
     let config = put(directory.path(), &volume.expect("a plan")).expect("written");
     let scratch = Planned { name: "s".into(), content: Content::Scratch { bytes_max: None }, secret: false };
     let scratch = put(directory.path(), &scratch).expect("written");
-    std::fs::write(scratch.path.join("file"), "mine").expect("written");
+    std::fs::write(scratch.at.path().join("file"), "mine").expect("written");
     let placed = BTreeMap::from([("v".to_owned(), config.clone()), ("s".to_owned(), scratch.clone())]);
     let check = |mounts: &str, expected: &str| {
         let found = seen(mounts, &placed, &fixed).unwrap_or_else(|refused| refused);
@@ -173,7 +173,7 @@ fn guests_see_volumes_where_they_are_mounted() {
     );
     check(r#"{"name":"s","mountPath":"/data/mine","subPath":"file"}"#, "/data:ReadWrite mine=mine");
     check(r#"{"name":"s","mountPath":"/own","subPathExpr":"of/$(WHO)"}"#, "/own:ReadWrite ");
-    assert!(scratch.path.join("of/me").is_dir());
+    assert!(scratch.at.path().join("of/me").is_dir());
     check(r#"{"name":"v","mountPath":"/x","subPath":"../.."}"#, "the path ../.. is not one inside the volume");
     check(
         r#"{"name":"s","mountPath":"/etc/app"},{"name":"v","mountPath":"/etc/app/z","subPath":"z"}"#,
@@ -194,7 +194,7 @@ fn whatever_a_guest_puts_in_its_place_a_sub_path_is_what_was_there() {
     let fixed = directory.path().join("fixed");
     let scratch = Planned { name: "s".into(), content: Content::Scratch { bytes_max: None }, secret: false };
     let scratch = put(directory.path(), &scratch).expect("written");
-    let (own, volume) = (directory.path().join("secret"), scratch.path.clone());
+    let (own, volume) = (directory.path().join("secret"), scratch.at.path().to_owned());
     for (folder, file) in [(&own, "key"), (&volume.join("a"), "file")] {
         std::fs::create_dir_all(folder).expect("made");
         std::fs::write(folder.join(file), file).expect("written");
@@ -295,7 +295,7 @@ fn paths_of_the_node_are_as_their_types_say() {
             Err(refused) => refused,
             Ok(planned) => match put(root, &planned) {
                 Err(error) => error.to_string().replace(&root.display().to_string(), ""),
-                Ok(placed) if placed.path.is_dir() => "directory".into(),
+                Ok(placed) if placed.at.path().is_dir() => "directory".into(),
                 Ok(_) => "file".into(),
             },
         };
@@ -324,7 +324,8 @@ fn a_node_shows_no_path_that_it_does_not_allow() {
     }
     std::os::unix::fs::symlink(root.join("closed"), root.join("open/way-out")).expect("a link");
     let check = |allowed: HostPaths, name: &str, expected: bool| {
-        assert_eq!(allowed.check(&root.join(name)).is_ok(), expected, "{name} of {allowed:?}");
+        let found = allowed.open(&root.join(name), HostType::Anything);
+        assert_eq!(found.is_ok(), expected, "{name} of {allowed:?}: {found:?}");
     };
     let below = || HostPaths::Below(vec![root.join("open")]);
     check(HostPaths::Any, "closed", true);
@@ -337,11 +338,30 @@ fn a_node_shows_no_path_that_it_does_not_allow() {
 }
 
 #[test]
+fn a_path_of_the_node_stays_what_it_was_when_it_was_allowed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    for (name, text) in [("open/inner", "mine"), ("closed", "secret")] {
+        std::fs::create_dir_all(root.join(name)).expect("made");
+        std::fs::write(root.join(name).join("file"), text).expect("written");
+    }
+    let volume = format!(r#"{{"name":"v","hostPath":{{"path":"{}"}}}}"#, root.join("open/inner").display());
+    let host_paths = host_path::HostPaths::Below(vec![root.join("open")]);
+    let store = Store { host_paths, ..Store::default() };
+    let placed = write(root, &store, &planned(&volume, &view("fast")).expect("a plan")).expect("allowed");
+    std::fs::rename(root.join("open/inner"), root.join("open/old")).expect("moved");
+    std::os::unix::fs::symlink(root.join("closed"), root.join("open/inner")).expect("linked");
+    let placed = BTreeMap::from([("v".to_owned(), placed)]);
+    let mounts = found(r#"{"name":"v","mountPath":"/v"}"#, &placed, &root.join("fixed")).expect("mounted");
+    assert_eq!(listing(mounts[0].host.path()), "file=mine");
+}
+
+#[test]
 fn a_single_file_of_the_node_is_the_very_same_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("app.conf");
     std::fs::write(&file, "one").expect("written");
-    let placed = Placed { path: file.clone(), read_only: false, is_swapped: false, quota: None };
+    let placed = Placed { at: Folder::at(&file), read_only: false, is_swapped: false, quota: None };
     let placed = BTreeMap::from([("h".to_owned(), placed)]);
     let fixed = directory.path().join("fixed");
     let mount = r#"{"name":"h","mountPath":"/etc/app/app.conf"}"#;

@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use host::Folder;
+
 use super::host_path::HostPaths;
 use super::quotas::Quotas;
 use super::{Content, Files, Placed, Planned};
@@ -27,17 +29,16 @@ pub fn write(root: &Path, store: &Store, planned: &Planned) -> io::Result<Placed
         Content::Scratch { bytes_max } => {
             std::fs::create_dir_all(&path)?;
             let quota = bytes_max.map(|bytes_max| store.quotas.of(&path, bytes_max));
-            Ok(Placed { path, read_only: false, is_swapped: false, quota })
+            Ok(Placed { at: Folder::at(path), read_only: false, is_swapped: false, quota })
         }
         Content::Files(files) => {
             std::fs::create_dir_all(&path)?;
             swap(&path, files)?;
-            Ok(Placed { path, read_only: true, is_swapped: true, quota: None })
+            Ok(Placed { at: Folder::at(path), read_only: true, is_swapped: true, quota: None })
         }
         Content::Host { path: host, kind, read_only } => {
-            store.host_paths.check(host)?;
-            kind.ensure(host)?;
-            Ok(Placed { path: host.clone(), read_only: *read_only, is_swapped: false, quota: None })
+            let at = Folder::held(store.host_paths.open(host, *kind)?.into());
+            Ok(Placed { at, read_only: *read_only, is_swapped: false, quota: None })
         }
         Content::Remote(remote) => {
             let message = format!("volume {} is not one of this disk", remote.volume);
@@ -51,7 +52,7 @@ pub fn write(root: &Path, store: &Store, planned: &Planned) -> io::Result<Placed
                 std::fs::File::open(&store.local)?.sync_all()?;
             }
             let quota = Some(store.quotas.of(&path, *bytes_max));
-            Ok(Placed { path, read_only: *read_only, is_swapped: false, quota })
+            Ok(Placed { at: Folder::at(path), read_only: *read_only, is_swapped: false, quota })
         }
     }
 }
