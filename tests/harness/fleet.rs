@@ -68,7 +68,7 @@ impl Fleet {
         let mut fleet = Self { program: program.into(), machines: Vec::new(), namespaces, environment, folder };
         fleet.add("server", if server == Server::Alone { &["--no-node"] } else { &[] });
         fleet.kubectl_free(&["get", "nodes"]);
-        let token = fleet.coracle(&["token", "--data-dir", &fleet.machines[0].data.display().to_string()]).ok();
+        let token = fleet.coracle(&["token", "--uses", "0"]).ok();
         let url = format!("https://{}", fleet.told(0, "api"));
         for _ in 0..agents {
             fleet.add("agent", &["--server", &url, "--token", token.trim()]);

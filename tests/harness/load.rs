@@ -25,6 +25,8 @@ pub struct Load {
 pub struct Report {
     /// How many answers had each status.
     pub answers: BTreeMap<u16, u64>,
+    /// What answers with another status than 200 say, a few of them.
+    pub refusals: Vec<String>,
     /// What went wrong without an answer.
     pub failures: Vec<String>,
     /// Distinct bodies of good answers, a few of them.
@@ -82,6 +84,9 @@ async fn connection(address: SocketAddr, host: String, path: String, pause: Dura
             Ok((status, body)) => {
                 report.micros.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
                 *report.answers.entry(status).or_default() += 1;
+                if status != 200 && report.refusals.len() < 64 {
+                    report.refusals.push(body.trim().to_owned());
+                }
                 if report.bodies.len() < 64 || report.bodies.contains_key(&body) {
                     *report.bodies.entry(body).or_default() += 1;
                 }
@@ -156,6 +161,7 @@ impl Report {
         for (body, count) in other.bodies {
             *self.bodies.entry(body).or_default() += count;
         }
+        self.refusals.extend(other.refusals);
         self.failures.extend(other.failures);
         self.micros.extend(other.micros);
     }

@@ -109,7 +109,7 @@ fn a_load_brings_pods_and_its_end_sends_them_away() {
     assert_eq!((words[1], words[2], words[4], words[5]), ("Deployment/spinner", "cpu:", "1", "4"), "{row}");
     assert!(words[3].ends_with("%/50%") && !words[3].starts_with("<unknown>"), "{row}");
     let report = load.stop();
-    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert_eq!(report.dropped(), 0, "{:?} {:?} {:?}", report.answers, report.refusals, report.failures);
     comes_to(&cluster, "spinner", 1, 180);
     let told = cluster.kubectl(&["describe", "hpa", "spinner"]).ok();
     for words in [
@@ -350,7 +350,7 @@ fn nothing_is_left_where_nothing_is_asked_and_whoever_asks_is_answered() {
         cluster.kubectl(&["scale", "deploy/sleeper", "--replicas=0"]).ok();
     }
     let report = load.stop();
-    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert_eq!(report.dropped(), 0, "{:?} {:?} {:?}", report.answers, report.refusals, report.failures);
     assert!(report.total() > 20, "the load was no load: {:?}", report.answers);
     assert!(report.bodies.len() > 3, "nobody was ever sent away: {:?}", report.bodies.keys());
 

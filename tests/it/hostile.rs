@@ -136,7 +136,7 @@ fn each_is_stopped_or_held_and_nobody_else_notices() {
         let report = asked_while(&cluster, || wrong.extend(storm(&cluster, &watching, folder.path(), wave)));
         late.extend(delays(&cluster, &watching, wave));
         worst.push((report.quantile(990), wave[0].deed));
-        assert_eq!(report.dropped(), 0, "the neighbour answers: {:?}", report.answers);
+        assert_eq!(report.dropped(), 0, "the neighbour answers: {:?} {:?}", report.answers, report.refusals);
         stormy.add(report);
         assert!(ready(&cluster), "the node is well");
         watching.delete("app", "hostile");

@@ -41,9 +41,8 @@ fn an_agent_joins_and_runs_pods() {
         command.args(words).env("CORACLE_KUBECONFIG", server.join("kubeconfig"));
         Output::of(command, None)
     };
-    let fingerprint = coracle(&["token", "--data-dir", &text(&server)]).ok();
-    let fingerprint = fingerprint.split_once('.').expect("a fingerprint and a secret").0.to_owned();
-    let ended = coracle(&["token", "create", "--ttl", "1h"]).ok();
+    let ended = coracle(&["token"]).ok();
+    let fingerprint = ended.split_once('.').expect("a fingerprint and a secret").0.to_owned();
     coracle(&["token", "delete", ended.trim()]).ok();
     let token = coracle(&["token", "create", "--ttl", "1h", "--description", "for edge-1"]).ok();
     assert!(token.starts_with(&format!("{fingerprint}.")), "{token}");
@@ -66,6 +65,13 @@ fn an_agent_joins_and_runs_pods() {
     words.push(&data);
     words.extend(common);
     let _agent = start(&words);
+    let joined = || coracle(&["get", "node", "edge-1"]).code == 0;
+    eventually(60, || if joined() { Ok(()) } else { Err("not there".into()) });
+    let mut command = Command::new(PROGRAM);
+    let third = text(&folder.path().join("third"));
+    command.args(["agent", "--server", &url, "--token", token.trim(), "--data-dir", &third]).args(common);
+    let refused = Output::of(command, None).refused();
+    assert!(refused.contains("the token has been used as often as it may be"), "{refused}");
     coracle(&["wait", "--for=create", "node/edge-1", "--timeout", "60s"]).ok();
     coracle(&["wait", "--for=condition=Ready", "node/edge-1", "--timeout", "60s"]).ok();
     coracle(&["apply", "-f", &text(&example("hello"))]).ok();

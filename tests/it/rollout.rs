@@ -35,7 +35,7 @@ fn a_rolling_update_drops_no_request() {
         });
     }
     let report = load.stop();
-    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert_eq!(report.dropped(), 0, "{:?} {:?} {:?}", report.answers, report.refusals, report.failures);
     assert!(report.total() > 100, "the load was no load: {:?}", report.answers);
     let greeted = |word: &str| report.bodies.keys().any(|body| body.starts_with(word));
     assert!(greeted("Hello, world!") && greeted("Three"), "{:?}", report.bodies.keys());

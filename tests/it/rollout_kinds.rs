@@ -71,7 +71,7 @@ fn check(kind: &str, more: &str) {
     rolled();
     greets(&cluster, "One");
     let report = load.stop();
-    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert_eq!(report.dropped(), 0, "{:?} {:?} {:?}", report.answers, report.refusals, report.failures);
     assert!(report.total() > 100, "the load was no load: {:?}", report.answers);
     assert!(["One", "Two"].iter().all(|word| report.bodies.keys().any(|body| body.starts_with(word))));
 }

@@ -69,6 +69,6 @@ fn a_busy_loop_does_not_slow_its_neighbours() {
     std::thread::park_timeout(std::time::Duration::from_secs(2));
     let report = load.stop();
     spinning.stop();
-    assert_eq!(report.dropped(), 0, "{:?} {:?}", report.answers, report.failures);
+    assert_eq!(report.dropped(), 0, "{:?} {:?} {:?}", report.answers, report.refusals, report.failures);
     assert!(report.total() > 50, "the neighbours starved: {:?}", report.answers);
 }

@@ -58,9 +58,6 @@ fn of_request(door: &Door, connected: Identity, headers: &HeaderMap) -> Result<I
 
 /// Whoever a token stands for that is meant for one of the audiences.
 pub(crate) fn of_token(door: &Door, token: &str, audiences: &[String]) -> Result<Holder, Invalid> {
-    if door.join.as_ref().is_some_and(|join| join.is_let_in_by(token)) {
-        return Holder::of_api(Identity::joining(), audiences);
-    }
     door.tokens.holder(token, audiences, &door.store.snapshot(), (door.clock)())
 }
 

@@ -30,6 +30,8 @@ pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// Those who may also ask to become a server.
 pub const BOOTSTRAP_SERVERS: &str = "system:bootstrappers:coracle:servers";
+/// Those whose token has been used as often as it may be: they may only ask again for what they were given.
+pub(crate) const SPENT: &str = "system:bootstrappers:coracle:spent";
 /// What the user name of whoever shows a token to join with begins with.
 pub(crate) const BOOTSTRAP_USER: &str = "system:bootstrap:";
 /// Everybody who is nobody.
@@ -60,11 +62,6 @@ impl Identity {
     pub(crate) fn known(user: impl Into<String>, groups: impl IntoIterator<Item = String>) -> Self {
         let groups = groups.into_iter().chain([AUTHENTICATED.into()]).collect();
         Self { user: user.into(), groups, ..Self::default() }
-    }
-
-    /// A machine that shows the secret to join with.
-    pub(crate) fn joining() -> Self {
-        Self::known(format!("{BOOTSTRAP_USER}coracle"), [BOOTSTRAPPERS.into()])
     }
 
     /// Whoever a verified client certificate was made for. Its digest tells this certificate from another of the same user.

@@ -1,12 +1,21 @@
-//! How a machine becomes a node: it shows the token, and has a certificate signed. And how it becomes a server: with a token that
+//! How a machine becomes a node: it shows a token, and has a certificate signed. And how it becomes a server: with a token that
 //! says so it is given all that makes a server, the cluster's authority included.
+//!
+//! A token may count its uses. Each machine makes up a number of its own and sends it along: one whose answer was lost on the way asks
+//! again with the same number, and is answered as before, while whoever else shows the token is refused.
 
 use std::fmt;
 use std::sync::Arc;
 
-use api::StatusError;
+use api::{Reason, StatusError, kinds};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use state::Snapshot;
+use store::ProposeError;
+
+use crate::Door;
+use crate::identity::{BOOTSTRAPPERS, Identity, SPENT, unauthorized};
+use crate::tokens::bootstrap::{self, Use};
 
 /// Signs the request for a certificate (PEM) of the node named; the certificate comes back as PEM, or why there is none.
 pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
@@ -22,15 +31,11 @@ pub struct Charter {
     pub ca_key: String,
     /// The key that signs the tokens of service accounts, PEM.
     pub account_key: String,
-    /// What lets nodes in.
-    pub join_secret: String,
 }
 
 /// What is needed to let machines join.
 #[derive(Clone)]
 pub struct Join {
-    /// Whoever shows it may join.
-    pub token: String,
     /// The authority's certificate as PEM, which the machine will trust.
     pub ca: String,
     /// The authority.
@@ -39,13 +44,25 @@ pub struct Join {
     pub charter: Option<Charter>,
 }
 
-/// What a machine asks.
+/// What a machine asks that is to be a node.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Asked {
     node_name: String,
     csr: String,
+    machine: Machine,
 }
+
+/// What a machine asks that is to be a server.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AskedServer {
+    pub(crate) machine: Machine,
+}
+
+/// The number by which a machine is known that asks twice.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Machine(String);
 
 /// What it is answered.
 #[derive(Debug, Serialize)]
@@ -56,22 +73,60 @@ pub(crate) struct Granted {
 
 /// As Kubernetes has it for the name of a node.
 const NAME_BYTES_MAX: usize = 253;
+/// Too many to be guessed, in hexadecimal.
+const MACHINE_CHARS: std::ops::RangeInclusive<usize> = 32..=64;
 
 // === impl Join ===
 
 impl Join {
-    /// Whether this is the token.
-    pub(crate) fn is_let_in_by(&self, shown: &str) -> bool {
-        same(shown, &self.token)
-    }
-
-    /// A certificate for whoever has shown the token.
-    pub(crate) fn grant(&self, asked: &Asked) -> Result<Granted, StatusError> {
-        if !is_node_name(&asked.node_name) {
-            return Err(StatusError::bad_request(format!("{:?} is not a node name", asked.node_name)));
+    /// A certificate for whoever has shown a token.
+    pub(crate) async fn grant(&self, door: &Door, holder: &Identity, asked: &Asked) -> Result<Granted, StatusError> {
+        let name = &asked.node_name;
+        if !is_node_name(name) {
+            return Err(StatusError::bad_request(format!("{name:?} is not a node name")));
         }
+        // Nobody is given the name of another by a token.
+        let is_free = |world: &Snapshot| match world.get(&kinds::NODE.key("", name)) {
+            None => Ok(()),
+            Some(_) => Err(StatusError::new(Reason::Conflict, taken(name))),
+        };
+        redeem(door, holder, &asked.machine, is_free).await?;
         let certificate = (self.sign)(&asked.csr, &asked.node_name).map_err(StatusError::bad_request)?;
         Ok(Granted { certificate, ca: self.ca.clone() })
+    }
+}
+
+fn taken(name: &str) -> String {
+    format!(
+        "a node named {name:?} is in the cluster already: give this machine another name with --node-name, or delete the node that had \
+         this one"
+    )
+}
+
+/// Takes one use of the token that somebody has shown; a machine that has had one is not asked for another, nor whether `may` lets it.
+pub(crate) async fn redeem(
+    door: &Door,
+    holder: &Identity,
+    machine: &Machine,
+    may: impl Fn(&Snapshot) -> Result<(), StatusError>,
+) -> Result<(), StatusError> {
+    if !holder.is_in(BOOTSTRAPPERS) && !holder.is_in(SPENT) {
+        return Err(unauthorized());
+    }
+    loop {
+        let world = door.store.snapshot();
+        let txn = match bootstrap::redeem(holder, &machine.0, &world)? {
+            Use::Again => return Ok(()),
+            Use::Free => return may(&world),
+            Use::Counted(txn) => txn,
+        };
+        may(&world)?;
+        match door.store.propose(txn).await {
+            Ok(_) => return Ok(()),
+            // Somebody else took a use at the same moment.
+            Err(ProposeError::Conflict(_)) => {}
+            Err(error) => return Err(StatusError::new(Reason::ServiceUnavailable, error.to_string())),
+        }
     }
 }
 
@@ -91,6 +146,19 @@ fn is_node_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label)
 }
 
+impl TryFrom<String> for Machine {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_plain && MACHINE_CHARS.contains(&text.len()) {
+            Ok(Self(text))
+        } else {
+            Err("not the number of a machine")
+        }
+    }
+}
+
 impl fmt::Debug for Charter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Charter")
@@ -107,22 +175,14 @@ impl fmt::Debug for Join {
 mod tests {
     use super::*;
 
-    fn join() -> Join {
-        let sign: Sign = Arc::new(|csr, node| Ok(format!("{csr} for {node}")));
-        Join { token: "secret".into(), ca: "ca".into(), sign, charter: None }
-    }
-
     #[test]
-    fn only_the_token_lets_in() {
-        assert!(join().is_let_in_by("secret"));
-        assert!(!join().is_let_in_by("secre"));
-        assert!(!join().is_let_in_by(""));
-    }
-
-    #[test]
-    fn a_node_gets_a_certificate_in_its_own_name() {
-        let ask = |name: &str| join().grant(&Asked { node_name: name.into(), csr: "csr".into() });
-        assert_eq!(ask("n1").expect("granted").certificate, "csr for n1");
-        assert!(ask("N1/../x").is_err());
+    fn names_and_numbers_are_plain() {
+        for (name, expected) in [("n1", true), ("edge-1.north", true), ("N1", false), ("../x", false), ("", false)] {
+            assert_eq!(is_node_name(name), expected, "{name}");
+        }
+        for (text, expected) in [("0123456789abcdef0123456789abcdef", true), ("1", false), ("", false)] {
+            assert_eq!(Machine::try_from(text.to_owned()).is_ok(), expected, "{text}");
+        }
+        assert!(Machine::try_from(",".repeat(32)).is_err());
     }
 }

@@ -11,6 +11,7 @@ use store::{Change, ChangeError, Cluster, MemberId, Peer, Role};
 
 use crate::answer::{self, Answer, Refusal};
 use crate::identity::{BOOTSTRAP_SERVERS, Identity, unauthorized};
+use crate::join::{self, AskedServer};
 use crate::{Door, body, target};
 
 /// A server, as it is told of. Numbers are text: they are larger than what other languages count with.
@@ -65,11 +66,16 @@ pub(crate) async fn change(state: State<Arc<Door>>, request: Request) -> Result<
 pub(crate) async fn enter(
     State(door): State<Arc<Door>>,
     Extension(identity): Extension<Identity>,
+    request: Request,
 ) -> Result<Answer, Refusal> {
     let charter = door.join.as_ref().and_then(|join| join.charter.as_ref()).ok_or_else(target::nothing_here)?;
     if !identity.is_in(BOOTSTRAP_SERVERS) {
         return Err(unauthorized().into());
     }
+    let asked = body::read(request.into_body()).await?;
+    let asked: AskedServer =
+        serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
+    join::redeem(&door, &identity, &asked.machine, |_| Ok(())).await?;
     tracing::info!(user = identity.user, "a server joins");
     Ok(answer::value(StatusCode::OK, &json!(charter)))
 }

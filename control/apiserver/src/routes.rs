@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Refusal};
 use crate::discovery::Part;
-use crate::identity::{BOOTSTRAPPERS, Identity, unauthorized};
+use crate::identity::{Identity, unauthorized};
 use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
@@ -209,12 +209,9 @@ async fn link(
 
 async fn join(State(door): Shared, Extension(identity): Who, request: Request) -> Result<Answer, Refusal> {
     let join = door.join.as_ref().ok_or_else(target::nothing_here)?;
-    if !identity.is_in(BOOTSTRAPPERS) {
-        return Err(unauthorized().into());
-    }
     let asked = body::read(request.into_body()).await?;
     let asked = serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
-    let granted = join.grant(&asked)?;
+    let granted = join.grant(&door, &identity, &asked).await?;
     Ok(answer::value(StatusCode::OK, &json!(granted)))
 }
 

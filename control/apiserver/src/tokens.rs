@@ -4,7 +4,7 @@
 //! Whether its signature holds does not change, and is found once for each token; everything else is looked up in the newest
 //! snapshot each time, so that a token ends with what it is bound to.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 mod bound;
 mod holder;
 mod issuer;

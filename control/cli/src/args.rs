@@ -401,21 +401,21 @@ pub(crate) struct Kubeconfig {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Token {
-    /// Where the server's data is kept
-    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) fresh: CreateToken,
     #[command(subcommand)]
     pub(crate) command: Option<TokenCommand>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token that ends, and print it
+    /// Make a token, and print it; what `coracle token` does
     Create(CreateToken),
-    /// List the tokens that end
+    /// List the tokens
     List(Access),
-    /// Delete tokens that end
+    /// Delete tokens
     Delete(DeleteToken),
 }
 
@@ -434,6 +434,9 @@ pub(crate) struct CreateToken {
     /// When it ends; 0 is never
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     pub(crate) ttl: String,
+    /// How many machines may join with it; 0 is any number
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub(crate) uses: u32,
     /// What it lets a machine become; a token for a server gives away the keys of the cluster
     #[arg(long, value_enum, default_value_t = TokenRole::Node)]
     pub(crate) role: TokenRole,

@@ -1,4 +1,4 @@
-//! Bootstrap tokens: with one, a machine joins until it ends; they are secrets of the namespace `kube-system`.
+//! Bootstrap tokens: with one, a machine joins until it ends or has been used; they are secrets of the namespace `kube-system`.
 //!
 //! What a machine is given is the fingerprint of the cluster's authority and the token, so that each knows the other.
 
@@ -19,6 +19,8 @@ use crate::{access, durations, get};
 const NAMESPACE: &str = "kube-system";
 const PREFIX: &str = "bootstrap-token-";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
+/// As the API server counts them.
+const USES_LEFT: &str = "coracle-uses-left";
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const ID_CHARS: usize = 6;
 const SECRET_CHARS: usize = 16;
@@ -50,6 +52,9 @@ async fn create(args: &CreateToken, now: Timestamp) -> anyhow::Result<()> {
         ("usage-bootstrap-authentication", "true".to_owned()),
         ("usage-bootstrap-signing", "true".to_owned()),
     ];
+    if args.uses > 0 {
+        data.push((USES_LEFT, args.uses.to_string()));
+    }
     if !life.is_zero() {
         let until = now.checked_add(SignedDuration::try_from(life)?).context("the token would end after all time")?;
         data.push(("expiration", until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
@@ -80,14 +85,14 @@ async fn create(args: &CreateToken, now: Timestamp) -> anyhow::Result<()> {
 async fn list(client: &Client) -> anyhow::Result<()> {
     let options = ListOptions { fields: Some(format!("type={TYPE}")), ..ListOptions::default() };
     let (tokens, _) = client.list(kinds::SECRET, Some(NAMESPACE), &options).await?;
-    let mut lines = vec![["ID", "EXPIRES", "GROUPS", "DESCRIPTION"].map(str::to_owned).to_vec()];
+    let mut lines = vec![["ID", "EXPIRES", "USES", "GROUPS", "DESCRIPTION"].map(str::to_owned).to_vec()];
     for token in tokens {
         let secret = token.decode::<Secret>()?;
         let says = |name: &str| {
             let value = secret.data.as_ref().and_then(|data| data.get(name));
             value.map_or_else(|| "<none>".to_owned(), |value| String::from_utf8_lossy(&value.0).into_owned())
         };
-        lines.push(["token-id", "expiration", "auth-extra-groups", "description"].map(says).to_vec());
+        lines.push(["token-id", "expiration", USES_LEFT, "auth-extra-groups", "description"].map(says).to_vec());
     }
     print!("{}", get::aligned(&lines));
     Ok(())

@@ -22,7 +22,6 @@ use crate::acme;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::figures::Figures;
-use crate::join;
 use crate::node;
 use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
@@ -166,7 +165,6 @@ impl Control {
         });
         let door = door.transpose()?;
         let mut parts = Running::new();
-        let token = join::secret(options.data)?;
         let signer = authority.clone();
         let accounts = Arc::new(apiserver::Issuer::new(&pki::account_key(&options.data.join("pki"))?)?);
         let mut protocols = tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel));
@@ -177,7 +175,6 @@ impl Control {
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: options.data.join("registry"),
             join: Some(apiserver::Join {
-                token,
                 ca: authority.certificate().to_owned(),
                 sign: Arc::new(move |request: &str, node: &str| {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))

@@ -1,7 +1,8 @@
 //! `coracle agent`: a node of a cluster that is controlled elsewhere; and the token that lets it in.
 //!
 //! A token is the fingerprint of the cluster's authority and a secret, joined by a dot: the one lets the node know the server,
-//! the other the server know the node. The certificate that comes of it is kept, so a token is needed once.
+//! the other the server know the node. The certificate that comes of it is kept, so a token is needed once. A machine has a number of
+//! its own before it asks, so that it may ask again when an answer was lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use api::{kinds, storage};
 use client::{Client, Identity, ListOptions, Target, Watched};
 use network::tunnel::Relay;
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use state::Snapshot;
 use tokio::sync::watch;
@@ -20,7 +22,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::node::{self, Node};
-use crate::pki::{self, Authority, Credential};
+use crate::pki::{self, Credential};
 use crate::progress::Progress;
 use crate::running::{Running, asked_to_end};
 use crate::tunnel;
@@ -37,25 +39,14 @@ const KINDS: [api::GroupKind; 8] = [
     kinds::NETWORK_POLICY,
 ];
 
-/// Prints the token with which agents join the cluster of a data directory.
-pub(crate) fn print_token(args: &args::Token) -> anyhow::Result<()> {
-    let directory = data_dir::path(args.data_dir.as_deref())?;
-    let file = directory.join("join-secret");
-    let secret = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read {}; is this the server's data directory?", file.display()))?;
-    let authority = Authority::open(&directory.join("pki"), jiff::Timestamp::now())?;
-    println!("{}.{}", authority.fingerprint()?, secret.trim());
-    Ok(())
-}
-
-/// The secret that lets nodes in, made if there is none.
-pub(crate) fn secret(data: &DataDir) -> anyhow::Result<String> {
-    let file = data.join("join-secret");
+/// The number by which the cluster knows a machine that asks twice, made if there is none.
+fn machine(data: &DataDir) -> anyhow::Result<String> {
+    let file = data.join("machine");
     if !file.exists() {
-        data_dir::write(&file, &format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))?;
+        data_dir::write(&file, &uuid::Uuid::new_v4().simple().to_string())?;
     }
-    let secret = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(secret.trim().to_owned())
+    let number = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(number.trim().to_owned())
 }
 
 pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
@@ -136,7 +127,9 @@ async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str)
             bail!("this node is not in the cluster yet: give it a --token; `coracle token` on the server prints one")
         };
         let (fresh_key, request) = pki::node_request()?;
-        let joined = ask(server, token, name, &request).await.context("the server did not let this node in")?;
+        let body = json!({"nodeName": name, "csr": request, "machine": machine(data)?});
+        let joined: Joined =
+            ask(server, token, "/coracle/v1/join", &body).await.context("the server did not let this node in")?;
         data_dir::write(&key, &fresh_key)?;
         data_dir::write(&ca, &joined.ca)?;
         data_dir::write(&certificate, &joined.certificate)?;
@@ -151,17 +144,15 @@ struct Joined {
     ca: String,
 }
 
-async fn ask(server: &str, token: &str, name: &str, request: &str) -> anyhow::Result<Joined> {
-    let body = json!({"nodeName": name, "csr": request}).to_string();
+async fn ask<T: DeserializeOwned>(server: &str, token: &str, path: &str, body: &Value) -> anyhow::Result<T> {
     let client = newcomer(server, token)?;
-    let answer = client.send(http::Method::POST, "/coracle/v1/join", Some("application/json"), body).await?;
+    let answer = client.send(http::Method::POST, path, Some("application/json"), body.to_string()).await?;
     Ok(serde_json::from_slice(&answer)?)
 }
 
 /// What makes a server, for a token that says so.
-pub(crate) async fn ask_charter(server: &str, token: &str) -> anyhow::Result<apiserver::Charter> {
-    let answer = newcomer(server, token)?.send(http::Method::POST, "/coracle/v1/join/server", None, "").await?;
-    Ok(serde_json::from_slice(&answer)?)
+pub(crate) async fn ask_charter(data: &DataDir, server: &str, token: &str) -> anyhow::Result<apiserver::Charter> {
+    ask(server, token, "/coracle/v1/join/server", &json!({"machine": machine(data)?})).await
 }
 
 /// A client that knows the cluster by the token, and is known by it.

@@ -40,7 +40,7 @@ mod what;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use args::{Arguments, Command, RolloutCommand};
+use args::{Arguments, Command, RolloutCommand, TokenCommand};
 use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
@@ -97,7 +97,6 @@ fn told(error: &anyhow::Error) -> String {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Kubeconfig(args) => return kubeconfig(&args),
-        Command::Token(ref args) if args.command.is_none() => return join::print_token(args),
         Command::Completion(args) => {
             clap_complete::generate(args.shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
             return Ok(());
@@ -127,12 +126,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Member(args) => member::run(args.command).await,
             Command::Version(args) => verbs::version(args).await,
-            Command::Token(args::Token { command: Some(command), .. }) => {
+            Command::Token(args) => {
+                let command = args.command.unwrap_or(TokenCommand::Create(args.fresh));
                 bootstrap::run(command, Timestamp::now()).await
             }
-            Command::CompileComponent(_) | Command::Kubeconfig(_) | Command::Token(_) | Command::Completion(_) => {
-                Ok(())
-            }
+            Command::CompileComponent(_) | Command::Kubeconfig(_) | Command::Completion(_) => Ok(()),
         }
     });
     // Blocking work that was given up, such as a read of standard input, shall not hold the exit.

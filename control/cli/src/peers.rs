@@ -68,7 +68,7 @@ pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str
                 "this server is not in the cluster yet: give it a --token; `coracle token create --role server` prints one"
             )
         };
-        let charter = join::ask_charter(&url, token).await.context("the server did not let this one in")?;
+        let charter = join::ask_charter(data, &url, token).await.context("the server did not let this one in")?;
         data_dir::write(&joined, &url)?;
         keep(data, &charter)?;
     }
@@ -79,8 +79,7 @@ pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str
 fn keep(data: &DataDir, charter: &Charter) -> anyhow::Result<()> {
     let pki = data.join("pki");
     std::fs::create_dir_all(&pki).with_context(|| format!("cannot make {}", pki.display()))?;
-    let files: [(PathBuf, &str); 4] = [
-        (data.join("join-secret"), &charter.join_secret),
+    let files: [(PathBuf, &str); 3] = [
         (pki.join("sa.key"), &charter.account_key),
         (pki.join("ca.key"), &charter.ca_key),
         (pki.join("ca.crt"), &charter.ca),
@@ -97,7 +96,6 @@ pub(crate) fn charter(data: &DataDir) -> anyhow::Result<Charter> {
         ca: read(pki.join("ca.crt"))?,
         ca_key: read(pki.join("ca.key"))?,
         account_key: read(pki.join("sa.key"))?,
-        join_secret: join::secret(data)?,
     })
 }
 

@@ -15,9 +15,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use sha2::{Digest, Sha256};
 
 use crate::data_dir;
 
@@ -64,12 +63,6 @@ impl Authority {
     /// The authority's own certificate, PEM.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate
-    }
-
-    /// What an agent compares the authority with before it trusts it: the SHA-256 of its DER bytes, in hexadecimal.
-    pub(crate) fn fingerprint(&self) -> anyhow::Result<String> {
-        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes());
-        Ok(hex::encode(Sha256::digest(certificate.context("the certificate authority is not PEM")?)))
     }
 
     /// A server certificate for these names and addresses.

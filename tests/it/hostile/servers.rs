@@ -153,7 +153,7 @@ fn servers_that_answer_with_bombs_harm_nobody() {
         let wrong: Vec<_> = found.filter(|(_, found, expected)| !is_as(found, expected)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     });
-    assert_eq!(report.dropped(), 0, "the neighbour answers: {:?}", report.answers);
+    assert_eq!(report.dropped(), 0, "the neighbour answers: {:?} {:?}", report.answers, report.refusals);
 
     // From another pod: its instance hears of it, and is gone.
     for (name, expected) in
@@ -179,6 +179,6 @@ fn servers_that_answer_with_bombs_harm_nobody() {
     let deaf: Vec<TcpStream> = (0..50).map(|_| ask(ingress, "serve-endless-body").expect("a connection")).collect();
     let report = asked_while(&cluster, || std::thread::sleep(DEAF));
     let grown = resident_kib(&cluster).saturating_sub(before);
-    assert_eq!(report.dropped(), 0, "the neighbour answers: {:?}", report.answers);
+    assert_eq!(report.dropped(), 0, "the neighbour answers: {:?} {:?}", report.answers, report.refusals);
     assert!(grown < 96 << 10, "{grown} KiB for {} who read nothing", deaf.len());
 }

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Door, TOKEN};
+use crate::harness::{Client, Door};
 
 #[tokio::test]
 async fn strangers_learn_the_version_and_nothing_else() {
@@ -69,16 +69,37 @@ async fn the_openapi_documents_are_found_from_their_root() {
 }
 
 #[tokio::test]
-async fn a_machine_joins_with_the_token() {
+async fn a_machine_joins_with_a_token() {
     let door = Door::open().await;
-    let stranger = door.stranger();
-    let body = json!({"nodeName": "n1", "csr": "please"});
-    assert_eq!(stranger.post("/coracle/v1/join", &body).await.code, 401);
-    let bearer = format!("Bearer {TOKEN}");
-    let joined = stranger.ask(Method::POST, "/coracle/v1/join", &[("authorization", &bearer)], body.to_string()).await;
-    assert_eq!(joined.json()["certificate"], "n1 asked please");
-    let pods = stranger.ask(Method::GET, "/api/v1/pods", &[("authorization", &bearer)], "").await;
+    let (admin, stranger) = (door.admin(), door.stranger());
+    let data = json!({
+        "token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+        "coracle-uses-left": "2",
+    });
+    let token = json!({
+        "metadata": {"name": "bootstrap-token-abcdef"}, "type": "bootstrap.kubernetes.io/token", "stringData": data,
+    });
+    assert_eq!(admin.post("/api/v1/namespaces/kube-system/secrets", &token).await.code, 201);
+    let bearer = [("authorization", "Bearer abcdef.0123456789abcdef")];
+    let body = |node: &str, machine: &str| json!({"nodeName": node, "csr": "please", "machine": machine.repeat(32)});
+    assert_eq!(stranger.post("/coracle/v1/join", &body("n1", "a")).await.code, 401);
+    let join = async |node: &str, machine: &str| {
+        stranger.ask(Method::POST, "/coracle/v1/join", &bearer, body(node, machine).to_string()).await
+    };
+    assert_eq!(join("n1", "a").await.json()["certificate"], "n1 asked please");
+    let pods = stranger.ask(Method::GET, "/api/v1/pods", &bearer, "").await;
     assert_eq!(pods.code, 403, "it lets join, and nothing else");
+    // Nobody takes the name of a node that is there, and trying costs nothing.
+    assert_eq!(admin.post("/api/v1/nodes", &json!({"metadata": {"name": "n0"}})).await.code, 201);
+    let taken = join("n0", "b").await.refusal();
+    assert!(taken.starts_with("409 a node named \"n0\" is in the cluster already"), "{taken}");
+    assert_eq!(join("n2", "b").await.code, 200);
+    assert_eq!(join("n3", "c").await.refusal(), "401 the token has been used as often as it may be");
+    assert_eq!(join("n1", "a").await.code, 200, "an answer may have been lost");
+    // It makes no server, used or not.
+    let server = json!({"machine": "a".repeat(32)}).to_string();
+    assert_eq!(stranger.ask(Method::POST, "/coracle/v1/join/server", &bearer, server).await.code, 401);
+    assert_eq!(join("n4", "short").await.code, 400);
     door.close().await;
 }
 

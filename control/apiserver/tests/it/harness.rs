@@ -67,9 +67,6 @@ pub(crate) struct Pair {
     key: PrivateKeyDer<'static>,
 }
 
-/// The token machines join with.
-pub(crate) const TOKEN: &str = "join-me";
-
 // === impl Authority ===
 
 impl Authority {
@@ -153,14 +150,12 @@ impl Door {
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: directory.path().join("registry"),
             join: Some(Join {
-                token: TOKEN.into(),
                 ca: authority.pem.clone(),
                 sign: Arc::new(|csr, node| Ok(format!("{node} asked {csr}"))),
                 charter: Some(apiserver::Charter {
                     ca: authority.pem.clone(),
                     ca_key: "the key of the authority".into(),
                     account_key: "the key of accounts".into(),
-                    join_secret: TOKEN.into(),
                 }),
             }),
             accounts: Arc::new(
