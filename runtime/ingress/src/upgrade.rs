@@ -156,7 +156,9 @@ async fn connected(
         Err(fault @ (Fault::NoEndpoint { .. } | Fault::Unreachable(_))) => fault,
         connected => return connected,
     };
-    let (Some(mut row), number) = (fabric.row(service), port.number) else { return Err(fault) };
+    let (Some(mut row), number) = (fabric.row(service, !port.endpoints.is_empty()), port.number) else {
+        return Err(fault);
+    };
     let has_endpoint =
         move |service: &Service| service.port(PortRef::Number(number)).is_ok_and(|port| !port.endpoints.is_empty());
     while let Some(service) = row.next(has_endpoint).await {

@@ -25,9 +25,14 @@ mod health;
 pub use affinity::Clients;
 pub use health::Health;
 
-/// How many endpoints a request is offered to. Two cover an endpoint that has just gone, the third a roll-out; more would
-/// only make everybody wait when everything is down.
+/// How many endpoints a request is offered to, if they take their time. Two cover an endpoint that has just gone, the third a
+/// roll-out; more would only make everybody wait when everything is down.
 const ATTEMPTS_MAX: usize = 3;
+/// How many it is offered to if they refuse at once, as those do that are just being stopped: of many that go together, the one that
+/// stays is found.
+const REFUSALS_MAX: usize = 32;
+/// What is at once, for all of them together.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// How many requests are under way to one address, over all ports and services.
 #[derive(Debug, Default)]
@@ -48,6 +53,7 @@ pub struct Tries<'a> {
     endpoints: &'a [Endpoint],
     session: Option<Session<'a>>,
     tried: Vec<SocketAddr>,
+    began: Instant,
 }
 
 /// A request that no endpoint has begun with, and why.
@@ -75,12 +81,13 @@ pub struct Session<'a> {
 impl<'a> Tries<'a> {
     /// Begins to try `endpoints`.
     pub fn new(endpoints: &'a [Endpoint], session: Option<Session<'a>>) -> Self {
-        Self { endpoints, session, tried: Vec::new() }
+        Self { endpoints, session, tried: Vec::new(), began: Instant::now() }
     }
 
     /// The next endpoint to try; `None` says that enough were.
     pub fn next_endpoint(&mut self) -> Option<&'a Endpoint> {
-        if self.tried.len() >= ATTEMPTS_MAX {
+        let attempts = self.tried.len();
+        if attempts >= REFUSALS_MAX || (attempts >= ATTEMPTS_MAX && self.began.elapsed() > AT_ONCE) {
             return None;
         }
         let endpoint = self.kept().or_else(|| pick(self.endpoints, &self.tried, draw()))?;

@@ -226,7 +226,9 @@ impl Service {
             Ok(answer) => return answer,
             Err(Untaken { request, fault }) => (request, fault),
         };
-        let (Some(mut row), number) = (fabric.row(self), port.number) else { return Err(fault) };
+        let (Some(mut row), number) = (fabric.row(self, !port.endpoints.is_empty()), port.number) else {
+            return Err(fault);
+        };
         let has_endpoint =
             move |service: &Self| service.port(PortRef::Number(number)).is_ok_and(|port| !port.endpoints.is_empty());
         while let Some(service) = row.next(has_endpoint).await {
@@ -266,7 +268,7 @@ impl Service {
             Ok(answer) => return answer,
             Err(Untaken { request, fault }) => (request, fault),
         };
-        let Some(mut row) = fabric.row(self) else { return Err(fault) };
+        let Some(mut row) = fabric.row(self, !self.members.is_empty()) else { return Err(fault) };
         while let Some(service) = row.next(|service| !service.members.is_empty()).await {
             match service.offer_to_members(number, &dial, request).await {
                 Ok(answer) => return answer,

@@ -131,6 +131,8 @@ async fn a_request_that_nobody_began_with_goes_to_another() {
         check("-r+", "answered").await;
         check("x", "failed").await;
         check("rrrr", "unreachable").await;
+        // Those that go at once do not hide the one that stays.
+        check("r-rr-rrr+rrr", "answered").await;
         check("---", "unreachable").await;
         check("", "no endpoint").await;
     }

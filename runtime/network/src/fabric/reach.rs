@@ -123,7 +123,8 @@ impl Fabric {
             Err(refused) if refused.is_nobody() => refused,
             found => return found,
         };
-        let (Some(mut row), number) = (self.row(service), port.number) else { return Err(refused) };
+        let has_endpoints = !port.endpoints_for(traffic).is_empty();
+        let (Some(mut row), number) = (self.row(service, has_endpoints), port.number) else { return Err(refused) };
         let has_endpoint = move |service: &Service| {
             service.numbered(Protocol::Tcp, number).is_some_and(|port| !port.endpoints_for(traffic).is_empty())
         };

@@ -1,8 +1,11 @@
-//! Those who wait for a service that has nobody, and will be given somebody.
+//! Those who wait for a service that has nobody, and will be given somebody; and those who were refused by all that the table knows.
 //!
-//! Whether it will, the control plane says of the service. Who waits is counted by service; the agent tells the control plane,
+//! Whether it will be given somebody, the control plane says of the service. Who waits is counted by service; the agent tells the control plane,
 //! which is what somebody comes for. The row is bounded in number and in time. Nothing that was begun with waits here: a request
 //! or a connection is in the row only as long as no endpoint has taken it.
+//!
+//! The table is a moment behind what happens: where all endpoints that it knows have just been stopped, it will soon say who else
+//! there is, or that there is nobody. For this nobody has to come, so nobody is counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +23,18 @@ pub type Waiting = BTreeMap<(Arc<str>, Arc<str>), usize>;
 /// Endpoints that did not take it are asked again after this: the table is behind what has just happened.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How far the table may be behind, and how often it is asked again meanwhile.
+const BEHIND_MAX: Duration = Duration::from_secs(2);
+const BEHIND_PAUSE: Duration = Duration::from_millis(50);
+
 /// A request or connection that waits for an endpoint of a service.
 pub struct Row {
     fabric: Fabric,
     name: (Arc<str>, Arc<str>),
     until: Instant,
     place: Option<Place>,
+    /// Whether somebody has to come.
+    is_counted: bool,
 }
 
 /// One who is counted, until this is dropped.
@@ -42,12 +51,16 @@ impl Fabric {
         self.shared.waiting.subscribe()
     }
 
-    /// The end of the row for a service; `None` where nobody would come, or the row is full.
-    pub fn row(&self, service: &Service) -> Option<Row> {
+    /// The end of the row for a service, with endpoints that did not take it or without any; `None` where nobody would come, or the
+    /// row is full.
+    pub fn row(&self, service: &Service, has_endpoints: bool) -> Option<Row> {
         let name = (service.namespace.clone(), service.name.clone());
-        let place = service.is_woken.then(|| Place::take(self, &name))??;
-        let until = Instant::now() + self.shared.config.wait_max;
-        Some(Row { fabric: self.clone(), name, until, place: Some(place) })
+        let (fabric, now) = (self.clone(), Instant::now());
+        if service.is_woken {
+            let place = Some(Place::take(self, &name)?);
+            return Some(Row { fabric, name, until: now + self.shared.config.wait_max, place, is_counted: true });
+        }
+        has_endpoints.then(|| Row { fabric, name, until: now + BEHIND_MAX, place: None, is_counted: false })
     }
 
     /// Has somebody come to a service for which nobody waits yet, though what was meant for him is lost.
@@ -56,7 +69,7 @@ impl Fabric {
         if self.shared.waiting.borrow().contains_key(&name) {
             return;
         }
-        if let Some(mut row) = self.row(service) {
+        if let Some(mut row) = self.row(service, false) {
             self.start(async move { drop(row.next(has_endpoint).await) });
         }
     }
@@ -69,9 +82,11 @@ impl Row {
     /// will be none in time.
     pub async fn next(&mut self, has_endpoint: impl Fn(&Service) -> bool + Send + 'static) -> Option<Arc<Service>> {
         let place = match self.place.take() {
-            Some(place) => place,
-            None => Place::take(&self.fabric, &self.name)?,
+            Some(place) => Some(place),
+            None if self.is_counted => Some(Place::take(&self.fabric, &self.name)?),
+            None => None,
         };
+        let pause = if self.is_counted { PAUSE } else { BEHIND_PAUSE };
         let (mut services, name, until) = (self.fabric.shared.services.clone(), self.name.clone(), self.until);
         let waiting = async move {
             // Whoever waits has tried the endpoints that there are.
@@ -80,7 +95,7 @@ impl Row {
                 let service = services.load().service(&name.0, &name.1).cloned()?;
                 match has_endpoint(&service) {
                     true if !is_tried => return Some(service),
-                    true => sleep(PAUSE).await,
+                    true => sleep(pause).await,
                     false if !service.is_woken || !services.changed().await => return None,
                     false => {}
                 }
@@ -189,6 +204,27 @@ mod tests {
         assert!(matches!(given_up.await.expect("no panic"), Err(Fault::NoEndpoint { .. })));
         assert!(matches!(ask(fabric.clone()).await, Err(Fault::NoEndpoint { .. })), "as any service without endpoints");
         assert!(fabric.waiting().borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_refused_by_all_is_answered_by_those_that_the_table_tells_of_next() {
+        let gone = "service shop/web 10.43.0.5 http:80\nslice shop/web http:80 | 10.42.0.3 10.42.0.4";
+        let come = "service shop/web 10.43.0.5 http:80\nslice shop/web http:80 | 10.42.0.2";
+        let view = watch::channel(world(gone)).0;
+        let fabric = fabric(&view, 9, LONG);
+        let bound = fabric
+            .bind(SocketAddr::from(([10, 42, 0, 2], 80)), handler(|_| async { Ok(text(StatusCode::OK, "hello")) }));
+        let to = SocketAddr::from(([10, 43, 0, 5], 80));
+        let (request, connection) =
+            (tokio::spawn(ask(fabric.clone())), tokio::spawn(fabric.connect(&Origin::Ingress, to)));
+        sleep(2 * BEHIND_PAUSE).await;
+        assert!(fabric.waiting().borrow().is_empty() && !request.is_finished() && !connection.is_finished());
+        view.send_replace(world(come));
+        assert_eq!(request.await.expect("no panic").expect("an answer"), StatusCode::OK);
+        connection.await.expect("no panic").expect("a connection");
+        // Who is not there for long is told of.
+        drop(bound);
+        assert!(matches!(ask(fabric.clone()).await, Err(Fault::Unreachable(_))));
     }
 
     #[tokio::test]
