@@ -1,6 +1,7 @@
 //! A node of its own: an agent that joins a server with a token.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use harness::{Output, eventually, get};
 use serde_json::Value;
@@ -86,4 +87,57 @@ fn an_agent_joins_and_runs_pods() {
     let pods = coracle(&["get", "pods", "-o", "name"]).ok();
     let logs: Vec<String> = pods.lines().map(|pod| coracle(&["logs", pod]).ok()).collect();
     assert!(logs.iter().any(|log| log.contains("GET /")), "{logs:?}");
+}
+
+#[test]
+fn a_node_gets_its_next_certificate_before_its_own_ends_and_after_it_was_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [server, node] = ["server", "node"].map(|name| folder.path().join(name));
+    let text = |path: &std::path::Path| path.display().to_string();
+    let free = "127.0.0.1:0";
+    let data = text(&server);
+    let life = Duration::from_secs(9);
+    let signing = format!("{}s", life.as_secs());
+    let words = ["server", "--no-node", "--listen", free, "--data-dir", &data, "--cluster-signing-duration", &signing];
+    let _server = start(&words);
+    let addresses: Value = eventually(60, || {
+        let bytes = std::fs::read(server.join("addresses.json")).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    });
+    let url = format!("https://{}", addresses["api"].as_str().expect("an address"));
+    let coracle = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).env("CORACLE_KUBECONFIG", server.join("kubeconfig"));
+        Output::of(command, None)
+    };
+    let token = coracle(&["token"]).ok();
+    let (data, token) = (text(&node), token.trim().to_owned());
+    let mut words = vec!["agent", "--server", &url, "--token", &token, "--data-dir", &data, "--node-name", "edge-1"];
+    words.extend(["--listen", free, "--ingress-http", free, "--ingress-https", free, "--dns", free]);
+    let agent = start(&words);
+    let papers = node.join("node.pem");
+    let read = || std::fs::read_to_string(&papers).map_err(|error| error.to_string());
+    let next_after = |before: &str| {
+        eventually(60, || match read()? {
+            same if same == before => Err("not yet".into()),
+            next => Ok(next),
+        })
+    };
+    let first = eventually(60, read);
+    coracle(&["wait", "--for=create", "node/edge-1", "--timeout", "60s"]).ok();
+    let second = next_after(&first);
+    drop(agent);
+
+    // It comes back when its certificate is over.
+    let written = std::fs::metadata(&papers).and_then(|metadata| metadata.modified()).expect("a time");
+    eventually(60, || match written.elapsed() {
+        Ok(elapsed) if elapsed > life + Duration::from_secs(1) => Ok(()),
+        elapsed => Err(format!("{elapsed:?}")),
+    });
+    let _agent = start(&words);
+    next_after(&second);
+    coracle(&["apply", "-f", &text(&example("hello"))]).ok();
+    coracle(&["rollout", "status", "deploy/hello", "--timeout", "60s"]).ok();
+    let pods = coracle(&["get", "pods", "-o", "name"]).ok();
+    coracle(&["logs", pods.lines().next().expect("a pod")]).ok();
 }

@@ -32,7 +32,7 @@ use question::{About, Question};
 use table::{SOURCES, Table};
 
 /// What nodes, and machines that want to be nodes, ask; whose that is, is decided where it is answered.
-const OF_NODES: [&str; 2] = ["/coracle/v1/join", "/coracle/v1/nodes/"];
+const OF_NODES: [&str; 3] = ["/coracle/v1/join", "/coracle/v1/renew", "/coracle/v1/nodes/"];
 /// The image registry, which says no in words of its own.
 const IMAGES: &str = "/v2";
 

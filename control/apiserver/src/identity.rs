@@ -4,8 +4,10 @@
 //! organisations are the groups. What they may do is a matter of `authorization`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::{Reason, StatusError};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -16,6 +18,10 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// What a machine's user name begins with.
 pub const NODE_USER: &str = "system:node:";
+/// Those whose certificate of a node is over: they may only ask for the next.
+pub(crate) const LATE_NODES: &str = "system:nodes:coracle:late";
+/// So long after its end a certificate of a node is still good for that; who was away for longer joins with a token.
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Those who are servers of the cluster: each holds all that is stored, and believes what another tells it.
 pub const SERVERS: &str = "system:servers";
 /// What a server's user name begins with.
@@ -64,13 +70,18 @@ impl Identity {
         Self { user: user.into(), groups, ..Self::default() }
     }
 
-    /// Whoever a verified client certificate was made for. Its digest tells this certificate from another of the same user.
-    pub(crate) fn of_certificate(der: &[u8]) -> Option<Self> {
+    /// Whoever a verified client certificate was made for. Its digest tells this certificate from another of the same user. A node
+    /// whose certificate has ended may ask for another; with any other that has, one is nobody.
+    pub(crate) fn of_certificate(der: &[u8], now: Timestamp) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let is_over = certificate.validity().not_after.timestamp() < now.as_second();
         let subject = certificate.subject();
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(String::from);
         let user = subject.iter_common_name().find_map(text)?;
         let identity = Self::known(user, subject.iter_organization().filter_map(text));
+        if is_over {
+            return identity.node().map(|node| Self::known(format!("{NODE_USER}{node}"), [LATE_NODES.into()]));
+        }
         let digest = format!("X509SHA256={}", hex::encode(Sha256::digest(der)));
         Some(Self { extra: [(CREDENTIAL_ID.into(), vec![digest])].into(), ..identity })
     }
@@ -100,6 +111,12 @@ impl Identity {
     /// The node this one is, if it is one.
     pub(crate) fn node(&self) -> Option<&str> {
         self.user.strip_prefix(NODE_USER).filter(|name| !name.is_empty() && self.is_in(NODES))
+    }
+
+    /// The node this one is, be its certificate over or not.
+    pub(crate) fn node_to_renew(&self) -> Option<&str> {
+        let late = self.user.strip_prefix(NODE_USER).filter(|name| !name.is_empty() && self.is_in(LATE_NODES));
+        self.node().or(late)
     }
 
     /// The server this one is, if it is one.

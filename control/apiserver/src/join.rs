@@ -53,6 +53,12 @@ pub(crate) struct Asked {
     machine: Machine,
 }
 
+/// What a node asks that needs the next certificate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AskedAgain {
+    csr: String,
+}
+
 /// What a machine asks that is to be a server.
 #[derive(Debug, Deserialize)]
 pub(crate) struct AskedServer {
@@ -92,6 +98,16 @@ impl Join {
         };
         redeem(door, holder, &asked.machine, is_free).await?;
         let certificate = (self.sign)(&asked.csr, &asked.node_name).map_err(StatusError::bad_request)?;
+        Ok(Granted { certificate, ca: self.ca.clone() })
+    }
+
+    /// The next certificate of a node that is still one of the cluster's.
+    pub(crate) fn renew(&self, world: &Snapshot, node: &str, asked: &AskedAgain) -> Result<Granted, StatusError> {
+        if world.get(&kinds::NODE.key("", node)).is_none() {
+            let why = format!("node {node:?} was removed from the cluster; it joins again with a token");
+            return Err(StatusError::new(Reason::Forbidden, why));
+        }
+        let certificate = (self.sign)(&asked.csr, node).map_err(StatusError::bad_request)?;
         Ok(Granted { certificate, ca: self.ca.clone() })
     }
 }

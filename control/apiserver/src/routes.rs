@@ -36,6 +36,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/readyz", get(ready))
         .route("/coracle/v1/join", post(join))
         .route("/coracle/v1/join/server", post(members::enter))
+        .route("/coracle/v1/renew", post(renew))
         .route("/coracle/v1/members", get(members::list).post(members::change))
         .route("/api", get(core))
         .route("/apis", get(groups))
@@ -212,6 +213,16 @@ async fn join(State(door): Shared, Extension(identity): Who, request: Request) -
     let asked = body::read(request.into_body()).await?;
     let asked = serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let granted = join.grant(&door, &identity, &asked).await?;
+    Ok(answer::value(StatusCode::OK, &json!(granted)))
+}
+
+/// The next certificate of a node.
+async fn renew(State(door): Shared, Extension(identity): Who, request: Request) -> Result<Answer, Refusal> {
+    let join = door.join.as_ref().ok_or_else(target::nothing_here)?;
+    let node = identity.node_to_renew().ok_or_else(unauthorized)?;
+    let asked = body::read(request.into_body()).await?;
+    let asked = serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
+    let granted = join.renew(&door.store.snapshot(), node, &asked)?;
     Ok(answer::value(StatusCode::OK, &json!(granted)))
 }
 

@@ -1,5 +1,6 @@
 //! The listener: TLS, who is on the other end, HTTP/1.1 or HTTP/2, and a graceful end.
 
+mod late;
 mod patient;
 
 use std::net::SocketAddr;
@@ -15,10 +16,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use jiff::Timestamp;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -29,15 +31,14 @@ use tracing::{debug, warn};
 
 use crate::identity::Identity;
 use crate::{ServeError, routes};
+use late::Late;
 use patient::Patient;
 
 /// What the server shows, and whom it trusts.
 #[derive(Debug)]
 pub struct Tls {
-    /// The server's certificate and what it is signed by, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the leaf.
-    pub key: PrivateKeyDer<'static>,
+    /// The server's certificate and what it is signed by, leaf first, with the key of the leaf; asked at each handshake.
+    pub server: Arc<dyn ResolvesServerCert>,
     /// Whose signature on a client's certificate is believed.
     pub clients: Vec<CertificateDer<'static>>,
 }
@@ -48,7 +49,7 @@ pub struct Protocol {
     /// What it is called in ALPN.
     pub name: &'static [u8],
     /// What is shown to those who want to speak it, where that is not the server's certificate.
-    pub certificate: Option<Arc<CertifiedKey>>,
+    pub certificate: Option<Arc<dyn ResolvesServerCert>>,
     /// Who may, and nobody else.
     pub who: Speaker,
     /// Speaks it with the machine named, until it ends.
@@ -74,8 +75,8 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 /// Shows the certificate that goes with what is to be spoken.
 #[derive(Debug)]
 struct Shown {
-    server: Arc<CertifiedKey>,
-    by_protocol: Vec<(&'static [u8], Arc<CertifiedKey>)>,
+    server: Arc<dyn ResolvesServerCert>,
+    by_protocol: Vec<(&'static [u8], Arc<dyn ResolvesServerCert>)>,
 }
 
 /// A peer that has not shaken hands by then is not going to.
@@ -111,13 +112,12 @@ impl Tls {
             .allow_unauthenticated()
             .build()
             .map_err(ServeError::tls)?;
-        let server = CertifiedKey::from_der(self.chain, self.key, &provider).map_err(ServeError::tls)?;
         let with_own = |protocol: &Protocol| Some((protocol.name, protocol.certificate.clone()?));
-        let shown = Shown { server: Arc::new(server), by_protocol: protocols.iter().filter_map(with_own).collect() };
+        let shown = Shown { server: self.server, by_protocol: protocols.iter().filter_map(with_own).collect() };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(ServeError::tls)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::new(Late(verifier)))
             .with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.alpn_protocols.extend(protocols.iter().map(|protocol| protocol.name.to_vec()));
@@ -131,7 +131,7 @@ impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut wanted = hello.alpn().into_iter().flatten();
         let own = wanted.find_map(|wanted| self.by_protocol.iter().find(|(name, _)| *name == wanted));
-        Some(own.map_or(&self.server, |(_, certificate)| certificate).clone())
+        own.map_or(&self.server, |(_, certificate)| certificate).resolve(hello)
     }
 }
 
@@ -194,7 +194,7 @@ async fn connection(
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let identity = match certificate {
         None => Identity::anonymous(),
-        Some(certificate) => match Identity::of_certificate(certificate) {
+        Some(certificate) => match Identity::of_certificate(certificate, Timestamp::now()) {
             Some(identity) => identity,
             None => return debug!("a client certificate names nobody"),
         },

@@ -8,6 +8,7 @@ mod room;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -117,6 +118,8 @@ pub(crate) struct Up {
     pub(crate) acme: Acme,
     #[command(flatten)]
     pub(crate) audit: Audit,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
@@ -124,6 +127,15 @@ pub(crate) struct Up {
     /// A manifest, or a folder of manifests, to apply once the cluster is up
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// How the cluster's authority signs.
+#[derive(Debug, Args)]
+pub(crate) struct Signing {
+    /// How long certificates of nodes and servers are good; they are replaced when two thirds of it are over
+    #[arg(long, env = "CORACLE_CLUSTER_SIGNING_DURATION", default_value = "24h", value_name = "DURATION",
+        value_parser = crate::durations::parse)]
+    pub(crate) cluster_signing_duration: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +152,8 @@ pub(crate) struct Server {
     pub(crate) acme: Acme,
     #[command(flatten)]
     pub(crate) audit: Audit,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]

@@ -12,8 +12,8 @@ use controllers::{Ruling, Signers};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use network::tunnel::{Hub, Relay};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use state::Snapshot;
 use store::{Pace, Seat, Store};
 use tokio::net::TcpListener;
@@ -23,6 +23,7 @@ use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::figures::Figures;
 use crate::node;
+use crate::papers::Papers;
 use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
@@ -40,6 +41,8 @@ pub(crate) struct Control {
     pub(crate) authority: Arc<Authority>,
     /// The kubeconfig of the cluster's administrator.
     pub(crate) kubeconfig: Kubeconfig,
+    /// Who the node in this process is.
+    node: Option<Arc<Papers>>,
     /// The way of the node in this process to other nodes, until it is taken.
     door: Option<Door>,
     parts: Running,
@@ -53,6 +56,8 @@ pub(crate) struct Options<'a> {
     pub(crate) names: &'a [String],
     /// The name of the node that is to run in this process.
     pub(crate) node: Option<&'a str>,
+    /// How long the certificates of machines are good.
+    pub(crate) signing: Duration,
     /// Where certificates for Ingresses come from.
     pub(crate) acme: acme::Config,
     /// What is written about requests.
@@ -73,14 +78,15 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let keys = args.encryption_keys.as_deref();
     let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref()).await?);
     let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
-    let options = Options { data: &data, listen, names, node, acme, audit, keys, coming };
+    let signing = args.signing.cluster_signing_duration;
+    let options = Options { data: &data, listen, names, node, signing, acme, audit, keys, coming };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
     let mut node = None;
     if let Some(name) = name {
         let step = progress.step("node");
-        let client = control.node_client(&name)?;
+        let client = control.node_client()?;
         let authority = control.authority.certificate().to_owned();
         let options = node::Options {
             data: &data,
@@ -124,15 +130,21 @@ impl Control {
     /// Starts the control plane; it is ready when this returns.
     pub(crate) async fn start(options: Options<'_>) -> anyhow::Result<Self> {
         let now = Timestamp::now();
-        let authority = Arc::new(Authority::open(&options.data.join("pki"), now)?);
+        let authority = Authority::open(&options.data.join("pki"), now)?;
+        let authority = Arc::new(authority.signing_for(options.signing));
+        let mut parts = Running::new();
         let listener = TcpListener::bind(options.listen).await;
         let listener = listener.with_context(|| {
             format!("the API cannot listen on {}; choose another address with --listen", options.listen)
         })?;
         let address = listener.local_addr()?;
         let names = pki::server_names(options.names, &own_addresses(address.ip()));
-        let serving = authority.server(&names, now)?;
-        let administrator = authority.client("kubernetes-admin", &["system:masters"], now)?;
+        let issue = {
+            let authority = authority.clone();
+            move || serving(&authority, &names)
+        };
+        let serving = own_papers("server", &mut parts, issue)?;
+        let administrator = authority.administrator(now)?;
         let url = format!("https://{}", reachable(address));
         let kubeconfig = Kubeconfig::single(
             "coracle",
@@ -153,24 +165,28 @@ impl Control {
             Some(coming) => {
                 config.pace = Pace::CLUSTER;
                 let founds = matches!(coming, Coming::Founder);
-                let seat = Seat { address: here.clone(), transport: peers::transport(&authority, &here)?, founds };
+                let (signer, address) = (authority.clone(), here.clone());
+                let papers = own_papers("peer", &mut parts, move || peers::credential(&signer, &address))?;
+                let seat = Seat { address: here.clone(), transport: peers::transport(&authority, &papers), founds };
                 Store::open_at(config, seat).await
             }
         };
         let store = store.context("the store cannot be opened")?;
         let hub = Hub::new();
-        let door = options.node.map(|node| {
-            let credential = node_credential(&authority, node)?;
-            tunnel::door(&credential, authority.certificate(), store.view(), Relay::Here(hub.clone()), address, None)
-        });
-        let door = door.transpose()?;
-        let mut parts = Running::new();
+        let (mut door, mut node) = (None, None);
+        if let Some(name) = options.node {
+            let (signer, user) = (authority.clone(), name.to_owned());
+            let papers = own_papers("node", &mut parts, move || node_credential(&signer, &user))?;
+            let relay = Relay::Here(hub.clone());
+            door = Some(tunnel::door(name, &papers, authority.certificate(), store.view(), relay, address, None)?);
+            node = Some(papers);
+        }
         let signer = authority.clone();
         let accounts = Arc::new(apiserver::Issuer::new(&pki::account_key(&options.data.join("pki"))?)?);
         let mut protocols = tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel));
         protocols.extend(options.coming.as_ref().map(|_| peers::protocol(store.clone())));
         let config = apiserver::Config {
-            tls: tls(&authority, &serving)?,
+            tls: tls(&authority, serving)?,
             clock: Arc::new(Timestamp::now),
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: options.data.join("registry"),
@@ -202,7 +218,7 @@ impl Control {
         parts.start("manager", managed);
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
         parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
-        let control = Self { address, store, authority, kubeconfig, door, parts };
+        let control = Self { address, store, authority, kubeconfig, node, door, parts };
         if let Some(Coming::Guest(url)) = &options.coming {
             peers::be_admitted(&control.store, url, &control.authority, &here).await?;
         }
@@ -225,10 +241,10 @@ impl Control {
         self.door.take().context("this process runs no node")
     }
 
-    /// A client with the rights of a node.
-    pub(crate) fn node_client(&self, node: &str) -> anyhow::Result<Client> {
-        let credential = node_credential(&self.authority, node)?;
-        let identity = Identity::Certificate { certificate: credential.certificate, key: credential.key };
+    /// A client with the rights of the node in this process.
+    pub(crate) fn node_client(&self) -> anyhow::Result<Client> {
+        let papers = self.node.clone().context("this process runs no node")?;
+        let identity = Identity::Papers(papers);
         let target =
             Target::new(&format!("https://{}", self.reachable()), self.authority.certificate().to_owned(), identity)?;
         Ok(Client::new(target))
@@ -290,12 +306,36 @@ fn node_credential(authority: &Authority, node: &str) -> anyhow::Result<Credenti
     authority.client(&format!("system:node:{node}"), &["system:nodes"], Timestamp::now())
 }
 
-fn tls(authority: &Authority, serving: &Credential) -> anyhow::Result<apiserver::Tls> {
+/// What the API server shows. The authority goes along in the chain, so that a machine that joins can know it by its fingerprint.
+fn serving(authority: &Authority, names: &[String]) -> anyhow::Result<Credential> {
+    let Credential { certificate, key } = authority.server(names, Timestamp::now())?;
+    Ok(Credential { certificate: certificate + authority.certificate(), key })
+}
+
+fn tls(authority: &Authority, server: Arc<Papers>) -> anyhow::Result<apiserver::Tls> {
     let authority = CertificateDer::from_pem_slice(authority.certificate().as_bytes())?;
-    let leaf = CertificateDer::from_pem_slice(serving.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes())?;
-    // The authority goes along in the chain, so that a machine that joins can know it by its fingerprint.
-    Ok(apiserver::Tls { chain: vec![leaf, authority.clone()], key, clients: vec![authority] })
+    Ok(apiserver::Tls { server, clients: vec![authority] })
+}
+
+/// Papers that this process makes for itself, and goes on to.
+fn own_papers(
+    whose: &'static str,
+    parts: &mut Running,
+    issue: impl Fn() -> anyhow::Result<Credential> + Send + Sync + 'static,
+) -> anyhow::Result<Arc<Papers>> {
+    let papers = Papers::new(whose, &issue()?)?;
+    let own = papers.clone();
+    let renew = move || issue().and_then(|credential| own.replace(&credential));
+    let keeping = papers.clone().keep(Box::new(move || Box::pin(std::future::ready(renew()))));
+    let stopping = parts.stopping();
+    parts.start("renewal of certificates", async move {
+        tokio::select! {
+            () = keeping => {}
+            () = stopping => {}
+        }
+        anyhow::Ok(())
+    });
+    Ok(papers)
 }
 
 /// The address under which a listener is reached from its own machine.

@@ -4,7 +4,7 @@
 //! the other the server know the node. The certificate that comes of it is kept, so a token is needed once. A machine has a number of
 //! its own before it asks, so that it may ask again when an answer was lost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::data_dir::{self, DataDir};
 use crate::node::{self, Node};
+use crate::papers::{self, Papers};
 use crate::pki::{self, Credential};
 use crate::progress::Progress;
 use crate::running::{Running, asked_to_end};
@@ -55,12 +56,21 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let name = node::name(args.machine.node_name.as_deref())?;
     let step = progress.step("join");
     let Admitted { credential, authority } = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
-    let identity = Identity::Certificate { certificate: credential.certificate.clone(), key: credential.key.clone() };
-    let client = Client::new(Target::new(&args.server, authority.clone(), identity)?);
+    let papers = Papers::new("node", &credential)?;
+    let client = Client::new(Target::new(&args.server, authority.clone(), Identity::Papers(papers.clone()))?);
     step.done(&args.server);
 
     let step = progress.step("node");
     let mut mirror = Running::new();
+    let keeping = papers.clone().keep(renewal(client.clone(), papers.clone(), data.join(PAPERS)));
+    let stopping = mirror.stopping();
+    mirror.start("renewal of the certificate", async move {
+        tokio::select! {
+            () = keeping => {}
+            () = stopping => {}
+        }
+        anyhow::Ok(())
+    });
     let (publish, mut view) = watch::channel(Snapshot::default());
     // Whoever comes to prove a host may come to this node's edge.
     let proofs = Watched {
@@ -90,7 +100,7 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let listener = node::listen("listen", args.listen).await?;
     let dialled = listener.local_addr()?;
     let relay = Relay::Server(client.server());
-    let door = tunnel::door(&credential, &authority, view.clone(), relay, dialled, Some(listener))?;
+    let door = tunnel::door(&name, &papers, &authority, view.clone(), relay, dialled, Some(listener))?;
     let options = node::Options {
         data: &data,
         name: &name,
@@ -118,11 +128,32 @@ struct Admitted {
     authority: String,
 }
 
+/// The file that holds this node's certificate and its key, one after the other.
+const PAPERS: &str = "node.pem";
+
+/// Asks for the next certificate of this node, and keeps it.
+fn renewal(client: Client, papers: Arc<Papers>, file: PathBuf) -> papers::Renew {
+    Box::new(move || {
+        let (client, papers, file) = (client.clone(), papers.clone(), file.clone());
+        Box::pin(async move {
+            let (key, request) = pki::node_request()?;
+            let body = json!({"csr": request}).to_string();
+            let answer = client.send(http::Method::POST, "/coracle/v1/renew", Some("application/json"), body).await?;
+            let Joined { certificate, .. } = serde_json::from_slice(&answer)?;
+            data_dir::write(&file, &format!("{certificate}{key}"))?;
+            papers.replace(&Credential { certificate, key })?;
+            // Who was away for so long that his certificate was over is somebody again.
+            client.redial().await;
+            Ok(())
+        })
+    })
+}
+
 /// This node's certificate: the one kept, or one got for the token.
 async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str) -> anyhow::Result<Admitted> {
-    let [ca, certificate, key] = ["node-ca.crt", "node.crt", "node.key"].map(|file| data.join(file));
+    let [ca, papers] = ["node-ca.crt", PAPERS].map(|file| data.join(file));
     let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
-    if !certificate.exists() {
+    if !papers.exists() {
         let Some(token) = token else {
             bail!("this node is not in the cluster yet: give it a --token; `coracle token` on the server prints one")
         };
@@ -130,11 +161,12 @@ async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str)
         let body = json!({"nodeName": name, "csr": request, "machine": machine(data)?});
         let joined: Joined =
             ask(server, token, "/coracle/v1/join", &body).await.context("the server did not let this node in")?;
-        data_dir::write(&key, &fresh_key)?;
         data_dir::write(&ca, &joined.ca)?;
-        data_dir::write(&certificate, &joined.certificate)?;
+        data_dir::write(&papers, &format!("{}{fresh_key}", joined.certificate))?;
     }
-    let credential = Credential { certificate: read(&certificate)?, key: read(&key)? };
+    // Each reader takes its own part.
+    let both = read(&papers)?;
+    let credential = Credential { certificate: both.clone(), key: both };
     Ok(Admitted { credential, authority: read(&ca)? })
 }
 

@@ -24,6 +24,7 @@ mod member;
 mod memory_dir;
 mod names;
 mod node;
+mod papers;
 mod peers;
 mod pki;
 mod port_forward;

@@ -18,6 +18,7 @@ use serde_json::json;
 use store::{Change, Connection, Peer, Role, Store, Transport};
 
 use crate::data_dir::{self, DataDir};
+use crate::papers::Papers;
 use crate::pki::{Authority, Credential};
 use crate::{join, member};
 
@@ -46,8 +47,7 @@ pub(crate) enum Coming {
 #[derive(Debug)]
 struct Wires {
     authority: String,
-    certificate: String,
-    key: String,
+    papers: Arc<Papers>,
 }
 
 /// How the server of a data directory comes to its cluster. One that is new to it is given what makes a server.
@@ -99,11 +99,14 @@ pub(crate) fn charter(data: &DataDir) -> anyhow::Result<Charter> {
     })
 }
 
-/// The way to the other servers, for the one at this address.
-pub(crate) fn transport(authority: &Authority, address: &str) -> anyhow::Result<Arc<dyn Transport>> {
-    let user = format!("{SERVER_USER}{address}");
-    let Credential { certificate, key } = authority.client(&user, &[SERVERS], Timestamp::now())?;
-    Ok(Arc::new(Wires { authority: authority.certificate().to_owned(), certificate, key }))
+/// Who the server at this address is to the others.
+pub(crate) fn credential(authority: &Authority, address: &str) -> anyhow::Result<Credential> {
+    authority.client(&format!("{SERVER_USER}{address}"), &[SERVERS], Timestamp::now())
+}
+
+/// The way to the other servers.
+pub(crate) fn transport(authority: &Authority, papers: &Arc<Papers>) -> Arc<dyn Transport> {
+    Arc::new(Wires { authority: authority.certificate().to_owned(), papers: papers.clone() })
 }
 
 /// What other servers are answered.
@@ -129,7 +132,7 @@ pub(crate) async fn be_admitted(store: &Store, url: &str, authority: &Authority,
     if store.cluster().borrow().get(me).is_some() {
         return Ok(());
     }
-    let administrator = authority.client("kubernetes-admin", &[apiserver::MASTERS], Timestamp::now())?;
+    let administrator = authority.administrator(Timestamp::now())?;
     let identity = Identity::Certificate { certificate: administrator.certificate, key: administrator.key };
     let client = Client::new(Target::new(url, authority.certificate().to_owned(), identity)?);
     let asked = json!({"change": "add", "id": me.to_string(), "address": address}).to_string();
@@ -165,7 +168,7 @@ pub(crate) async fn hand_over(store: &Store) {
 
 impl Transport for Wires {
     fn dial(&self, peer: &Peer) -> BoxFuture<'static, io::Result<Connection>> {
-        let identity = Identity::Certificate { certificate: self.certificate.clone(), key: self.key.clone() };
+        let identity = Identity::Papers(self.papers.clone());
         let target = Target::new(&format!("https://{}", peer.address), self.authority.clone(), identity);
         Box::pin(async move {
             let stream = target.map_err(io::Error::other)?.dial(PROTOCOL).await.map_err(io::Error::other)?;

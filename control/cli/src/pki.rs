@@ -1,16 +1,17 @@
 //! Who vouches for whom: the cluster's certificate authority and the certificates it gives.
 //!
-//! The authority is made once and kept in `<data-dir>/pki`; every other certificate is cheap and made anew at each start, so
-//! that none expires in a running cluster and none is left valid for long after it. Names follow Kubernetes: the common name
-//! is the user, the organisations are the groups.
+//! The authority is made once and kept in `<data-dir>/pki`; every other certificate is cheap and short, and made anew at each start
+//! and before it ends (`papers`). The administrator's, which lies in a file, is good for a year. Names follow Kubernetes: the
+//! common name is the user, the organisations are the groups.
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use controllers::CertificateOrder;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
@@ -22,13 +23,19 @@ use crate::data_dir;
 
 /// Long enough that nobody meets its end by surprise.
 const CA_DAYS: i64 = 3650;
-/// Made anew at every start; a process that runs longer is a later concern of rotation.
-const LEAF_DAYS: i64 = 365;
+/// Made anew at every start.
+const ADMINISTRATOR_DAYS: i64 = 365;
+/// As long as the issue of a certificate to a machine is good for, where nothing else is said.
+pub(crate) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Clocks may be behind by so much.
+pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// The cluster's certificate authority.
 pub(crate) struct Authority {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
+    /// How long a certificate is good that a machine has.
+    life: SignedDuration,
 }
 
 /// A certificate with its key, both PEM.
@@ -44,7 +51,7 @@ impl Authority {
         if !certificate_file.exists() {
             fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
             let key = KeyPair::generate()?;
-            let mut params = params(now, CA_DAYS)?;
+            let mut params = params(now, SignedDuration::from_hours(24 * CA_DAYS))?;
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages =
                 vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -57,7 +64,18 @@ impl Authority {
         let certificate = read(&certificate_file)?;
         let key = KeyPair::from_pem(&read(&key_file)?).context("the certificate authority's key cannot be read")?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).context("the certificate authority cannot be read")?;
-        Ok(Self { certificate, issuer })
+        let life = SignedDuration::try_from(LIFE)?;
+        Ok(Self { certificate, issuer, life })
+    }
+
+    /// The same, with certificates of machines that are good for so long.
+    pub(crate) fn signing_for(self, life: Duration) -> Self {
+        Self { life: SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX), ..self }
+    }
+
+    /// The certificate of the cluster's administrator.
+    pub(crate) fn administrator(&self, now: Timestamp) -> anyhow::Result<Credential> {
+        self.user("kubernetes-admin", &[apiserver::MASTERS], now, SignedDuration::from_hours(24 * ADMINISTRATOR_DAYS))
     }
 
     /// The authority's own certificate, PEM.
@@ -69,7 +87,7 @@ impl Authority {
     pub(crate) fn server(&self, names: &[String], now: Timestamp) -> anyhow::Result<Credential> {
         let mut params =
             CertificateParams::new(names.to_vec()).context("a name for the API's certificate is not a name")?;
-        params = within(params, now, LEAF_DAYS)?;
+        params = within(params, now, self.life)?;
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(params)
@@ -77,7 +95,11 @@ impl Authority {
 
     /// A client certificate for a user and its groups.
     pub(crate) fn client(&self, user: &str, groups: &[&str], now: Timestamp) -> anyhow::Result<Credential> {
-        let mut params = params(now, LEAF_DAYS)?;
+        self.user(user, groups, now, self.life)
+    }
+
+    fn user(&self, user: &str, groups: &[&str], now: Timestamp, life: SignedDuration) -> anyhow::Result<Credential> {
+        let mut params = params(now, life)?;
         params.distinguished_name.push(DnType::CommonName, user);
         for group in groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
@@ -90,7 +112,7 @@ impl Authority {
     pub(crate) fn sign_node(&self, request: &str, node: &str, now: Timestamp) -> anyhow::Result<String> {
         let request =
             CertificateSigningRequestParams::from_pem(request).context("not a certificate signing request")?;
-        let mut params = params(now, LEAF_DAYS)?;
+        let mut params = params(now, self.life)?;
         params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
         params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -180,22 +202,19 @@ fn extended_key_usage(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
 }
 
 /// Certificates know seconds.
-fn since_epoch(at: Timestamp) -> std::time::Duration {
-    std::time::Duration::from_secs(u64::try_from(at.as_second()).unwrap_or_default())
+fn since_epoch(at: Timestamp) -> Duration {
+    Duration::from_secs(u64::try_from(at.as_second()).unwrap_or_default())
 }
 
-fn params(now: Timestamp, days: i64) -> anyhow::Result<CertificateParams> {
-    within(CertificateParams::new(Vec::new())?, now, days)
+fn params(now: Timestamp, life: SignedDuration) -> anyhow::Result<CertificateParams> {
+    within(CertificateParams::new(Vec::new())?, now, life)
 }
 
-/// Valid from an hour ago, for clocks that differ.
-fn within(mut params: CertificateParams, now: Timestamp, days: i64) -> anyhow::Result<CertificateParams> {
-    let date = |at: Timestamp| {
-        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
-        rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
-    };
-    params.not_before = date(now.checked_sub(Span::new().hours(24))?);
-    params.not_after = date(now.checked_add(Span::new().hours(24 * days))?);
+/// Valid from before now, for clocks that differ.
+fn within(mut params: CertificateParams, now: Timestamp, life: SignedDuration) -> anyhow::Result<CertificateParams> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + since_epoch(now.checked_sub(CLOCK_SKEW)?);
+    params.not_after = epoch + since_epoch(now.checked_add(life)?);
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.use_authority_key_identifier_extension = true;
     Ok(params)

@@ -9,7 +9,7 @@ use state::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::pki::Credential;
+use crate::papers::Papers;
 use crate::running::Running;
 
 /// A tunnel, and where others dial it.
@@ -20,16 +20,17 @@ pub(crate) struct Door {
     listener: Option<TcpListener>,
 }
 
-/// The tunnels of a node that has `credential`, and knows others by `authority`.
+/// The tunnels of a node that shows `papers`, and knows others by `authority`.
 pub(crate) fn door(
-    credential: &Credential,
+    node: &str,
+    papers: &Arc<Papers>,
     authority: &str,
     view: watch::Receiver<Snapshot>,
     relay: Relay,
     address: SocketAddr,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<Door> {
-    let identity = tunnel::Identity::from_pem(&credential.certificate, &credential.key, authority)?;
+    let identity = tunnel::Identity::new(node, papers.clone(), authority)?;
     let tunnel = Tunnel::new(tunnel::Config { identity, routes: tunnel::routes(view), relay });
     Ok(Door { tunnel, address, listener })
 }

@@ -40,8 +40,18 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     let acme = args.acme.config()?;
     let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let options =
-        Options { data: &data, listen: args.listen, names: &[], node: Some(&name), acme, audit, keys, coming: None };
+    let signing = args.signing.cluster_signing_duration;
+    let options = Options {
+        data: &data,
+        listen: args.listen,
+        names: &[],
+        node: Some(&name),
+        signing,
+        acme,
+        audit,
+        keys,
+        coming: None,
+    };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
 
@@ -56,7 +66,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         authority: &authority,
         door: control.door()?,
     };
-    let mut node = node::Node::start(options, control.store.view(), control.node_client(&name)?).await?;
+    let mut node = node::Node::start(options, control.store.view(), control.node_client()?).await?;
     let addresses = node::Addresses { api: Some(control.address), ..node.addresses.clone() };
     addresses.write(&data)?;
     step.done(&name);

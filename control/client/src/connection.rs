@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::client::WantsClientCert;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -72,6 +73,8 @@ pub enum Identity {
         /// The private key.
         key: String,
     },
+    /// A client certificate that may be replaced: it is asked for at each handshake.
+    Papers(Arc<dyn ResolvesClientCert>),
 }
 
 // === impl Target ===
@@ -109,6 +112,12 @@ impl Target {
         let builder = trust(builder.map_err(|error| wrong(&error.to_string()))?);
         let (tls, token) = match identity {
             Identity::Anonymous => (builder.with_no_client_auth(), None),
+            Identity::Papers(papers) => {
+                let mut tls = builder.with_client_cert_resolver(papers);
+                // Who resumes a session is who began it, with the papers of then.
+                tls.resumption = Resumption::disabled();
+                (tls, None)
+            }
             Identity::Token(token) => {
                 let header =
                     HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| wrong("the token cannot be sent"))?;
@@ -190,6 +199,11 @@ impl Client {
     /// The server's host and port.
     pub fn server(&self) -> String {
         self.target.server()
+    }
+
+    /// What is asked from now on goes over a new connection, with the papers of now; what is under way ends on the old one.
+    pub async fn redial(&self) {
+        self.connection.lock().await.take();
     }
 
     pub(crate) fn target(&self) -> &Target {

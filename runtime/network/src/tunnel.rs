@@ -53,7 +53,7 @@ mod way;
 mod words;
 
 pub use hub::Hub;
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Papers};
 pub use listen::listen;
 pub use routes::{Routes, routes};
 

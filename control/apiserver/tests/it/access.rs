@@ -104,6 +104,27 @@ async fn a_machine_joins_with_a_token() {
 }
 
 #[tokio::test]
+async fn a_node_asks_for_its_next_certificate_while_it_is_one() {
+    let door = Door::open().await;
+    let (admin, body) = (door.admin(), json!({"csr": "please"}));
+    let renew = async |client: &Client| client.post("/coracle/v1/renew", &body).await;
+    let node = door.client("system:node:n1", &[apiserver::NODES]);
+    let gone = renew(&node).await.refusal();
+    assert_eq!(gone, "403 node \"n1\" was removed from the cluster; it joins again with a token");
+    assert_eq!(admin.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await.code, 201);
+    assert_eq!(renew(&node).await.json()["certificate"], "n1 asked please");
+    assert_eq!(renew(&admin).await.code, 401);
+    // One that was away asks for a certificate, and for nothing else.
+    let late = door.late("system:node:n1", &[apiserver::NODES], 30);
+    assert_eq!(late.get("/api/v1/nodes/n1").await.code, 403);
+    assert_eq!(renew(&late).await.json()["certificate"], "n1 asked please");
+    assert!(late.is_let_in().await);
+    assert!(!door.late("system:node:n1", &[apiserver::NODES], 91).is_let_in().await);
+    assert!(!door.late("admin", &[apiserver::MASTERS], 1).is_let_in().await);
+    door.close().await;
+}
+
+#[tokio::test]
 async fn a_token_that_does_not_hold_is_refused_whatever_is_asked() {
     let door = Door::open().await;
     let wrong = ("authorization", "Bearer nonsense");

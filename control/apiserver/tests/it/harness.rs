@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::{Audit, AuditPolicy, Config, Join, Tls};
 use axum::body::Body;
@@ -16,10 +17,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     SanType,
 };
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use serde_json::Value;
 use store::Store;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -80,7 +83,10 @@ impl Authority {
     }
 
     fn pair(&self, name: &str, groups: &[&str], addresses: &[&str]) -> Pair {
-        let mut params = CertificateParams::default();
+        self.pair_of(CertificateParams::default(), name, groups, addresses)
+    }
+
+    fn pair_of(&self, mut params: CertificateParams, name: &str, groups: &[&str], addresses: &[&str]) -> Pair {
         params.distinguished_name = named(name, groups);
         params.subject_alt_names = addresses
             .iter()
@@ -98,6 +104,13 @@ impl Authority {
             certificate: certificate.der().clone(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         }
+    }
+}
+
+impl Pair {
+    fn shown(self) -> SingleCertAndKey {
+        let provider = rustls::crypto::ring::default_provider();
+        CertifiedKey::from_der(vec![self.certificate], self.key, &provider).expect("a pair").into()
     }
 }
 
@@ -145,7 +158,7 @@ impl Door {
         let authority = Authority::new();
         let server = authority.pair("kube-apiserver", &[], &["127.0.0.1", "localhost"]);
         let config = Config {
-            tls: Tls { chain: vec![server.certificate], key: server.key, clients: vec![authority.der.clone()] },
+            tls: Tls { server: Arc::new(server.shown()), clients: vec![authority.der.clone()] },
             clock: Arc::new(Timestamp::now),
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: directory.path().join("registry"),
@@ -181,7 +194,18 @@ impl Door {
 
     /// Somebody with a certificate.
     pub(crate) fn client(&self, name: &str, groups: &[&str]) -> Client {
-        let pair = self.authority.pair(name, groups, &[]);
+        self.client_with(self.authority.pair(name, groups, &[]))
+    }
+
+    /// Somebody whose certificate ended so many days ago.
+    pub(crate) fn late(&self, name: &str, groups: &[&str], days: i64) -> Client {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1)
+            + Duration::from_secs(u64::try_from(Timestamp::now().as_second() - days * 24 * 3600).expect("a time"));
+        self.client_with(self.authority.pair_of(params, name, groups, &[]))
+    }
+
+    fn client_with(&self, pair: Pair) -> Client {
         let config = self.trusting().with_client_auth_cert(vec![pair.certificate], pair.key).expect("a pair");
         Client { address: self.address, config: Arc::new(config) }
     }
@@ -251,6 +275,14 @@ impl Client {
         let stream = TcpStream::connect(self.address).await.expect("connected");
         let name = ServerName::try_from("localhost").expect("a name");
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("shaken")
+    }
+
+    /// Whether the other end goes on after it has seen who this is.
+    pub(crate) async fn is_let_in(&self) -> bool {
+        let mut stream = self.connect("http/1.1").await;
+        let asked = stream.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+        let mut answer = Vec::new();
+        asked.is_ok() && stream.read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200")
     }
 
     /// Sends a request over HTTP/2 and hands over the answer before its body.

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
@@ -27,11 +27,16 @@ const NODES: &str = "system:nodes";
 #[derive(Clone)]
 pub struct Identity {
     node: Arc<str>,
-    key: Arc<CertifiedKey>,
+    papers: Arc<dyn Papers>,
     roots: Arc<RootCertStore>,
     /// Whether a certificate is one of the cluster's, made to identify somebody.
     authority: Arc<dyn ClientCertVerifier>,
 }
+
+/// What a node shows of itself, to whom it dials and to who dials it; asked at each handshake, so that it may be replaced.
+pub trait Papers: ResolvesClientCert + ResolvesServerCert {}
+
+impl<T: ResolvesClientCert + ResolvesServerCert> Papers for T {}
 
 /// Why certificates are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,11 @@ pub(super) fn node_of(certificate: &[u8]) -> Option<String> {
     user.strip_prefix(NODE_USER).filter(|name| is_node && !name.is_empty()).map(String::from)
 }
 
+fn read(what: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    read.ok().filter(|read| !read.is_empty()).ok_or(IdentityError::NotPem(what))
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -72,15 +82,17 @@ fn provider() -> Arc<CryptoProvider> {
 impl Identity {
     /// Reads a node's certificate, its key and the authority's certificate, all PEM.
     pub fn from_pem(certificate: &str, key: &str, authority: &str) -> Result<Self, IdentityError> {
-        let read = |what, text: &str| -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-            let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-            read.ok().filter(|read| !read.is_empty()).ok_or(IdentityError::NotPem(what))
-        };
         let unusable = |error: Error| IdentityError::Unusable(error.into());
         let chain = read("certificate", certificate)?;
         let node = chain.first().and_then(|leaf| node_of(leaf)).ok_or(IdentityError::NotNode)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| IdentityError::NotPem("key"))?;
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(unusable)?;
+        Self::new(node, Arc::new(SingleCertAndKey::from(key)), authority)
+    }
+
+    /// A node that shows what its papers are at the time; the authority's certificate is PEM.
+    pub fn new(node: impl Into<Arc<str>>, papers: Arc<dyn Papers>, authority: &str) -> Result<Self, IdentityError> {
+        let unusable = |error: Error| IdentityError::Unusable(error.into());
         let mut roots = RootCertStore::empty();
         for certificate in read("authority", authority)? {
             roots.add(certificate).map_err(unusable)?;
@@ -88,7 +100,7 @@ impl Identity {
         let roots = Arc::new(roots);
         let authority = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build();
         let authority = authority.map_err(|error| IdentityError::Unusable(error.into()))?;
-        Ok(Self { node: node.into(), key: Arc::new(key), roots, authority })
+        Ok(Self { node: node.into(), papers, roots, authority })
     }
 
     /// The node's name.
@@ -96,9 +108,9 @@ impl Identity {
         &self.node
     }
 
-    /// What the node shows of itself.
-    pub fn certificate(&self) -> Arc<CertifiedKey> {
-        self.key.clone()
+    /// What the node shows of itself to who dials it.
+    pub fn certificate(&self) -> Arc<dyn ResolvesServerCert> {
+        self.papers.clone()
     }
 
     /// For dialling this node and no other.
@@ -116,9 +128,9 @@ impl Identity {
     fn dialling(&self, verifier: Arc<dyn ServerCertVerifier>, protocol: &'static [u8]) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13])?;
-        let resolver = Arc::new(SingleCertAndKey::from(self.key.clone()));
+        let papers = self.papers.clone();
         let mut config =
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_client_cert_resolver(resolver);
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_client_cert_resolver(papers);
         config.alpn_protocols = vec![protocol.to_vec()];
         Ok(config)
     }
@@ -127,8 +139,8 @@ impl Identity {
     pub(super) fn answering(&self) -> Result<ServerConfig, Error> {
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13])?;
-        let resolver = Arc::new(SingleCertAndKey::from(self.key.clone()));
-        let mut config = builder.with_client_cert_verifier(self.authority.clone()).with_cert_resolver(resolver);
+        let papers = self.papers.clone();
+        let mut config = builder.with_client_cert_verifier(self.authority.clone()).with_cert_resolver(papers);
         config.alpn_protocols = vec![NODE.to_vec()];
         Ok(config)
     }
