@@ -66,19 +66,21 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Far more than is told of them, and what else is in that directory is for nobody.
 const TERMINATION_BYTES_MAX: u64 = 64 << 10;
+
 impl Worker {
     pub(super) fn start(&mut self, place: Place, run: u32) {
-        let happening = match self.begin(place, run) {
-            Ok(live) => {
-                self.slot(place).live = Some(live);
-                Happening::Started(place, run)
-            }
-            Err(blocked) => Happening::NotStarted(place, blocked),
-        };
-        // Posted, not called: the state machine is in the middle of its effects.
+        match self.begin(place, run) {
+            Ok(live) => self.slot(place).live = Some(live),
+            Err(blocked) => self.happened(Happening::NotStarted(place, blocked)),
+        }
+    }
+
+    /// Posted, not called: the state machine is in the middle of its effects.
+    fn happened(&self, happening: Happening) {
         let _ = self.post.send(Mail::Happened(happening));
     }
 
+    /// Begins a run, and says so before the run can say anything itself: one that ends at once has begun all the same.
     fn begin(&mut self, place: Place, run: u32) -> Result<Live, Blocked> {
         let failed = |message: String| Blocked { reason: "CreateContainerError", message };
         let pod = self.pod();
@@ -144,6 +146,7 @@ impl Worker {
             host::WorkloadKind::Server(_) => {
                 let server =
                     workload.serve(spec.clone(), outside.clone()).map_err(|error| failed(error.to_string()))?;
+                self.happened(Happening::Started(place, run));
                 self.open(place, run, server, &answers, address, stderr)
             }
             host::WorkloadKind::Command(_) => {
@@ -154,6 +157,7 @@ impl Worker {
                 }
                 let command = workload.run(spec.clone(), stdin, outside.clone());
                 let command = command.map_err(|error| failed(error.to_string()))?;
+                self.happened(Happening::Started(place, run));
                 let (waited, post) = (command.clone(), self.post.clone());
                 let waiting = tokio::spawn(async move {
                     let exit = exit(waited.wait().await);
