@@ -27,6 +27,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(40);
 pub struct Plan {
     files: Vec<PathBuf>,
     data: Option<PathBuf>,
+    node: Option<String>,
     flags: Vec<String>,
     user: Option<u32>,
     environment: Vec<(&'static str, PathBuf)>,
@@ -70,6 +71,12 @@ impl Plan {
         self
     }
 
+    /// Calls its node so, instead of `node-1`.
+    pub fn called(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
     /// Runs it as this user, who has no rights of root; only root may say so.
     pub fn run_as(mut self, user: u32) -> Self {
         self.user = Some(user);
@@ -103,7 +110,8 @@ impl Plan {
             "--ingress-https",
             "127.0.0.1:0",
         ]);
-        command.args(["--dns", "127.0.0.1:0", "--node-name", "node-1"]).arg("--data-dir").arg(&data);
+        let node = self.node.as_deref().unwrap_or("node-1");
+        command.args(["--dns", "127.0.0.1:0", "--node-name", node]).arg("--data-dir").arg(&data);
         command.args(&self.flags);
         for file in &self.files {
             command.arg("-f").arg(file);

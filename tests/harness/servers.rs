@@ -41,13 +41,20 @@ pub struct Told {
 impl Servers {
     /// So many servers, each with a vote. The first is a node too, the others run no pods.
     pub fn of(program: &str, count: usize) -> Self {
-        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
-        let mut servers = Self { program: program.into(), machines: Vec::new(), folder };
-        servers.add(&[]);
+        let mut servers = Self::begun(program, |_| {});
         for _ in 1..count {
             servers.join();
         }
         servers.settled(count);
+        servers
+    }
+
+    /// One server, on data that somebody else has made.
+    pub fn begun(program: &str, make: impl FnOnce(&Path)) -> Self {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
+        let mut servers = Self { program: program.into(), machines: Vec::new(), folder };
+        make(&servers.data(0));
+        servers.add(&[]);
         servers
     }
 
@@ -61,11 +68,15 @@ impl Servers {
 
     fn add(&mut self, words: &[&str]) -> usize {
         let place = self.machines.len();
-        let data = self.folder.path().join(format!("server-{place}"));
+        let data = self.data(place);
         let words = words.iter().map(ToString::to_string).collect();
         self.machines.push(Machine { child: None, data, words, listen: None });
         self.start(place);
         place
+    }
+
+    fn data(&self, place: usize) -> PathBuf {
+        self.folder.path().join(format!("server-{place}"))
     }
 
     /// Starts a server on its data, where it was before.

@@ -6,6 +6,7 @@ mod admission;
 mod attach;
 mod audit;
 mod autoscaling;
+mod backup;
 mod certificates;
 mod claims;
 mod clients;

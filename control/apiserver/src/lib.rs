@@ -11,6 +11,7 @@ mod answer;
 mod audit;
 mod authentication;
 mod authorization;
+mod backup;
 mod body;
 mod certificates;
 mod claims;
@@ -77,6 +78,7 @@ use tracing::{debug, warn};
 
 pub use admission::Gate;
 pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPolicyError};
+pub use backup::{Backup, Backups, CHARTER_FILE, IMAGES_FOLDER, Images as BackupImages};
 pub use connect::PORT_PROTOCOL;
 pub use identity::{BOOTSTRAP_SERVERS, MASTERS, NODE_USER, NODES, SERVER_USER, SERVERS};
 pub use join::{Charter, Join, Sign};
@@ -116,6 +118,8 @@ pub struct Config {
     pub registry_dir: PathBuf,
     /// How machines join; none if they cannot.
     pub join: Option<Join>,
+    /// What makes a server of the cluster, which goes sealed into its backups; without it none are taken.
+    pub charter: Option<Charter>,
     /// Signs the tokens of service accounts.
     pub accounts: Arc<Issuer>,
     /// What is written about requests; nothing if none.
@@ -156,6 +160,7 @@ pub(crate) struct Door {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) join: Option<Join>,
+    pub(crate) charter: Option<Charter>,
     pub(crate) tokens: Tokens,
     pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
@@ -243,6 +248,7 @@ impl Server {
             clock: config.clock,
             entropy: config.entropy,
             join: config.join,
+            charter: config.charter,
             tokens: Tokens::new(config.accounts),
             diary,
             images,
@@ -265,6 +271,11 @@ impl Server {
     /// The nodes that can be spoken to.
     pub fn links(&self) -> Arc<Links> {
         self.door.links.clone()
+    }
+
+    /// Takes backups of the cluster.
+    pub fn backups(&self) -> Backups {
+        Backups(self.door.clone())
     }
 
     /// Rules about what controllers create, as policies and webhooks rule about what clients do.

@@ -20,7 +20,7 @@ use crate::link::Links;
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
-    Door, VERSION, audit, authentication, authorization, body, custom_metrics, discovery, encryption, envelope,
+    Door, VERSION, audit, authentication, authorization, backup, body, custom_metrics, discovery, encryption, envelope,
     fairness, impersonation, members, metrics, openapi, registry, rest, review, target, tokens,
 };
 
@@ -64,6 +64,8 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/coracle/v1/nodes/{name}/link", get(link))
         .route("/coracle/v1/encryption", get(encryption::status))
         .route("/coracle/v1/encryption/rotate", post(encryption::rotate))
+        .route("/coracle/v1/snapshot", get(backup::take))
+        .route("/coracle/v1/snapshot/key", get(backup::key))
         .route("/v2", any(images))
         .route("/v2/", any(images))
         .route("/v2/{*path}", any(images))

@@ -5,6 +5,7 @@ mod audit;
 mod disk;
 mod edge;
 mod room;
+mod snapshot;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use audit::Audit;
 use disk::Disk;
 use edge::Edge;
 use room::Room;
+pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, Snapshot, SnapshotCommand};
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Encryption(Encryption),
     /// The servers of the cluster
     Member(Member),
+    /// Files that the whole cluster can be brought back from
+    Snapshot(Snapshot),
     /// Print the versions of this program and of the server
     Version(Version),
     /// Print the completion script of a shell

@@ -197,6 +197,7 @@ impl Control {
                 }),
                 charter: options.coming.is_some().then(|| peers::charter(options.data)).transpose()?,
             }),
+            charter: Some(peers::charter(options.data)?),
             accounts: accounts.clone(),
             audit: options.audit,
             protocols,

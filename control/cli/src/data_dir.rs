@@ -1,7 +1,7 @@
 //! The data directory: what is where in it, and who holds it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,11 @@ pub(crate) struct DataDir {
     /// Held, not read: the lock ends with it.
     _lock: File,
 }
+
+/// The file that is locked by whoever has the directory.
+const LOCK: &str = "lock";
+/// The file that is there while the directory is being filled.
+const FILLING: &str = "restoring";
 
 /// Where data is kept when nobody says: `$XDG_DATA_HOME/coracle`, or `/var/lib/coracle` for root.
 pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
@@ -37,10 +42,36 @@ pub(crate) fn path(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 impl DataDir {
     /// Makes the directory if need be and takes it for this process.
     pub(crate) fn take(path: PathBuf) -> anyhow::Result<Self> {
+        let data = Self::lock(path)?;
+        if data.join(FILLING).exists() {
+            let path = data.path.display();
+            bail!("a restore to {path} was broken off; remove what is in it, and restore again");
+        }
+        Ok(data)
+    }
+
+    /// Takes a directory in which there is nothing yet, to fill it. Until it is [filled](Self::filled) nobody takes it for data.
+    pub(crate) fn take_empty(path: PathBuf) -> anyhow::Result<Self> {
+        if !is_empty(&path)? {
+            bail!("{} is not empty; restore to a directory of its own, with --data-dir", path.display());
+        }
+        let data = Self::lock(path)?;
+        write(&data.join(FILLING), "")?;
+        Ok(data)
+    }
+
+    /// Everything is there.
+    pub(crate) fn filled(&self) -> anyhow::Result<()> {
+        let filling = self.join(FILLING);
+        fs::remove_file(&filling).with_context(|| format!("cannot remove {}", filling.display()))?;
+        File::open(&self.path)?.sync_all().with_context(|| format!("cannot write to {}", self.path.display()))
+    }
+
+    fn lock(path: PathBuf) -> anyhow::Result<Self> {
         let built = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
         built.with_context(|| format!("cannot make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot use the data directory {}", path.display()))?;
-        let lock = File::create(path.join("lock")).with_context(|| format!("cannot write to {}", path.display()))?;
+        let lock = File::create(path.join(LOCK)).with_context(|| format!("cannot write to {}", path.display()))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -59,6 +90,21 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether nothing is there, or nothing but what whoever looked before has left.
+pub(crate) fn is_empty(path: &Path) -> anyhow::Result<bool> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    for entry in entries {
+        if entry?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Writes a file whole or not at all, readable by its owner alone.
@@ -86,5 +132,19 @@ mod tests {
         assert!(refused.to_string().starts_with("another coracle runs on "), "{refused}");
         drop(held);
         DataDir::take(dir.path().join("data")).expect("free again");
+    }
+
+    #[test]
+    fn a_directory_that_is_being_filled_is_nobodys_data() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("data");
+        let filling = DataDir::take_empty(path.clone()).expect("empty");
+        drop(filling);
+        let refused = DataDir::take(path.clone()).expect_err("half full");
+        assert!(refused.to_string().contains("was broken off"), "{refused}");
+        assert!(DataDir::take_empty(path.clone()).is_err(), "nor is it empty");
+        fs::remove_file(path.join(FILLING)).expect("removed");
+        DataDir::take_empty(path.clone()).expect("empty again").filled().expect("filled");
+        DataDir::take(path).expect("data");
     }
 }

@@ -31,6 +31,7 @@ mod port_forward;
 mod progress;
 mod push;
 mod running;
+mod snapshot;
 mod trouble;
 mod tunnel;
 mod up;
@@ -126,6 +127,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Push(args) => pushed(args).await,
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Member(args) => member::run(args.command).await,
+            Command::Snapshot(args) => snapshot::run(args.command, Timestamp::now()).await,
             Command::Version(args) => verbs::version(args).await,
             Command::Token(args) => {
                 let command = args.command.unwrap_or(TokenCommand::Create(args.fresh));

@@ -50,7 +50,9 @@ fn show(members: &Members) {
     let mut lines = vec![["ID", "ADDRESS", "ROLE", "LEADS"].map(str::to_owned).to_vec()];
     lines.extend(members.members.iter().map(|member| {
         let leads = if member.is_leader { "yes" } else { "" };
-        vec![member.id.clone(), member.address.clone(), member.role.clone(), leads.to_owned()]
+        // One that has just been brought back has not yet said where it is.
+        let address = if member.address.is_empty() { "<none>" } else { &member.address };
+        vec![member.id.clone(), address.to_owned(), member.role.clone(), leads.to_owned()]
     }));
     print!("{}", get::aligned(&lines));
 }

@@ -76,7 +76,7 @@ pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str
 }
 
 /// The authority's certificate comes last: where it is, all is.
-fn keep(data: &DataDir, charter: &Charter) -> anyhow::Result<()> {
+pub(crate) fn keep(data: &DataDir, charter: &Charter) -> anyhow::Result<()> {
     let pki = data.join("pki");
     std::fs::create_dir_all(&pki).with_context(|| format!("cannot make {}", pki.display()))?;
     let files: [(PathBuf, &str); 3] = [

@@ -44,6 +44,7 @@ mod record;
 mod refusal;
 mod replica_set;
 mod resource_quota;
+mod restoration;
 mod revisions;
 mod role_aggregation;
 mod root_certificate;
@@ -70,6 +71,7 @@ use state::{Event, Snapshot};
 pub use look::Look;
 pub use plan::Plan;
 pub use queue::{Outcome, Queue};
+pub use restoration::{REVISIONS_APART, Restoration, restoration, revived};
 pub use ruling::{Ruling, Rulings};
 pub use signers::{CertificateOrder, SignCertificate, SignToken, Signers};
 

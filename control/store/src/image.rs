@@ -111,6 +111,18 @@ impl Image {
         Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), standing, past))
     }
 
+    /// Makes an image that holds this world and nothing else.
+    pub(crate) fn found(
+        path: &Path,
+        limits: ImageLimits,
+        sealer: Sealer,
+        world: &Snapshot,
+        standing: &Standing,
+    ) -> Result<(), OpenError> {
+        let tables = Tables::open(path, limits.cache_bytes, sealer)?;
+        tables.replace(world, standing).map_err(|error| error.at(path))
+    }
+
     /// Waits until there is room for more changes. Fails once the disk did.
     pub(crate) async fn room(&self) -> Result<(), io::Error> {
         loop {

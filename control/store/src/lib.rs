@@ -8,10 +8,12 @@
 //! [leader](Cluster); a linearizable read asks the leader how far the log is committed, and is then answered from the world at
 //! hand. The way from one to the other is a [`Transport`], which somebody else provides.
 
+pub mod backup;
 mod codec;
 mod config;
 mod consensus;
 mod error;
+mod found;
 mod history;
 mod identity;
 mod image;
@@ -28,6 +30,7 @@ mod world;
 
 pub use config::{Config, ImageLimits, LogLimits, Pace};
 pub use error::{ChangeError, MemberId, OpenError, ProposeError, ReadError, RotationError, TooOld};
+pub use found::found;
 pub use history::{Interest, Limits as HistoryLimits, Subscription};
 pub use members::{Change, Cluster, Role, Standing as MemberStanding};
 pub use rotation::Rotation;

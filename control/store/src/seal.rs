@@ -61,6 +61,11 @@ impl Sealer {
         Self::of(secrets, Session::begin(keys.newest(), keys::random()))
     }
 
+    /// Seals and unseals with one key.
+    pub(crate) fn of_one(secret: &Secret) -> Self {
+        Self::of([(secret.id, secret.clone())].into(), Session::begin(secret, keys::random()))
+    }
+
     fn of(secrets: HashMap<u32, Secret>, writing: Session) -> Self {
         Self(Arc::new(RwLock::new(State { secrets, writing: Arc::new(writing), reading: HashMap::new() })))
     }

@@ -65,6 +65,11 @@ impl Images {
         Ok(Self { root, written: AtomicU64::new(0) })
     }
 
+    /// Where they lie.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The names of all repositories, sorted.
     pub(crate) async fn repositories(&self) -> Result<Vec<String>, RegistryError> {
         let top = self.root.join("repositories");

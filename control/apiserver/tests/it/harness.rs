@@ -171,6 +171,7 @@ impl Door {
                     account_key: "the key of accounts".into(),
                 }),
             }),
+            charter: None,
             accounts: Arc::new(
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
             ),

@@ -53,8 +53,7 @@ impl Room {
     }
 
     pub(crate) async fn with(count: usize, settings: fn(&mut Config)) -> Self {
-        let (directories, members) = (BTreeMap::new(), BTreeMap::new());
-        let mut room = Self { net: Net::new(), directories, members, settings, writers: AtomicUsize::new(0) };
+        let mut room = Self { settings, ..Self::empty() };
         room.start(1, true).await;
         for place in 2..=count {
             room.join(place).await;
@@ -63,14 +62,24 @@ impl Room {
         room
     }
 
+    /// Nobody is in it yet.
+    pub(crate) fn empty() -> Self {
+        let (directories, members) = (BTreeMap::new(), BTreeMap::new());
+        Self { net: Net::new(), directories, members, settings: |_| {}, writers: AtomicUsize::new(0) }
+    }
+
+    /// Where a member has its files.
+    pub(crate) fn directory(&mut self, place: usize) -> &std::path::Path {
+        self.directories.entry(place).or_insert_with(|| tempfile::tempdir().expect("a directory")).path()
+    }
+
     pub(crate) fn address(place: usize) -> String {
         format!("member-{place}")
     }
 
     /// Opens a member in its directory.
     pub(crate) async fn start(&mut self, place: usize, founds: bool) {
-        let directory =
-            self.directories.entry(place).or_insert_with(|| tempfile::tempdir().expect("a directory")).path();
+        let directory = self.directory(place);
         let mut config = Config { pace: Pace::CLUSTER, ..Config::new(directory) };
         (self.settings)(&mut config);
         let address = Self::address(place);

@@ -1,0 +1,122 @@
+//! `coracle snapshot`: files that the whole cluster can be brought back from.
+//!
+//! To the crates below such a file is a [`backup`](store::backup). A server writes it; here it is put where it belongs, looked at,
+//! and made a data directory of again.
+
+mod restore;
+mod save;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde::Deserialize;
+use store::backup::{self, BackupError, Contents};
+
+use crate::access;
+use crate::args::{self, SnapshotCommand};
+use crate::get::aligned;
+
+/// Where a server gives a snapshot.
+const PATH: &str = "/coracle/v1/snapshot";
+/// What the names of such files end with.
+const ENDING: &str = "snapshot";
+
+#[derive(Deserialize)]
+struct Told {
+    key: String,
+}
+
+pub(crate) async fn run(command: SnapshotCommand, now: Timestamp) -> anyhow::Result<()> {
+    match command {
+        SnapshotCommand::Save(args) => save::run(args).await,
+        SnapshotCommand::List(args) => list(&args.places),
+        SnapshotCommand::Restore(args) => restore::run(&args, now),
+        SnapshotCommand::Key(args) => key(&args).await,
+    }
+}
+
+async fn key(access: &args::Access) -> anyhow::Result<()> {
+    let told: Told = access::cluster(access)?.client.get_json(&format!("{PATH}/key")).await?;
+    println!("{}", told.key);
+    Ok(())
+}
+
+fn list(places: &[PathBuf]) -> anyhow::Result<()> {
+    let mut lines =
+        vec![["FILE", "TAKEN", "REVISION", "OBJECTS", "IMAGES", "SIZE", "STATE"].map(str::to_owned).to_vec()];
+    for file in files(places)? {
+        let size = size(std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len());
+        let (known, state) = match checked(&file) {
+            Ok(contents) => (told(&contents), "whole".to_owned()),
+            Err(error) => (["", "", "", ""].map(str::to_owned), error.to_string()),
+        };
+        lines.push([file.display().to_string()].into_iter().chain(known).chain([size, state]).collect());
+    }
+    print!("{}", aligned(&lines));
+    Ok(())
+}
+
+fn told(contents: &Contents) -> [String; 4] {
+    let Contents { taken, revision, objects, images, .. } = contents;
+    let images = if *images { "yes" } else { "no" };
+    [taken.clone(), revision.to_string(), objects.to_string(), images.to_owned()]
+}
+
+/// The files that are meant: those that are named, and those in folders that are named.
+fn files(places: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for place in places {
+        if !place.is_dir() {
+            files.push(place.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(place).with_context(|| format!("cannot read {}", place.display()))?;
+        let mut found = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        found.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+/// What is in a file, once all of it is seen to be whole.
+fn checked(file: &Path) -> Result<Contents, BackupError> {
+    backup::check(BufReader::new(File::open(file)?))
+}
+
+/// A size that people read.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+/// The name of a file that nobody named: the cluster, and when.
+fn name(contents: &Contents) -> String {
+    let cluster: String = contents.cluster.chars().take(8).collect();
+    let taken: String = contents.taken.chars().filter(|letter| !"-:".contains(*letter)).collect();
+    format!("coracle-{cluster}-{taken}.{ENDING}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_the_cluster_and_the_time() {
+        let contents = Contents {
+            taken: "2026-11-22T09:30:00Z".into(),
+            revision: 9,
+            objects: 2,
+            cluster: "0123456789abcdef".into(),
+            images: false,
+        };
+        assert_eq!(name(&contents), "coracle-01234567-20261122T093000Z.snapshot");
+        assert_eq!([size(7), size(2048), size(3 << 20)], ["7 B", "2.0 KiB", "3.0 MiB"]);
+    }
+}

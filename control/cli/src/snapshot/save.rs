@@ -1,0 +1,68 @@
+//! Saving: what a server streams becomes a file, which has its name only once it is whole.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use client::Client;
+use http::Request;
+use http_body_util::BodyExt;
+use store::backup::Contents;
+
+use super::{PATH, checked, name, size};
+use crate::access;
+use crate::args::SaveSnapshot;
+use crate::progress;
+
+pub(super) async fn run(args: SaveSnapshot) -> anyhow::Result<()> {
+    if let Some(file) = args.file.as_deref().filter(|file| file.exists()) {
+        bail!("{} is there already", file.display());
+    }
+    let client = access::cluster(&args.access)?.client;
+    let folder = args.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let (unfinished, contents) = fetch(&client, folder, args.images).await?;
+    let file = args.file.unwrap_or_else(|| PathBuf::from(name(&contents)));
+    std::fs::rename(&unfinished, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    let length = std::fs::metadata(&file)?.len();
+    println!("{}: {} objects at revision {}, {}", file.display(), contents.objects, contents.revision, size(length));
+    progress::say("it opens with what `coracle snapshot key` prints; keep that elsewhere");
+    Ok(())
+}
+
+/// Brings a snapshot into a file of another name in this folder, and sees that it is whole.
+async fn fetch(client: &Client, folder: &Path, images: bool) -> anyhow::Result<(PathBuf, Contents)> {
+    let unfinished = folder.join(format!(".{}.new", uuid::Uuid::new_v4().simple()));
+    let fetched = async {
+        receive(client, &unfinished, images).await?;
+        checked(&unfinished).context("what the server sent is not whole")
+    };
+    match fetched.await {
+        Ok(contents) => Ok((unfinished, contents)),
+        Err(error) => {
+            // What is not there need not be removed.
+            let _ = std::fs::remove_file(&unfinished);
+            Err(error)
+        }
+    }
+}
+
+async fn receive(client: &Client, path: &Path, images: bool) -> anyhow::Result<()> {
+    let request = Request::get(format!("{PATH}?images={images}")).body(client::no_body())?;
+    let answer = client.request(request).await?;
+    let status = answer.status();
+    let mut body = answer.into_body();
+    if !status.is_success() {
+        let refused = body.collect().await?.to_bytes();
+        return Err(client::ClientError::refused(status.as_u16(), &refused).into());
+    }
+    let opened = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.with_context(|| format!("cannot write {}", path.display()))?;
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.context("the server did not send all of it")?.into_data() {
+            file.write_all(&piece).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    file.sync_all().with_context(|| format!("cannot write {}", path.display()))
+}
