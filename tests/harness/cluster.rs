@@ -71,6 +71,12 @@ impl Plan {
         self
     }
 
+    /// Has this in its environment.
+    pub fn with(mut self, name: &'static str, value: impl Into<PathBuf>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     /// Calls its node so, instead of `node-1`.
     pub fn called(mut self, node: &str) -> Self {
         self.node = Some(node.to_owned());

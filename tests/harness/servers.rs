@@ -75,7 +75,8 @@ impl Servers {
         place
     }
 
-    fn data(&self, place: usize) -> PathBuf {
+    /// Where a server has its data.
+    pub fn data(&self, place: usize) -> PathBuf {
         self.folder.path().join(format!("server-{place}"))
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Cluster, Output, Plan, Servers, eventually, get};
+use harness::{Cluster, Output, Plan, Servers, eventually, get, kubectl_is_there, peer_is_there};
 use serde_json::Value;
 
 use crate::{PROGRAM, example, manifest};
@@ -136,6 +136,12 @@ fn a_cluster_that_is_gone_comes_back_from_a_file() {
     let file = file.to_str().expect("a path");
     let key = key.to_str().expect("a path");
     assert!(cluster.coracle(&["snapshot", "save", file]).refused().contains("is there already"));
+    if kubectl_is_there() {
+        for path in ["/coracle/v1/snapshot", "/coracle/v1/snapshot/key"] {
+            let refused = cluster.kubectl(&["get", "--raw", path, "--as", "eve"]).refused();
+            assert!(refused.contains("forbidden"), "{refused}");
+        }
+    }
     cluster.kill().expect("killed");
 
     let data = folder.path().join("again");
@@ -212,4 +218,136 @@ fn three_servers_become_one_and_then_two() {
     servers.settled(2);
     assert_eq!(uid(&servers, other), before);
     assert_eq!(servers.told(other).len(), 2, "nobody of before is left");
+}
+
+/// The names of the snapshots in a folder.
+fn kept(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".snapshot")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn snapshots_are_taken_by_themselves_and_the_oldest_go() {
+    let words = ["--snapshot-every", "1s", "--snapshot-keep", "2"];
+    let cluster = Plan::new().say(&words).up(PROGRAM).expect("up");
+    let folder = cluster.data().join("snapshots");
+    let first = eventually(60, || kept(&folder).first().cloned().ok_or("none yet".to_owned()));
+    eventually(60, || {
+        let names = kept(&folder);
+        if names.len() == 2 && !names.contains(&first) { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+    let told = cluster.coracle(&["snapshot", "schedule"]).ok();
+    let says = |words: [&str; 2]| told.lines().any(|line| line.split_whitespace().eq(words));
+    assert!(says(["every", "1s"]) && says(["keep", "2"]) && told.contains("last"), "{told}");
+    let refused = cluster.coracle(&["snapshot", "schedule", "--keep", "0"]).refused();
+    assert!(refused.contains("keep: \"0\" is not a number above nought"), "{refused}");
+    cluster.coracle(&["snapshot", "schedule", "--every", "never"]).ok();
+    // One may have been under way.
+    let listed = eventually(60, || {
+        let listed = cluster.coracle(&["snapshot", "list", folder.to_str().expect("a path")]);
+        let lines = listed.stdout.lines().filter(|line| line.ends_with("whole")).count();
+        if listed.code == 0 && lines == 2 { Ok(listed.stdout) } else { Err(format!("{listed:?}")) }
+    });
+    // The key that opens them is of the cluster, and not of those who take them.
+    let name = kept(&folder).pop().expect("one");
+    assert!(listed.contains(&name), "{listed}");
+}
+
+#[test]
+fn of_several_servers_one_that_does_not_lead_takes_them() {
+    let servers = Servers::of(PROGRAM, 3);
+    servers.coracle(0, &["snapshot", "schedule", "--every", "1s"]).ok();
+    eventually(120, || {
+        let leader = servers.leader();
+        let others = (0..3).filter(|place| *place != leader);
+        let by_others: usize = others.map(|place| kept(&servers.data(place).join("snapshots")).len()).sum();
+        if by_others > 0 { Ok(()) } else { Err("none by those who follow".to_owned()) }
+    });
+    // What one says, all know.
+    let told = servers.coracle(2, &["snapshot", "schedule"]).ok();
+    assert!(told.contains("begun"), "{told}");
+}
+
+/// A store that speaks S3, with a bucket `shelf`.
+struct Shelf {
+    folder: tempfile::TempDir,
+    server: std::process::Child,
+    port: u16,
+}
+
+impl Shelf {
+    fn open() -> Option<Self> {
+        if !peer_is_there("s3s-fs") {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("shelf")).expect("a bucket");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let server = Command::new("s3s-fs")
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--access-key", "me", "--secret-key", "secret"])
+            .arg(folder.path())
+            .env("RUST_LOG", "off")
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("s3s-fs starts");
+        eventually(60, || std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string()));
+        Some(Self { folder, server, port })
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", "me".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+        ]
+    }
+
+    fn coracle(&self, cluster: &Cluster, words: &[&str]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).env("CORACLE_KUBECONFIG", cluster.kubeconfig()).envs(self.environment());
+        Output::of(command, None)
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn snapshots_are_kept_in_a_bucket() {
+    let Some(shelf) = Shelf::open() else { return };
+    let words = ["--snapshot-every", "1s", "--snapshot-keep", "2", "--snapshot-to", "s3://shelf/by/itself"];
+    let plan =
+        shelf.environment().into_iter().fold(Plan::new().say(&words), |plan, (name, value)| plan.with(name, value));
+    let cluster = plan.up(PROGRAM).expect("up");
+    let folder = shelf.folder.path().join("shelf/by/itself");
+    let first = eventually(60, || kept(&folder).first().cloned().ok_or("none yet".to_owned()));
+    eventually(60, || {
+        let names = kept(&folder);
+        if (1..=2).contains(&names.len()) && !names.contains(&first) { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+    shelf.coracle(&cluster, &["snapshot", "schedule", "--every", "never"]).ok();
+    let saved = shelf.coracle(&cluster, &["snapshot", "save", "--to", "s3://shelf/by-hand"]).ok();
+    let (address, _) = saved.split_once(": ").expect("an address");
+    assert!(address.starts_with("s3://shelf/by-hand/coracle-"), "{saved}");
+    let listed = shelf.coracle(&cluster, &["snapshot", "list", "s3://shelf/by-hand"]).ok();
+    assert!(listed.contains(address) && listed.trim_end().ends_with("whole"), "{listed}");
+    let key = cluster.data().join("key");
+    std::fs::write(&key, cluster.coracle(&["snapshot", "key"]).ok()).expect("written");
+    let data = shelf.folder.path().join("again");
+    let words = ["snapshot", "restore", address, "--key", key.to_str().expect("a path"), "--data-dir"];
+    shelf.coracle(&cluster, &[&words[..], &[data.to_str().expect("a path")]].concat()).ok();
+    assert!(data.join("pki/ca.key").exists());
+    let wrong = shelf.coracle(&cluster, &["snapshot", "save", "--to", "s3://"]).refused();
+    assert!(wrong.contains("names no bucket"), "{wrong}");
 }

@@ -18,7 +18,7 @@ use audit::Audit;
 use disk::Disk;
 use edge::Edge;
 use room::Room;
-pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, Snapshot, SnapshotCommand};
+pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -128,6 +128,8 @@ pub(crate) struct Up {
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
     pub(crate) encryption_keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) snapshots: WantedSchedule,
     /// A manifest, or a folder of manifests, to apply once the cluster is up
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
@@ -162,6 +164,8 @@ pub(crate) struct Server {
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
     pub(crate) encryption_keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) snapshots: WantedSchedule,
     /// Run no pods here
     #[arg(long, env = "CORACLE_NO_NODE")]
     pub(crate) no_node: bool,

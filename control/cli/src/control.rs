@@ -1,5 +1,6 @@
 //! A control-plane member: store, API server and manager in this process.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
+use crate::snapshot::{self, Keeping};
 use crate::tunnel::{self, Door};
 
 /// How long the API may take to say that it is ready.
@@ -64,6 +66,8 @@ pub(crate) struct Options<'a> {
     pub(crate) audit: Option<apiserver::Audit>,
     /// Where the keys lie that seal what the store writes, if not with it.
     pub(crate) keys: Option<&'a Path>,
+    /// What is said of the schedule of snapshots.
+    pub(crate) snapshots: BTreeMap<String, String>,
     /// How it comes to a cluster of several servers; none where there is only ever this one.
     pub(crate) coming: Option<Coming>,
 }
@@ -79,7 +83,8 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref()).await?);
     let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
     let signing = args.signing.cluster_signing_duration;
-    let options = Options { data: &data, listen, names, node, signing, acme, audit, keys, coming };
+    let snapshots = snapshot::wanted(&args.snapshots)?;
+    let options = Options { data: &data, listen, names, node, signing, acme, audit, keys, snapshots, coming };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -206,7 +211,16 @@ impl Control {
             apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
         let gate = Arc::new(Gate(server.gate()));
         let figures = Arc::new(Figures(server.links()));
+        let keeping = Keeping {
+            wanted: options.snapshots,
+            // A laptop sleeps better without.
+            is_usual: options.coming.is_some(),
+            base: options.data.path().to_owned(),
+            store: store.clone(),
+            backups: server.backups(),
+        };
         parts.start("API server", server.serve(parts.stopping()));
+        parts.start("snapshots", keeping.run(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let config = manager::Config {
             root_certificate: Some(authority.certificate().into()),

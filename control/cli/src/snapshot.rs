@@ -3,12 +3,15 @@
 //! To the crates below such a file is a [`backup`](store::backup). A server writes it; here it is put where it belongs, looked at,
 //! and made a data directory of again.
 
+mod keeping;
+mod place;
 mod restore;
 mod save;
+mod schedule;
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -18,6 +21,9 @@ use store::backup::{self, BackupError, Contents};
 use crate::access;
 use crate::args::{self, SnapshotCommand};
 use crate::get::aligned;
+
+pub(crate) use keeping::{Keeping, wanted};
+use place::Place;
 
 /// Where a server gives a snapshot.
 const PATH: &str = "/coracle/v1/snapshot";
@@ -32,8 +38,9 @@ struct Told {
 pub(crate) async fn run(command: SnapshotCommand, now: Timestamp) -> anyhow::Result<()> {
     match command {
         SnapshotCommand::Save(args) => save::run(args).await,
-        SnapshotCommand::List(args) => list(&args.places),
-        SnapshotCommand::Restore(args) => restore::run(&args, now),
+        SnapshotCommand::List(args) => list(&args.places).await,
+        SnapshotCommand::Restore(args) => restore::run(&args, now).await,
+        SnapshotCommand::Schedule(args) => schedule::run(&args).await,
         SnapshotCommand::Key(args) => key(&args).await,
     }
 }
@@ -44,42 +51,43 @@ async fn key(access: &args::Access) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(places: &[PathBuf]) -> anyhow::Result<()> {
-    let mut lines =
-        vec![["FILE", "TAKEN", "REVISION", "OBJECTS", "IMAGES", "SIZE", "STATE"].map(str::to_owned).to_vec()];
-    for file in files(places)? {
-        let size = size(std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len());
-        let (known, state) = match checked(&file) {
-            Ok(contents) => (told(&contents), "whole".to_owned()),
-            Err(error) => (["", "", "", ""].map(str::to_owned), error.to_string()),
-        };
-        lines.push([file.display().to_string()].into_iter().chain(known).chain([size, state]).collect());
+async fn list(places: &[String]) -> anyhow::Result<()> {
+    let heading = ["FILE", "TAKEN", "REVISION", "OBJECTS", "IMAGES", "SIZE", "STATE"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    for text in places {
+        let place: Place = text.parse()?;
+        if let Place::Folder(file) = &place
+            && !file.is_dir()
+        {
+            lines.push(line(text.clone(), file)?);
+            continue;
+        }
+        for name in place.names().await? {
+            let file = place.fetch(&name, &std::env::temp_dir()).await?;
+            lines.push(line(format!("{place}/{name}"), &file)?);
+            if matches!(place, Place::Bucket { .. }) {
+                // It was brought here to be looked at.
+                let _ = std::fs::remove_file(&file);
+            }
+        }
     }
     print!("{}", aligned(&lines));
     Ok(())
+}
+
+fn line(shown: String, file: &Path) -> anyhow::Result<Vec<String>> {
+    let size = size(std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len());
+    let (known, state) = match checked(file) {
+        Ok(contents) => (told(&contents), "whole".to_owned()),
+        Err(error) => (["", "", "", ""].map(str::to_owned), error.to_string()),
+    };
+    Ok([shown].into_iter().chain(known).chain([size, state]).collect())
 }
 
 fn told(contents: &Contents) -> [String; 4] {
     let Contents { taken, revision, objects, images, .. } = contents;
     let images = if *images { "yes" } else { "no" };
     [taken.clone(), revision.to_string(), objects.to_string(), images.to_owned()]
-}
-
-/// The files that are meant: those that are named, and those in folders that are named.
-fn files(places: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for place in places {
-        if !place.is_dir() {
-            files.push(place.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(place).with_context(|| format!("cannot read {}", place.display()))?;
-        let mut found = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-        found.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
-        found.sort();
-        files.append(&mut found);
-    }
-    Ok(files)
 }
 
 /// What is in a file, once all of it is seen to be whole.
@@ -98,9 +106,14 @@ fn size(bytes: u64) -> String {
 
 /// The name of a file that nobody named: the cluster, and when.
 fn name(contents: &Contents) -> String {
-    let cluster: String = contents.cluster.chars().take(8).collect();
     let taken: String = contents.taken.chars().filter(|letter| !"-:".contains(*letter)).collect();
-    format!("coracle-{cluster}-{taken}.{ENDING}")
+    format!("{}{taken}.{ENDING}", prefix(contents))
+}
+
+/// What the names of all files of one cluster begin with.
+fn prefix(contents: &Contents) -> String {
+    let cluster: String = contents.cluster.chars().take(8).collect();
+    format!("coracle-{cluster}-")
 }
 
 #[cfg(test)]

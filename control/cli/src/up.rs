@@ -20,6 +20,7 @@ use crate::node;
 use crate::progress::{self, Progress};
 use crate::push;
 use crate::running::asked_to_end;
+use crate::snapshot;
 use crate::trouble;
 use crate::verbs::{self, Rollout};
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         acme,
         audit,
         keys,
+        snapshots: snapshot::wanted(&args.snapshots)?,
         coming: None,
     };
     let mut control = Control::start(options).await?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
 use super::Access;
 
@@ -20,6 +20,8 @@ pub(crate) enum SnapshotCommand {
     List(ListSnapshots),
     /// Make the data directory of a new cluster from such a file
     Restore(RestoreSnapshot),
+    /// Show when snapshots are taken by themselves, or change it; it is for all servers
+    Schedule(SetSchedule),
     /// Print the key that opens the cluster's snapshots; keep it elsewhere than those
     Key(Access),
 }
@@ -31,6 +33,9 @@ pub(crate) struct SaveSnapshot {
     /// The file, which must not be there yet [default: a name that tells the cluster and the time]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// The folder, or `s3://BUCKET/PREFIX`, in which the file is given that name
+    #[arg(long, value_name = "DIR|s3://…", conflicts_with = "file")]
+    pub(crate) to: Option<String>,
     /// Also the images that were pushed to the server's registry
     #[arg(long)]
     pub(crate) images: bool,
@@ -38,16 +43,16 @@ pub(crate) struct SaveSnapshot {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListSnapshots {
-    /// Files, and folders of such files
-    #[arg(value_name = "FILE|DIR", default_value = ".")]
-    pub(crate) places: Vec<PathBuf>,
+    /// Files, folders of such files, and `s3://BUCKET/PREFIX`
+    #[arg(value_name = "FILE|DIR|s3://…", default_value = ".")]
+    pub(crate) places: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreSnapshot {
-    /// The file
+    /// The file, or `s3://BUCKET/PREFIX/NAME`
     #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    pub(crate) file: String,
     /// The file with what `coracle snapshot key` printed
     #[arg(long, env = "CORACLE_SNAPSHOT_KEY", value_name = "FILE")]
     pub(crate) key: PathBuf,
@@ -61,4 +66,47 @@ pub(crate) struct RestoreSnapshot {
     /// Only show what there would be
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// When snapshots are taken by themselves.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WantedSchedule {
+    /// How often a snapshot is taken, such as `5m`, or `never`
+    #[arg(id = "snapshot_every", long = "snapshot-every", env = "CORACLE_SNAPSHOT_EVERY", value_name = "DURATION")]
+    pub(crate) every: Option<String>,
+    /// How many of them are kept
+    #[arg(id = "snapshot_keep", long = "snapshot-keep", env = "CORACLE_SNAPSHOT_KEEP", value_name = "COUNT")]
+    pub(crate) keep: Option<usize>,
+    /// Where: a folder, from the data directory on, or `s3://BUCKET/PREFIX`, for which `AWS_ACCESS_KEY_ID` and the like are in the environment
+    #[arg(id = "snapshot_to", long = "snapshot-to", env = "CORACLE_SNAPSHOT_TO", value_name = "DIR|s3://…")]
+    pub(crate) to: Option<String>,
+    /// Whether images go along
+    #[arg(id = "snapshot_images", long = "snapshot-images", env = "CORACLE_SNAPSHOT_IMAGES", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) images: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetSchedule {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// How often, such as `5m`, or `never`
+    #[arg(long, value_name = "DURATION")]
+    every: Option<String>,
+    /// How many are kept
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<usize>,
+    /// Where: a folder of whichever server takes it, from its data directory on, or `s3://BUCKET/PREFIX`
+    #[arg(long, value_name = "DIR|s3://…")]
+    to: Option<String>,
+    /// Whether images go along
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+    images: Option<bool>,
+}
+
+impl SetSchedule {
+    /// What is to change.
+    pub(crate) fn wanted(&self) -> WantedSchedule {
+        let Self { every, keep, to, images, .. } = self;
+        WantedSchedule { every: every.clone(), keep: *keep, to: to.clone(), images: *images }
+    }
 }

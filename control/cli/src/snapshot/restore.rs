@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use state::{Revision, Snapshot};
 use store::backup::{self, BackupError, Contents, Item, Reader};
 
+use super::place::Place;
 use crate::args::RestoreSnapshot;
 use crate::data_dir::{self, DataDir};
 use crate::get::aligned;
@@ -29,13 +30,22 @@ struct Saved {
     objects: Vec<Object>,
 }
 
-pub(super) fn run(args: &RestoreSnapshot, now: Timestamp) -> anyhow::Result<()> {
+pub(super) async fn run(args: &RestoreSnapshot, now: Timestamp) -> anyhow::Result<()> {
+    let Some((place, name)) = Place::of_object(&args.file)? else { return restore(Path::new(&args.file), args, now) };
+    let fetched = place.fetch(&name, &std::env::temp_dir()).await?;
+    let restored = restore(&fetched, args, now);
+    // It was brought here for this.
+    let _ = std::fs::remove_file(&fetched);
+    restored
+}
+
+fn restore(file: &Path, args: &RestoreSnapshot, now: Timestamp) -> anyhow::Result<()> {
     let directory = data_dir::path(args.data_dir.as_deref())?;
     if !args.dry_run && !data_dir::is_empty(&directory)? {
         bail!("{} is not empty; restore to a directory of its own, with --data-dir", directory.display());
     }
     let key = key(&args.key)?;
-    let saved = read(&args.file, &key).with_context(|| format!("{} cannot be restored", args.file.display()))?;
+    let saved = read(file, &key).with_context(|| format!("{} cannot be restored", args.file))?;
     let Saved { contents, charter, objects } = saved;
     let world = controllers::revived(Revision(contents.revision), objects);
     let restoration = controllers::restoration(&world, now);
@@ -45,7 +55,7 @@ pub(super) fn run(args: &RestoreSnapshot, now: Timestamp) -> anyhow::Result<()> 
         return Ok(());
     }
     let data = DataDir::take_empty(directory)?;
-    unpack(&args.file, &key, &data).context("the images cannot be restored")?;
+    unpack(file, &key, &data).context("the images cannot be restored")?;
     let mut config = store::Config::new(data.join("store"));
     if let Some(keys) = &args.encryption_keys {
         config.keys.clone_from(keys);

@@ -11,22 +11,32 @@ use http::Request;
 use http_body_util::BodyExt;
 use store::backup::Contents;
 
+use super::place::Place;
 use super::{PATH, checked, name, size};
 use crate::access;
 use crate::args::SaveSnapshot;
 use crate::progress;
 
 pub(super) async fn run(args: SaveSnapshot) -> anyhow::Result<()> {
-    if let Some(file) = args.file.as_deref().filter(|file| file.exists()) {
-        bail!("{} is there already", file.display());
-    }
     let client = access::cluster(&args.access)?.client;
-    let folder = args.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let (unfinished, contents) = fetch(&client, folder, args.images).await?;
-    let file = args.file.unwrap_or_else(|| PathBuf::from(name(&contents)));
-    std::fs::rename(&unfinished, &file).with_context(|| format!("cannot write {}", file.display()))?;
-    let length = std::fs::metadata(&file)?.len();
-    println!("{}: {} objects at revision {}, {}", file.display(), contents.objects, contents.revision, size(length));
+    let (place, wanted) = match (&args.file, &args.to) {
+        (Some(file), _) => {
+            if file.exists() {
+                bail!("{} is there already", file.display());
+            }
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = file.file_name().and_then(|name| name.to_str());
+            let name = name.with_context(|| format!("{} names no file", file.display()))?;
+            (Place::Folder(folder.to_owned()), Some(name.to_owned()))
+        }
+        (None, Some(to)) => (to.parse()?, None),
+        (None, None) => (Place::Folder(".".into()), None),
+    };
+    let (unfinished, contents) = fetch(&client, &place.workshop()?, args.images).await?;
+    let length = std::fs::metadata(&unfinished)?.len();
+    let name = wanted.unwrap_or_else(|| name(&contents));
+    place.keep(&unfinished, &name).await?;
+    println!("{place}/{name}: {} objects at revision {}, {}", contents.objects, contents.revision, size(length));
     progress::say("it opens with what `coracle snapshot key` prints; keep that elsewhere");
     Ok(())
 }
