@@ -20,6 +20,7 @@ mod encryption;
 mod entrances;
 mod evictions;
 mod exec;
+mod export;
 mod first_light;
 mod fleet;
 mod foreign;

@@ -4,6 +4,7 @@ mod acme;
 mod audit;
 mod disk;
 mod edge;
+mod export;
 mod room;
 mod snapshot;
 
@@ -17,6 +18,7 @@ use acme::Acme;
 use audit::Audit;
 use disk::Disk;
 use edge::Edge;
+pub(crate) use export::{Export, Import};
 use room::Room;
 pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
 
@@ -66,6 +68,10 @@ pub(crate) enum Command {
     Encryption(Encryption),
     /// The servers of the cluster
     Member(Member),
+    /// Print what people have said of a namespace, as manifests for another cluster
+    Export(Export),
+    /// Create what `coracle export` printed, all of it or nothing
+    Import(Import),
     /// Files that the whole cluster can be brought back from
     Snapshot(Snapshot),
     /// Print the versions of this program and of the server

@@ -14,6 +14,7 @@ mod describe;
 mod durations;
 mod encryption;
 mod events;
+mod export;
 mod figures;
 mod gateway;
 mod get;
@@ -127,6 +128,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Push(args) => pushed(args).await,
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Member(args) => member::run(args.command).await,
+            Command::Export(args) => export::export(args).await,
+            Command::Import(args) => export::import(args).await,
             Command::Snapshot(args) => snapshot::run(args.command, Timestamp::now()).await,
             Command::Version(args) => verbs::version(args).await,
             Command::Token(args) => {
