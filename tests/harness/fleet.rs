@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,9 +21,16 @@ pub struct Fleet {
 }
 
 struct Machine {
-    child: Child,
+    /// None while it is off.
+    child: Option<Child>,
     data: PathBuf,
+    role: &'static str,
+    words: Vec<String>,
+    ip: String,
 }
+
+/// Stories that are not about lost nodes are not to lose one because the machine is busy.
+const PATIENT: (&str, &str) = ("CORACLE_NODE_MONITOR_GRACE_PERIOD", "60s");
 
 /// Whether pods run on the server's machine too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,21 +94,71 @@ impl Fleet {
         fleet
     }
 
-    fn add(&mut self, role: &str, words: &[&str]) {
+    fn add(&mut self, role: &'static str, words: &[&str]) {
         let machine = self.machines.len();
         let data = self.folder.path().join(format!("machine-{machine}"));
         let ip = match &self.namespaces {
             Some(_) => Namespaces::address(machine),
             None => format!("127.0.0.{}", machine + 1),
         };
-        let free = format!("{ip}:0");
+        let words = words.iter().map(ToString::to_string).collect();
+        self.machines.push(Machine { child: None, data, role, words, ip: ip.clone() });
+        self.boot(machine, &[format!("{ip}:0"), format!("{ip}:0")]);
+    }
+
+    /// Lets another node join as those before it did, and gives its place; it need not be there yet.
+    pub fn join(&mut self) -> usize {
+        let first = self.machines.iter().find(|machine| machine.role == "agent");
+        let words = first.map_or_else(|| panic!("there is no agent yet"), |agent| agent.words.clone());
+        self.add("agent", &words.iter().map(String::as_str).collect::<Vec<_>>());
+        self.machines.len() - 1
+    }
+
+    /// Starts what is off on its data: a server where it was before, as the nodes know it.
+    pub fn start_again(&mut self, machine: usize) {
+        let listen = if self.machines[machine].role == "server" { self.told(machine, "api") } else { String::new() };
+        let free = format!("{}:0", self.machines[machine].ip);
+        let listen = if listen.is_empty() { free.clone() } else { listen };
+        let _ = std::fs::remove_file(self.machines[machine].data.join("addresses.json"));
+        self.boot(machine, &[listen, free]);
+    }
+
+    fn boot(&mut self, machine: usize, [listen, free]: &[String; 2]) {
+        let Machine { data, role, words, .. } = &self.machines[machine];
         let mut command = self.command(machine);
-        command.arg(role).args(words).args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free]);
-        command.args(["--dns", &free, "--node-name", &format!("node-{machine}")]).arg("--data-dir").arg(&data);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.arg(role).args(words).args(["--listen", listen, "--ingress-http", free, "--ingress-https", free]);
+        command.args(["--dns", free, "--node-name", &format!("node-{machine}")]).arg("--data-dir").arg(data);
+        command.env(PATIENT.0, PATIENT.1).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        self.machines.push(Machine { child, data });
+        self.machines[machine].child = Some(child);
+    }
+
+    /// Ends a machine's process as a power cut would.
+    pub fn kill(&mut self, machine: usize) {
+        let mut child = self.machines[machine].child.take().unwrap_or_else(|| panic!("machine {machine} is off"));
+        child.kill().and_then(|()| child.wait()).unwrap_or_else(|error| panic!("cannot kill it: {error}"));
+    }
+
+    /// Sends a machine's process a signal.
+    pub fn signal(&self, machine: usize, signal: Signal) {
+        let child = self.machines[machine].child.as_ref().unwrap_or_else(|| panic!("machine {machine} is off"));
+        kill_process(Pid::from_child(child), signal).unwrap_or_else(|error| panic!("no signal: {error}"));
+    }
+
+    /// Asks a machine's process to end, and waits until it has.
+    pub fn stop(&mut self, machine: usize) {
+        self.signal(machine, Signal::TERM);
+        let mut child = self.machines[machine].child.take().unwrap_or_else(|| panic!("machine {machine} is off"));
+        eventually(60, || match child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Where a machine keeps its data.
+    pub fn data(&self, machine: usize) -> &Path {
+        &self.machines[machine].data
     }
 
     fn command(&self, machine: usize) -> Command {
@@ -186,9 +244,9 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for machine in &mut self.machines {
-            let _ = machine.child.kill();
-            let _ = machine.child.wait();
+        for child in self.machines.iter_mut().filter_map(|machine| machine.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }

@@ -19,6 +19,7 @@ pub use kubectl::{Output, kubectl_is_there, kubectl_of};
 pub use load::{Load, Report};
 pub use namespaces::{Namespaces, namespaces_are_possible};
 pub use peers::peer_is_there;
+pub use rustix::process::Signal;
 pub use servers::{Servers, Told};
 pub use web::{Answer, get, get_with};
 pub use websocket::WebSocket;

@@ -87,6 +87,8 @@ impl Servers {
         let machine = &self.machines[place];
         let listen = machine.listen.clone().unwrap_or_else(|| free.clone());
         let mut command = Command::new(&self.program);
+        // No node is to be lost because the machine is busy.
+        command.env("CORACLE_NODE_MONITOR_GRACE_PERIOD", "60s");
         command.arg("server").args(&machine.words).args(["--listen", &listen]);
         command.args(["--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
         command.args(["--node-name", &format!("node-{place}")]).arg("--data-dir").arg(&machine.data);

@@ -16,6 +16,7 @@ mod custom;
 mod daemon;
 mod drain;
 mod edge;
+mod edge_nodes;
 mod encryption;
 mod entrances;
 mod evictions;

@@ -20,6 +20,8 @@ impl Drop for Process {
 
 fn start(words: &[&str]) -> Process {
     let mut command = Command::new(PROGRAM);
+    // No node is to be lost because the machine is busy.
+    command.env("CORACLE_NODE_MONITOR_GRACE_PERIOD", "60s");
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
     Process(command.spawn().expect("the program starts"))
 }

@@ -24,6 +24,7 @@ pub mod kinds;
 pub mod managed;
 pub mod measured;
 pub mod metadata;
+pub mod node_link;
 mod object;
 pub mod patch;
 pub mod pod_spec;

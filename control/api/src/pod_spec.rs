@@ -7,6 +7,7 @@ mod defaults;
 pub mod ephemeral;
 mod limits;
 mod names;
+pub mod outages;
 mod priority;
 mod probe;
 pub mod resize;
@@ -26,6 +27,7 @@ use crate::rules::{self, Causes};
 
 pub use defaults::default;
 pub use limits::{limit_claim, limit_pod, limit_resized};
+pub use outages::Outages;
 pub use priority::prioritize;
 pub use runtime::{run_as, runtime_class_of};
 pub use total::total;
@@ -33,9 +35,6 @@ pub use warnings::warnings;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-
-/// How long a pod stays on a node that is not ready or cannot be reached, as Kubernetes has it.
-const OUTAGE_SECONDS: i64 = 300;
 
 /// Everything wrong with a pod's spec, at `path`.
 pub fn validate(path: &str, spec: &PodSpec, causes: &mut Causes) {
@@ -196,24 +195,4 @@ pub fn quality(spec: &PodSpec) -> &'static str {
         limit.is_some() && amounts(one, false, name).is_none_or(|request| Some(request) == limit)
     };
     if containers().all(|one| resources.iter().all(|name| exact(one, name))) { "Guaranteed" } else { "Burstable" }
-}
-
-/// A new pod stays for a while on a node that is not ready or cannot be reached, unless it says otherwise.
-pub fn tolerate_short_outages(spec: &mut PodSpec) {
-    let tolerations = spec.tolerations.get_or_insert_default();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let covers = |one: &Toleration| {
-            one.key.as_deref().is_none_or(|known| known.is_empty() || known == key)
-                && one.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoExecute")
-        };
-        if !tolerations.iter().any(covers) {
-            tolerations.push(Toleration {
-                key: Some(key.into()),
-                operator: Some("Exists".into()),
-                effect: Some("NoExecute".into()),
-                toleration_seconds: Some(OUTAGE_SECONDS),
-                value: None,
-            });
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What an object gets from the rest of the world before it is stored: claims for a service, classes for an ingress and for
 //! storage; for a pod its priority, what its runtime class says, the limits of its namespace, a token; for an entry its bucket.
 
+use api::pod_spec::Outages;
 use api::{Object, StatusError, kinds, pod_spec};
 use state::Snapshot;
 
@@ -17,11 +18,12 @@ pub(crate) fn complete(
     old: Option<&Object>,
     world: &Snapshot,
     seed: u64,
+    outages: Outages,
 ) -> Result<Object, StatusError> {
     match (object.key().kind(), old) {
         (kinds::SERVICE, old) => claims::complete(object, old, world, seed),
         (kinds::INGRESS, None) => classified(object, world),
-        (kinds::POD, None) => world.given_to_pod(object, seed),
+        (kinds::POD, None) => world.given_to_pod(object, seed, outages),
         (kinds::POD, Some(old)) => {
             pod_spec::limit_resized(&object, old, world.list_in(kinds::LIMIT_RANGE, object.key().namespace()))?;
             Ok(object)
@@ -68,7 +70,8 @@ mod tests {
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec});
         value["metadata"]["name"] = "i".into();
         let ingress = Object::from_value(kinds::INGRESS, &value).expect("an object");
-        let completed = complete(ingress, None, &world, 0).expect("completed").to_value().expect("JSON");
+        let completed =
+            complete(ingress, None, &world, 0, Outages::default()).expect("completed").to_value().expect("JSON");
         assert_eq!(completed["spec"]["ingressClassName"].as_str(), expect);
     }
 

@@ -68,6 +68,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use api::pod_spec::Outages;
 use jiff::Timestamp;
 use store::{ProposeError, Store};
 use tokio::net::TcpListener;
@@ -82,7 +83,7 @@ pub use backup::{Backup, Backups, CHARTER_FILE, IMAGES_FOLDER, Images as BackupI
 pub use connect::PORT_PROTOCOL;
 pub use identity::{BOOTSTRAP_SERVERS, MASTERS, NODE_USER, NODES, SERVER_USER, SERVERS};
 pub use join::{Charter, Join, Sign};
-pub use link::{Links, PROTOCOL as LINK_PROTOCOL};
+pub use link::{Links, PROTOCOL as LINK_PROTOCOL, Patience};
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Speaker, Tls};
 pub use tokens::{Issuer, KeyError};
@@ -124,6 +125,10 @@ pub struct Config {
     pub accounts: Arc<Issuer>,
     /// What is written about requests; nothing if none.
     pub audit: Option<Audit>,
+    /// How soon a node is given up of which nothing is heard.
+    pub patience: Patience,
+    /// How long new pods stay on a lost node.
+    pub outages: Outages,
     /// What nodes may speak on the same port beside HTTP.
     pub protocols: Vec<Protocol>,
 }
@@ -165,6 +170,8 @@ pub(crate) struct Door {
     pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
     pub(crate) links: Arc<Links>,
+    pub(crate) patience: Patience,
+    pub(crate) outages: Outages,
     pub(crate) admission: Admission,
     pub(crate) authorizer: Authorizer,
     pub(crate) encoded: Arc<Encoded>,
@@ -253,6 +260,8 @@ impl Server {
             diary,
             images,
             links: Arc::default(),
+            patience: config.patience,
+            outages: config.outages,
             admission: Admission::default(),
             authorizer: Authorizer::new(),
             encoded: Arc::new(Encoded::new()),

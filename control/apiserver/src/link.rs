@@ -3,11 +3,15 @@
 //! An agent opens `GET /coracle/v1/nodes/<name>/link` and upgrades it to `coracle-link/1`; from there on the agent is an HTTP/2
 //! server and we are its client, so that logs reach us from behind any NAT. The newest link of a node is the one that is used.
 
+mod heard;
+mod record;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::node_link::How;
 use api::{Key, Reason, StatusError, kinds};
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -17,12 +21,14 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::client::conn::http2;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::answer::Answer;
+use heard::Heard;
+pub(crate) use record::Record;
 
 /// What a link is called when a connection is upgraded to one.
 pub const PROTOCOL: &str = "coracle-link/1";
@@ -30,8 +36,17 @@ pub const PROTOCOL: &str = "coracle-link/1";
 /// A line of what a node tells of those who wait: longer than that of a thousand services.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// A node that is gone is noticed within so long.
-const KEEP_ALIVE_SECONDS: u64 = 15;
+/// However patient one is: somebody between may forget a connection on which nothing is said.
+const ASK_EVERY_MAX: Duration = Duration::from_secs(15);
+
+/// How soon a link is given up on which nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Where nothing has been heard for so long, the node is asked for a sign of life.
+    pub ask_after: Duration,
+    /// And has so long to give it.
+    pub answer_within: Duration,
+}
 
 /// The nodes that can be spoken to.
 #[derive(Default)]
@@ -49,6 +64,21 @@ struct Link {
     /// Tells the links of one node apart.
     number: u64,
     sender: http2::SendRequest<Body>,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Such that a node that falls silent is called lost within about `grace`.
+    pub fn within(grace: Duration) -> Self {
+        Self { ask_after: (grace / 3).min(ASK_EVERY_MAX), answer_within: grace / 2 }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::within(Duration::from_secs(3))
+    }
 }
 
 // === impl Links ===
@@ -133,17 +163,26 @@ impl Links {
         answer
     }
 
-    /// Keeps a link for as long as it lasts.
-    pub(crate) async fn hold(self: Arc<Self>, node: String, upgrade: OnUpgrade, closing: CancellationToken) {
+    /// Keeps a link for as long as it lasts, and has it on record.
+    pub(crate) async fn hold(
+        self: Arc<Self>,
+        node: String,
+        upgrade: OnUpgrade,
+        patience: Patience,
+        record: Record,
+        closing: CancellationToken,
+    ) {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => return debug!(%node, %error, "no link"),
         };
+        let (upgraded, end) = Heard::on(TokioIo::new(upgraded));
         let shaken = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
+            .keep_alive_interval(patience.ask_after)
+            .keep_alive_timeout(patience.answer_within)
             .keep_alive_while_idle(true)
-            .handshake(upgraded)
+            .handshake(TokioIo::new(upgraded))
             .await;
         let (sender, connection) = match shaken {
             Ok(shaken) => shaken,
@@ -157,6 +196,11 @@ impl Links {
             links
         });
         info!(%node, "linked");
+        let over = closing.child_token();
+        let beginning = {
+            let (record, over) = (record.clone(), over.clone());
+            tokio::spawn(async move { record.begin(over).await })
+        };
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 debug!(%node, %error, "link broken");
@@ -173,6 +217,14 @@ impl Links {
             }
             links
         });
-        info!(%node, "link ended");
+        over.cancel();
+        // What is under way is on record before its end is.
+        let _ = beginning.await;
+        if closing.is_cancelled() {
+            return info!(%node, "link given up");
+        }
+        let how = if end.was_told() { How::Closed } else { How::Silent };
+        info!(%node, ?how, "link ended");
+        record.end(how, closing).await;
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::answer::{self, Answer, Refusal};
 use crate::discovery::Part;
 use crate::identity::{Identity, unauthorized};
-use crate::link::Links;
+use crate::link::{Links, Record};
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
@@ -206,7 +206,8 @@ async fn link(
         return Err(StatusError::new(api::Reason::Forbidden, why).into());
     }
     let upgrade = Links::upgrade(&mut request)?;
-    door.tasks.spawn(door.links.clone().hold(name, upgrade, door.closing.clone()));
+    let record = Record::new(&door, &name);
+    door.tasks.spawn(door.links.clone().hold(name, upgrade, door.patience, record, door.closing.clone()));
     Ok(Links::switching())
 }
 

@@ -5,6 +5,8 @@ mod audit;
 mod disk;
 mod edge;
 mod export;
+mod labels;
+mod loss;
 mod room;
 mod snapshot;
 
@@ -19,6 +21,8 @@ use audit::Audit;
 use disk::Disk;
 use edge::Edge;
 pub(crate) use export::{Export, Import};
+use labels::Labels;
+pub(crate) use loss::Loss;
 use room::Room;
 pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
 
@@ -112,6 +116,8 @@ pub(crate) struct Machine {
     #[command(flatten)]
     pub(crate) edge: Edge,
     #[command(flatten)]
+    pub(crate) labels: Labels,
+    #[command(flatten)]
     pub(crate) room: Room,
     #[command(flatten)]
     pub(crate) disk: Disk,
@@ -130,6 +136,8 @@ pub(crate) struct Up {
     pub(crate) audit: Audit,
     #[command(flatten)]
     pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) loss: Loss,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
@@ -166,6 +174,8 @@ pub(crate) struct Server {
     pub(crate) audit: Audit,
     #[command(flatten)]
     pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) loss: Loss,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]

@@ -64,6 +64,8 @@ pub(crate) struct Options<'a> {
     pub(crate) acme: acme::Config,
     /// What is written about requests.
     pub(crate) audit: Option<apiserver::Audit>,
+    /// When nodes are lost, and what follows.
+    pub(crate) loss: args::Loss,
     /// Where the keys lie that seal what the store writes, if not with it.
     pub(crate) keys: Option<&'a Path>,
     /// What is said of the schedule of snapshots.
@@ -82,9 +84,9 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let keys = args.encryption_keys.as_deref();
     let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref()).await?);
     let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
-    let signing = args.signing.cluster_signing_duration;
+    let (signing, loss) = (args.signing.cluster_signing_duration, args.loss.clone());
     let snapshots = snapshot::wanted(&args.snapshots)?;
-    let options = Options { data: &data, listen, names, node, signing, acme, audit, keys, snapshots, coming };
+    let options = Options { data: &data, listen, names, node, signing, acme, audit, loss, keys, snapshots, coming };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -101,6 +103,8 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
             api: control.address,
             authority: &authority,
             door: control.door()?,
+            is_apart: false,
+            kept: None,
         };
         let started = node::Node::start(options, control.store.view(), client).await?;
         addresses = node::Addresses { api: addresses.api, ..started.addresses.clone() };
@@ -205,6 +209,8 @@ impl Control {
             charter: Some(peers::charter(options.data)?),
             accounts: accounts.clone(),
             audit: options.audit,
+            patience: options.loss.patience(),
+            outages: options.loss.outages(),
             protocols,
         };
         let server =
@@ -222,12 +228,15 @@ impl Control {
         parts.start("API server", server.serve(parts.stopping()));
         parts.start("snapshots", keeping.run(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        let usual = manager::Config::seeded(seed);
         let config = manager::Config {
+            node_grace: options.loss.lease_grace(usual.node_grace),
+            outages: options.loss.outages(),
             root_certificate: Some(authority.certificate().into()),
             signers: signers(&authority, &accounts),
             gate: Some(gate),
             figures: Some(figures),
-            ..manager::Config::seeded(seed)
+            ..usual
         };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);

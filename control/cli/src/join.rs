@@ -3,11 +3,16 @@
 //! A token is the fingerprint of the cluster's authority and a secret, joined by a dot: the one lets the node know the server,
 //! the other the server know the node. The certificate that comes of it is kept, so a token is needed once. A machine has a number of
 //! its own before it asks, so that it may ask again when an answer was lost.
+//!
+//! What the node is told is kept as well. If no server answers when it starts, it starts with that, and joins when one does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use agent::Kept;
 use anyhow::{Context, bail};
+use api::Revision;
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
 use api::{kinds, storage};
 use client::{Client, Identity, ListOptions, Target, Watched};
@@ -24,7 +29,7 @@ use crate::data_dir::{self, DataDir};
 use crate::node::{self, Node};
 use crate::papers::{self, Papers};
 use crate::pki::{self, Credential};
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use crate::running::{Running, asked_to_end};
 use crate::tunnel;
 
@@ -39,6 +44,9 @@ const KINDS: [api::GroupKind; 8] = [
     kinds::NAMESPACE,
     kinds::NETWORK_POLICY,
 ];
+
+/// A server that is there has answered by then.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// The number by which the cluster knows a machine that asks twice, made if there is none.
 fn machine(data: &DataDir) -> anyhow::Result<String> {
@@ -89,14 +97,19 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         let name = name.clone();
         move |world: &Snapshot| world.used_on(&name)
     };
+    let begun = publish.clone();
     let mirroring = client::mirror(client.clone(), kinds, used, publish, mirror.stopping());
     mirror.start("mirror", async move {
         mirroring.await;
         anyhow::Ok(())
     });
-    view.changed().await.context("the mirror ended")?;
+    let kept = data.join("kept");
+    let kept = Kept::open(&kept).with_context(|| format!("cannot use {}", kept.display()))?;
+    first_world(&kept, &name, &begun, &mut view, &step).await?;
+    drop(begun);
     let api = tokio::net::lookup_host(client.server()).await.ok().and_then(|mut found| found.next());
-    let api = api.with_context(|| format!("{} has no address", client.server()))?;
+    let api = api.or_else(|| kept.server()).with_context(|| format!("{} has no address", client.server()))?;
+    kept.keep_server(api);
     let listener = node::listen("listen", args.listen).await?;
     let dialled = listener.local_addr()?;
     let relay = Relay::Server(client.server());
@@ -109,6 +122,8 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         api,
         authority: &authority,
         door,
+        is_apart: true,
+        kept: Some(kept),
     };
     let mut node = Node::start(options, view, client).await?;
     node.addresses.write(&data)?;
@@ -119,6 +134,36 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         error = node.failed() => Err(error),
     };
     ended.and(node.stop().await).and(mirror.stop().await)
+}
+
+/// Waits for the world: as the server tells it, or as it was last told where no server answers.
+async fn first_world(
+    kept: &Kept,
+    name: &str,
+    begun: &watch::Sender<Snapshot>,
+    view: &mut watch::Receiver<Snapshot>,
+    step: &Step,
+) -> anyhow::Result<()> {
+    if let Ok(told) = tokio::time::timeout(ANSWER_WITHIN, view.changed()).await {
+        return told.context("the mirror ended");
+    }
+    if let Some(world) = kept.world() {
+        let pods = world.pods_on(name).count();
+        let is_first = begun.send_if_modified(|known| {
+            let is_first = known.revision() == Revision::ZERO;
+            if is_first {
+                *known = world;
+            }
+            is_first
+        });
+        if is_first {
+            kept.begin_alone();
+            step.warn(&format!("no server answers: it starts with what it was last told, {pods} pods of its own"));
+        }
+    } else {
+        step.warn("no server answers, and it has been told nothing before: it waits");
+    }
+    view.changed().await.context("the mirror ended")
 }
 
 /// What a machine has that is let in.

@@ -77,6 +77,10 @@ pub(crate) struct Options<'a> {
     pub(crate) authority: &'a str,
     /// The way to other nodes.
     pub(crate) door: Door,
+    /// Whether the control plane is elsewhere, and goes on when this node stops.
+    pub(crate) is_apart: bool,
+    /// What it was last told, if it keeps that.
+    pub(crate) kept: Option<agent::Kept>,
 }
 
 /// The node of this process.
@@ -107,7 +111,7 @@ impl Node {
         view: watch::Receiver<Snapshot>,
         client: Client,
     ) -> anyhow::Result<Self> {
-        let Options { data, name, machine, defaults, api, authority, door } = options;
+        let Options { data, name, machine, defaults, api, authority, door, is_apart, kept } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
         let names = Names::listen(&machine.names, defaults.dns, own_address(), &view).await?;
@@ -158,6 +162,9 @@ impl Node {
         names.start(&view, &mut doors);
         let memory = MemoryDir::take(data.path());
         let agent = agent::Config {
+            labels: machine.labels.all()?,
+            says_farewell: is_apart,
+            kept,
             addresses: vec![node_address],
             tunnel: Some(SocketAddr::new(dialled_at(dialled, node_address), dialled.port())),
             collection: machine.disk.collection(),

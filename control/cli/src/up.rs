@@ -50,6 +50,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         signing,
         acme,
         audit,
+        loss: args.loss.clone().of_one_process(),
         keys,
         snapshots: snapshot::wanted(&args.snapshots)?,
         coming: None,
@@ -67,6 +68,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         api: control.address,
         authority: &authority,
         door: control.door()?,
+        is_apart: false,
+        kept: None,
     };
     let mut node = node::Node::start(options, control.store.view(), control.node_client()?).await?;
     let addresses = node::Addresses { api: Some(control.address), ..node.addresses.clone() };

@@ -56,7 +56,7 @@ pub(crate) fn created_pod(wanted: &Pod, tab: &mut Tab<'_>) -> Ruling {
 fn admitted_pod(wanted: &Pod, view: &Snapshot, look: Look<'_>) -> Result<Object, String> {
     let pod = admitted(kinds::POD, wanted, look)?;
     let seed = look.number(pod.key().name());
-    view.given_to_pod(pod, seed).map_err(|refusal| refusal.message)
+    view.given_to_pod(pod, seed, look.outages).map_err(|refusal| refusal.message)
 }
 
 /// The claim to store, of the class of storage that it names or that is the default, its cost on the tab.

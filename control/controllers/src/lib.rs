@@ -96,7 +96,7 @@ pub trait Controller: Send + Sync {
 /// What the controllers are told about the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How long a node may be silent before it counts as lost. Kubernetes' own default: four renewals of a lease missed.
+    /// How long a lease holds that nobody renews. Kubernetes' own default: four renewals missed.
     pub node_grace: SignedDuration,
     /// When this control plane began to listen: nobody is blamed for silence before that.
     pub started: Timestamp,
@@ -125,7 +125,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(load_balancer::LoadBalancers),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
         Box::new(pod_cidr::PodCidrs),
-        Box::new(taint_eviction::TaintEviction),
+        Box::new(taint_eviction::TaintEviction::new(config)),
         Box::new(disruption::Disruptions),
         Box::new(resource_quota::ResourceQuotas),
         Box::new(horizontal_pod_autoscaler::HorizontalPodAutoscalers),

@@ -1,5 +1,6 @@
 //! The time and the chance of one look, and what is drawn from them: uids and name endings.
 
+use api::pod_spec::Outages;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
@@ -16,6 +17,8 @@ pub struct Look<'a> {
     pub now: Timestamp,
     /// Chance.
     pub seed: u64,
+    /// How long new pods stay on a lost node.
+    pub(crate) outages: Outages,
     /// What was ruled.
     pub(crate) rulings: &'a Rulings,
 }
@@ -25,11 +28,16 @@ pub struct Look<'a> {
 impl Look<'static> {
     /// The first look at something, before anybody has ruled about what comes of it.
     pub fn new(now: Timestamp, seed: u64) -> Self {
-        Self { now, seed, rulings: &ruling::NONE }
+        Self { now, seed, outages: Outages::default(), rulings: &ruling::NONE }
     }
 }
 
 impl<'a> Look<'a> {
+    /// The same look, in a cluster whose new pods stay on lost nodes as long as this.
+    pub fn tolerating(self, outages: Outages) -> Self {
+        Self { outages, ..self }
+    }
+
     /// The same look, once more, with what was ruled about what came of it.
     pub fn under(self, rulings: &'a Rulings) -> Self {
         Self { rulings, ..self }

@@ -1,12 +1,22 @@
 //! Nodes that fall silent are marked, and what is marked is tainted.
 //!
-//! A node lives as long as it renews its lease or its heartbeat. Clocks of nodes and control plane must agree to within the
-//! grace; the control plane's own start counts as a sign of life, so that a restart blames nobody.
+//! A node that has a link lives as long as that does: the server that holds it writes on the node's lease when it has ended, and a
+//! node that has no other soon is lost. So a killed node is known within a second, a silent one within a few, and nothing has to be
+//! stored meanwhile. Behind that is what Kubernetes has: a node that renews neither its lease nor its heartbeat is lost as well,
+//! whoever held its link. Clocks of nodes and control plane must agree to within that grace; the control plane's own start counts as
+//! a sign of life, so that a restart or a new leader blames nobody.
+//!
+//! A lost node may still run its pods: a partition looks like a broken connection. Whoever may run twice is replaced at once, by its
+//! owner, when its pod is told to leave; a pod of a StatefulSet keeps its name until the node itself says that it has ended, or
+//! somebody who knows better: the node is deleted, or carries the taint `node.kubernetes.io/out-of-service`.
 
 mod health;
+mod outage;
 mod taints;
 mod tales;
 
+use api::node_link::{ENDED, Ended, LEASES, STOPPING};
+use api::pod_spec::outages;
 use api::{Key, Object, kinds};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -17,13 +27,12 @@ use crate::conditions::{Says, pod_says};
 use crate::edit::{edited, replaced};
 use crate::record::{Tale, Tone, told};
 use crate::{Config, Controller, Look, Plan, pods};
+use outage::Eviction;
 
 /// The taint of a node that says it is not ready.
-pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
+pub(crate) const NOT_READY: &str = outages::NOT_READY;
 /// The taint of a node that says nothing.
-pub(crate) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-/// Where nodes renew their leases.
-const LEASES: &str = "kube-node-lease";
+pub(crate) const UNREACHABLE: &str = outages::UNREACHABLE;
 /// Who tells the events.
 const COMPONENT: &str = "node-controller";
 
@@ -41,10 +50,19 @@ impl NodeLifecycle {
         Self { grace: config.node_grace, started: config.started }
     }
 
-    /// The last sign of life.
-    fn last_seen(&self, node: &Node, object: &Object, view: &Snapshot) -> Timestamp {
-        let lease =
-            view.get(&kinds::LEASE.key(LEASES, object.key().name())).and_then(|lease| lease.decode::<Lease>().ok());
+    /// From when on the node counts as lost, if it gives no further sign of life.
+    fn lost_from(&self, node: &Node, object: &Object, view: &Snapshot) -> Timestamp {
+        let lease = view.get(&kinds::LEASE.key(LEASES, object.key().name()));
+        let silent = self.last_seen(node, object, lease) + self.grace;
+        // Who said that it stops is not missed for as long.
+        let is_stopping = health::ready(node).is_some_and(|ready| ready.reason.as_deref() == Some(STOPPING));
+        let unlinked = lease.and_then(Ended::of).filter(|_| !is_stopping);
+        unlinked.map_or(silent, |ended| silent.min(ended.lost_at()))
+    }
+
+    /// The last sign of life that is stored.
+    fn last_seen(&self, node: &Node, object: &Object, lease: Option<&Object>) -> Timestamp {
+        let lease = lease.and_then(|lease| lease.decode::<Lease>().ok());
         let renewed = lease.and_then(|lease| Some(lease.spec.as_ref()?.renew_time.as_ref()?.0));
         let heartbeat = health::ready(node).and_then(|ready| Some(ready.last_heartbeat_time.as_ref()?.0));
         let signs = [renewed, heartbeat, object.meta().creation_timestamp, Some(self.started)];
@@ -60,8 +78,10 @@ impl Controller for NodeLifecycle {
     fn affected(&self, event: &Event, _view: &Snapshot) -> Vec<Key> {
         match (event.key().kind(), event.key().namespace()) {
             (kinds::NODE, _) if event.after().is_some() => vec![event.key().clone()],
-            // A node that was given up speaks again; renewals of living nodes are found when their time is up.
-            (kinds::LEASE, LEASES) if event.before().is_none() => vec![kinds::NODE.cluster_key(event.key().name())],
+            // A node that was given up speaks again, or its link ends; renewals of living nodes are found when their time is up.
+            (kinds::LEASE, LEASES) if event.before().is_none() || is_news_of_link(event) => {
+                vec![kinds::NODE.cluster_key(event.key().name())]
+            }
             _ => Vec::new(),
         }
     }
@@ -69,15 +89,18 @@ impl Controller for NodeLifecycle {
     fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let Some(object) = view.get(key) else { return Plan::nothing() };
         let Ok(node) = object.decode::<Node>() else { return Plan::nothing() };
-        let silent_from = self.last_seen(&node, object, view) + self.grace;
-        let is_silent = silent_from <= look.now;
+        let lost_from = self.lost_from(&node, object, view);
+        let is_lost = lost_from <= look.now;
+        let eviction =
+            if is_lost || !health::is_ready(&node) { outage::eviction(object, view) } else { Eviction::Goes };
         let after = edited::<Node>(object, |node| {
-            if is_silent {
+            if is_lost {
                 health::give_up(node, look);
             }
-            taints::update(node, look);
+            taints::update(node, eviction, look);
         });
-        let again = (!is_silent).then_some(silent_from);
+        let once_more = (eviction != Eviction::Goes).then(|| look.now + outage::again_after(view));
+        let again = once_more.or((!is_lost).then_some(lost_from));
         let Some(after) = after else {
             let news = tales::untold(object, &node, view, look).into_iter();
             return news.fold(unready_pods(object, &node, view, look), Plan::also).again_at(again);
@@ -90,6 +113,12 @@ impl Controller for NodeLifecycle {
         }
         Plan::of(txn).again_at(again)
     }
+}
+
+/// Whether it is told that the link of a node ended, or began anew.
+fn is_news_of_link(event: &Event) -> bool {
+    let ended = |lease: Option<&Object>| lease.and_then(|lease| lease.meta().annotations.get(ENDED).cloned());
+    ended(event.before()) != ended(event.after())
 }
 
 /// Pods on a node that is not ready are not ready either: nobody should send them requests.

@@ -8,13 +8,15 @@ use state::{Event, Snapshot, Txn};
 use crate::deletion::disrupt;
 use crate::node_lifecycle::{NOT_READY, UNREACHABLE};
 use crate::record::{Tale, Tone, told};
-use crate::{Controller, Look, Plan, pods};
+use crate::{Config, Controller, Look, Plan, pods};
 
 /// How long a pod that says nothing about it stays on a node that is lost: what Kubernetes' admission would have written.
 const LOST_NODE_TOLERATED: SignedDuration = SignedDuration::from_secs(300);
 
 /// The controller that evicts.
-pub(crate) struct TaintEviction;
+pub(crate) struct TaintEviction {
+    started: Timestamp,
+}
 
 /// How long a pod may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,13 @@ enum Stay {
 }
 
 // === impl TaintEviction ===
+
+impl TaintEviction {
+    /// Counts a pod's patience from when the control plane began to listen: until then no node could say that it is back.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { started: config.started }
+    }
+}
 
 impl Controller for TaintEviction {
     fn name(&self) -> &'static str {
@@ -48,7 +57,7 @@ impl Controller for TaintEviction {
         let Ok(pod) = object.decode::<Pod>() else { return Plan::nothing() };
         let node = pods::node(&pod).and_then(|node| view.get(&kinds::NODE.cluster_key(node)));
         let Some(node) = node.and_then(|node| node.decode::<Node>().ok()) else { return Plan::nothing() };
-        match stay(&pod, &evicting(&node), look.now) {
+        match stay(&pod, &evicting(&node), self.started, look.now) {
             Stay::ForGood => Plan::nothing(),
             Stay::Until(end) if end > look.now => Plan::nothing().again_at(Some(end)),
             Stay::Until(_) => Plan::of(evict(object, view, look)),
@@ -61,10 +70,10 @@ fn evicting(node: &Node) -> Vec<Taint> {
     taints.iter().filter(|taint| taint.effect == "NoExecute").cloned().collect()
 }
 
-fn stay(pod: &Pod, taints: &[Taint], now: Timestamp) -> Stay {
+fn stay(pod: &Pod, taints: &[Taint], started: Timestamp, now: Timestamp) -> Stay {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let ends = taints.iter().filter_map(|taint| {
-        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let since = taint.time_added.as_ref().map_or(now, |time| time.0.max(started));
         let covering: Vec<&Toleration> = tolerations.iter().filter(|it| covers(it, taint)).collect();
         let shortest = covering.iter().filter_map(|it| it.toleration_seconds).min();
         match (covering.is_empty(), shortest) {

@@ -159,9 +159,9 @@ where
             self.looked += 1;
             let seed = mixed(self.config.seed, self.looked, now);
             let (store, controllers, clock) = (self.store.clone(), self.controllers.clone(), self.clock.clone());
-            let (figures, gate) = (self.config.figures.clone(), self.config.gate.clone());
+            let (figures, gate, outages) = (self.config.figures.clone(), self.config.gate.clone(), self.config.outages);
             self.looks.spawn(async move {
-                let beside = (figures.as_deref(), gate.as_deref());
+                let beside = (figures.as_deref(), gate.as_deref(), outages);
                 let ended = round::look(&*controllers[task.0], &task.1, &store, beside, clock, seed).await;
                 (task, ended)
             });

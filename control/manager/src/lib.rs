@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::pod_spec::Outages;
 use controllers::Signers;
 use jiff::Timestamp;
 use store::{ReadError, Store};
@@ -30,8 +31,10 @@ pub struct Config {
     pub looks_max: usize,
     /// How often every key is looked at though nothing happened to it.
     pub scan_every: Duration,
-    /// How long a node may be silent before it counts as lost.
+    /// How long a lease holds that nobody renews.
     pub node_grace: Duration,
+    /// How long new pods stay on a lost node.
+    pub outages: Outages,
     /// The certificate of the cluster's authority in PEM, for every namespace to know the API by.
     pub root_certificate: Option<Arc<str>>,
     /// Those who hold the cluster's keys.
@@ -64,6 +67,7 @@ impl Config {
             looks_max: 128,
             scan_every: Duration::from_mins(5),
             node_grace: Duration::from_secs(40),
+            outages: Outages::default(),
             root_certificate: None,
             signers: Signers::default(),
             gate: None,

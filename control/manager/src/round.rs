@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::pod_spec::Outages;
 use controllers::{Controller, Look, Outcome};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -33,12 +34,13 @@ pub(crate) async fn look(
     controller: &dyn Controller,
     key: &Key,
     store: &Store,
-    (figures, gate): (Option<&dyn Figures>, Option<&dyn Gate>),
+    (figures, gate, outages): (Option<&dyn Figures>, Option<&dyn Gate>, Outages),
     clock: impl Fn() -> Timestamp,
     seed: u64,
 ) -> Ended {
     let view = seen(controller, key, store, figures, &clock).await;
-    let (plan, took) = gate::decided(controller, key, &view, Look::new(clock(), seed), gate).await;
+    let look = Look::new(clock(), seed).tolerating(outages);
+    let (plan, took) = gate::decided(controller, key, &view, look, gate).await;
     if !plan.txns.is_empty() {
         debug!(controller = controller.name(), %key, txns = plan.txns.len(), "wants a change");
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::eviction::{Amount, Thresholds};
+use crate::kept::Kept;
 use crate::volumes::host_path::HostPaths;
 
 /// One node's settings.
@@ -28,6 +29,10 @@ pub struct Config {
     pub resources: Resources,
     /// How often the node's lease is renewed.
     pub lease_period: Duration,
+    /// Whether the node says that it stops, so that nobody sends it requests; to be said while somebody is left who hears it.
+    pub says_farewell: bool,
+    /// What the node was last told, and is told, if it keeps that.
+    pub kept: Option<Kept>,
     /// When images are let go.
     pub collection: Collection,
     /// How much of what containers print is kept.
@@ -82,8 +87,9 @@ pub struct Resources {
     pub pods: Option<u32>,
 }
 
-/// Four renewals fit in the time after which a node is called lost, with room for a slow one.
-const LEASE_PERIOD: Duration = Duration::from_secs(3);
+/// As a kubelet has it: four renewals fit in the time after which a lease is over. That a node lives is seen on its link sooner,
+/// and at no cost to the disk of any server.
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
 
 // === impl Config ===
 
@@ -99,6 +105,8 @@ impl Config {
             tunnel: None,
             resources: Resources::default(),
             lease_period: LEASE_PERIOD,
+            says_farewell: false,
+            kept: None,
             collection: Collection::default(),
             rotation: Rotation::default(),
             host_paths: HostPaths::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use client::Client;
@@ -17,6 +18,7 @@ use crate::desired::Uid;
 use crate::environment::Surroundings;
 use crate::eviction::Pressures;
 use crate::image::Images;
+use crate::kept::Kept;
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::pod::Happening;
@@ -49,6 +51,10 @@ pub(crate) struct Context {
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,
     /// What is used on the node, as it was last measured.
     pub(crate) meter: tokio::sync::Mutex<Meter>,
+    /// How often the node was linked to a server.
+    pub(crate) linked: watch::Sender<u64>,
+    /// Whether the node is about to stop.
+    pub(crate) is_stopping: AtomicBool,
     /// What the node is short of.
     pub(crate) pressures: watch::Sender<Pressures>,
     /// What of the node is promised to whom.
@@ -70,6 +76,11 @@ pub(crate) struct Addresses {
 impl Context {
     pub(crate) fn view(&self) -> Snapshot {
         self.view.borrow().clone()
+    }
+
+    /// Whether the node began with what it had kept, and no server has answered since.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.config.kept.as_ref().is_some_and(Kept::is_alone)
     }
 
     pub(crate) fn around<'a>(&self, view: &'a Snapshot, address: IpAddr) -> Surroundings<'a> {

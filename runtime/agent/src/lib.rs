@@ -16,6 +16,8 @@
 //! - Nothing is written to the cluster that it does not say already, and what it says wrongly is put right.
 //! - When the agent is restarted its pods begin again, counted as a restart, with the address they had.
 //!
+//! A node that hears from no server goes on with what it was last told; [`kept`] lets it begin with that as well.
+//!
 //! A node that runs out of memory or disk sends pods off, by the order in [`eviction`]; one that keeps more on the disk than it may
 //! goes as well.
 //!
@@ -39,6 +41,7 @@ mod eviction;
 mod fixture;
 pub mod image;
 mod joint;
+mod kept;
 mod link;
 pub mod logs;
 mod machine;
@@ -55,6 +58,7 @@ mod sockets;
 mod taps;
 mod terminal;
 mod usage;
+mod vault;
 mod visit;
 pub mod volumes;
 mod worker;
@@ -62,5 +66,6 @@ mod worker;
 pub use config::{Collection, Config, Eviction, Resources, Rotation};
 pub use desired::{Desired, Uid, Wanted, desired};
 pub use eviction::{Amount, InvalidThreshold, Thresholds};
+pub use kept::Kept;
 pub use run::{Engines, RunError, run};
 pub use volumes::host_path::HostPaths;

@@ -55,7 +55,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// A connection over which nothing is heard for so long is dead.
-const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PONG_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves the API server, for ever.
 pub(crate) async fn serve(context: Arc<Context>) {
@@ -67,8 +68,9 @@ pub(crate) async fn serve(context: Arc<Context>) {
             Ok(stream) => {
                 info!(node = %context.config.node_name, "linked to the API server");
                 pause = RETRY_FIRST;
+                context.linked.send_modify(|times| *times += 1);
                 let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                server.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+                server.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
                 let service = TowerToHyperService::new(router.clone());
                 if let Err(error) = server.serve_connection(stream.into_inner(), service).await {
                     debug!(%error, "the link broke");

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use api::node_link::{LEASES, STOPPING};
 use api::quantity::Quantity;
 use api::{Key, Object, kinds};
 use client::{Client, ClientError, PatchType};
@@ -10,7 +13,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use state::Snapshot;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::context::Context;
@@ -20,8 +25,11 @@ use crate::machine::Machine;
 /// Where other nodes dial this one, if that is not its first address.
 const TUNNEL: &str = network::tunnel::routes::ANNOTATION;
 
-/// Where nodes keep their leases.
-const LEASES: &str = "kube-node-lease";
+/// What was not heard is said again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A node that stops has more to do than to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a node that says nothing more is given before it counts as lost, as with a kubelet.
 const LEASE_SECONDS: u32 = 40;
@@ -57,16 +65,24 @@ fn conditions(pressures: Pressures) -> [Told; 4] {
 pub(crate) async fn keep(context: Arc<Context>, client: Client) {
     let mut pulse = tokio::time::interval(context.config.lease_period);
     pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut pressures = context.pressures.subscribe();
+    let (mut pressures, mut linked) = (context.pressures.subscribe(), context.linked.subscribe());
+    let mut view = context.view.clone();
     let mut registered = false;
     loop {
         tokio::select! {
             _ = pulse.tick() => {}
             Ok(()) = pressures.changed() => {}
+            Ok(()) = linked.changed() => {}
+            () = misjudged(&context, &mut view), if registered => {}
+        }
+        if context.is_stopping.load(Ordering::Relaxed) {
+            // The last word has been said.
+            std::future::pending::<()>().await;
         }
         if !registered {
             if let Err(error) = register(&context, &client).await {
                 warn!(node = %context.config.node_name, %error, "not registered yet");
+                pulse.reset_after(RETRY);
                 continue;
             }
             info!(node = %context.config.node_name, "registered");
@@ -76,9 +92,44 @@ pub(crate) async fn keep(context: Arc<Context>, client: Client) {
             Ok(still_there) => still_there,
             Err(error) => {
                 warn!(%error, "lease not renewed");
+                pulse.reset_after(RETRY);
                 true
             }
         };
+    }
+}
+
+/// Returns when the cluster says of the node what it does not say itself: that nothing is heard of it.
+async fn misjudged(context: &Context, view: &mut watch::Receiver<Snapshot>) {
+    let mut known = None;
+    while view.changed().await.is_ok() {
+        let node = view.borrow_and_update().get(&key(&context.config)).cloned();
+        let Some(node) = node.filter(|node| known.replace(node.revision()) != Some(node.revision())) else { continue };
+        if node.decode::<Node>().is_ok_and(|node| !is_told(&node, *context.pressures.borrow())) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Says that the node stops, where somebody is left who hears it: it is not ready, and may be back in a moment.
+pub(crate) async fn part(context: &Context) {
+    context.is_stopping.store(true, Ordering::Relaxed);
+    if !context.config.says_farewell {
+        return;
+    }
+    let now = format!("{:.0}", Timestamp::now());
+    let ready = json!({
+        "type": "Ready", "status": "False", "reason": STOPPING, "message": "node is shutting down",
+        "lastHeartbeatTime": now, "lastTransitionTime": now,
+    });
+    let patch = json!({"status": {"conditions": [ready]}});
+    let key = key(&context.config);
+    let saying = context.client.patch_status(&key, PatchType::Strategic, &patch);
+    match tokio::time::timeout(FAREWELL, saying).await {
+        Ok(Ok(_)) => info!(node = %context.config.node_name, "said that it stops"),
+        Ok(Err(error)) => debug!(%error, "nobody heard that the node stops"),
+        Err(_) => debug!("nobody heard in time that the node stops"),
     }
 }
 
@@ -108,12 +159,17 @@ async fn renew(context: &Context, client: &Client) -> Result<bool, ClientError> 
     let lease = kinds::LEASE.key(LEASES, &config.node_name);
     let now = format!("{:.6}", Timestamp::now());
     let spec = json!({"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
-    match client.patch(&lease, PatchType::Merge, &json!({"spec": spec})).await {
+    // It goes with the node.
+    let known = context.view().get(&key(config)).map(|node| node.meta().uid.clone());
+    let owner = known.map(|uid| json!([{"apiVersion": "v1", "kind": "Node", "name": config.node_name, "uid": uid}]));
+    let metadata = owner.map_or(json!({}), |owner| json!({"ownerReferences": owner}));
+    match client.patch(&lease, PatchType::Merge, &json!({"metadata": metadata, "spec": spec})).await {
         Err(error) if error.is_not_found() => {
-            let lease = json!({
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": config.node_name, "namespace": LEASES}, "spec": spec,
+            let mut lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
             });
+            lease["metadata"]["name"] = config.node_name.as_str().into();
+            lease["metadata"]["namespace"] = LEASES.into();
             client.create(&object(kinds::LEASE, &lease)?).await?;
         }
         renewed => {

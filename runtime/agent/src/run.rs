@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use api::Revision;
@@ -32,7 +33,7 @@ use crate::volumes::reclaim;
 use crate::volumes::remote::Remotes;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
-use crate::{denials, link, node, pressure};
+use crate::{denials, kept, link, node, pressure};
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,8 @@ pub async fn run(
         remotes: Remotes::new(config.remote_dir(), quotas.clone(), recorder.clone()),
         quotas,
         pressures: watch::Sender::default(),
+        linked: watch::Sender::default(),
+        is_stopping: AtomicBool::new(false),
         view: view.clone(),
         config,
         client,
@@ -141,12 +144,13 @@ pub async fn run(
         }
     };
     tokio::select! {
-        () = shutdown => {}
+        () = async { shutdown.await; node::part(&context).await } => {}
         () = working => {}
         () = recording => {}
         () = tell_denials(denied, context.recorder.clone()) => {}
         () = node::keep(context.clone(), context.client.apart()) => {}
         () = collect::keep(context.clone()) => {}
+        () = kept::keep(context.clone()) => {}
         () = pressure::keep(context.clone()) => {}
         () = reclaim::keep(context.clone()) => {}
         () = context.remotes.clone().keep() => {}

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
 use serde_json::Value;
 
 use super::{AGE, NAME, text, wide};
-use crate::pod_spec;
+use crate::pod_spec::{self, outages};
 use crate::rules::Causes;
 use crate::{Column, Names, Resource, Scope, Subresource, cells};
 use crate::{blobstore, instances};
@@ -79,7 +79,6 @@ impl Resource for Pods {
         spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".into());
         spec.service_account_name.get_or_insert_with(|| "default".into());
         spec.service_account.clone_from(&spec.service_account_name);
-        pod_spec::tolerate_short_outages(spec);
         pod.status =
             Some(PodStatus { phase: Some("Pending".into()), qos_class: Some(class.into()), ..PodStatus::default() });
     }
@@ -92,7 +91,7 @@ impl Resource for Pods {
         spec.service_account_name = spec.service_account_name.take().or_else(|| old.service_account_name.clone());
         spec.service_account.clone_from(&spec.service_account_name);
         spec.node_name = spec.node_name.take().or_else(|| old.node_name.clone());
-        pod_spec::tolerate_short_outages(spec);
+        outages::keep(spec, old);
     }
 
     fn validate(pod: &Pod, causes: &mut Causes) {

@@ -86,7 +86,7 @@ impl Gate {
         if admitted.object.key() != before.key() {
             return Err(StatusError::internal(format!("a webhook calls {} otherwise", before.key())));
         }
-        Ok(complete::complete(admitted.object, None, world, seed)?.settled())
+        Ok(complete::complete(admitted.object, None, world, seed, self.0.outages)?.settled())
     }
 }
 

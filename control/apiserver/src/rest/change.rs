@@ -131,7 +131,7 @@ impl Ask {
                 None => admitted,
             };
             let Admitted { object: wanted, mut warnings } = admitted;
-            let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance())?;
+            let object = complete::complete(wanted.clone(), Some(old), &world, self.door.chance(), self.door.outages)?;
             let object = self.managed(Some(old), &wanted, object, managers)?;
             self.permit(&world, Some(old), Some(&object))?;
             warnings.extend(self.judged(&world, Some(old), Some(&object), options.dry_run).await?);

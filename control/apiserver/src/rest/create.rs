@@ -58,7 +58,7 @@ impl Ask {
                 tokio::time::sleep(ACCOUNT_PAUSE).await;
                 continue;
             }
-            let object = complete::complete(wanted.clone(), None, &world, self.door.chance())?;
+            let object = complete::complete(wanted.clone(), None, &world, self.door.chance(), self.door.outages)?;
             let object = self.managed(None, &wanted, object, managers.clone())?;
             self.permit(&world, None, Some(&object))?;
             certificates::restrict(&object)?;

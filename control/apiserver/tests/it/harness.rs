@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::{Audit, AuditPolicy, Config, Join, Tls};
+use api::pod_spec::Outages;
+use apiserver::{Audit, AuditPolicy, Config, Join, Patience, Tls};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -176,6 +177,8 @@ impl Door {
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
             ),
             audit,
+            patience: Patience::default(),
+            outages: Outages::default(),
             protocols: Vec::new(),
         };
         let shutdown = CancellationToken::new();

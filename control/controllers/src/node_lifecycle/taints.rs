@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use super::outage::Eviction;
 use super::{NOT_READY, UNREACHABLE, health};
 use crate::Look;
 
@@ -14,8 +15,8 @@ const PRESSURES: [(&str, &str); 3] = [
 ];
 
 /// Puts the taints on that the node's state calls for and takes off those it does not; foreign taints stay.
-pub(super) fn update(node: &mut Node, look: Look<'_>) {
-    let wanted = wanted(node);
+pub(super) fn update(node: &mut Node, eviction: Eviction, look: Look<'_>) {
+    let wanted = wanted(node, eviction);
     if wanted.is_empty() && node.spec.as_ref().is_none_or(|spec| spec.taints.is_none()) {
         return;
     }
@@ -35,12 +36,20 @@ pub(super) fn update(node: &mut Node, look: Look<'_>) {
     spec.taints = Some(taints).filter(|taints| !taints.is_empty());
 }
 
-fn wanted(node: &Node) -> Vec<(&'static str, &'static str)> {
+fn wanted(node: &Node, eviction: Eviction) -> Vec<(&'static str, &'static str)> {
     let mut wanted = Vec::new();
+    let mut lost = |key| {
+        wanted.push((key, "NoSchedule"));
+        let is_told = |taint: &Taint| taint.key == key && taint.effect == "NoExecute";
+        let was_told = || node.spec.as_ref().is_some_and(|spec| spec.taints.iter().flatten().any(is_told));
+        if eviction == Eviction::Goes || eviction == Eviction::Pauses && was_told() {
+            wanted.push((key, "NoExecute"));
+        }
+    };
     match health::ready(node).map(|ready| ready.status.as_str()) {
         Some("True") => {}
-        Some("Unknown") => wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
-        Some(_) => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+        Some("Unknown") => lost(UNREACHABLE),
+        Some(_) => lost(NOT_READY),
         None => wanted.push((NOT_READY, "NoSchedule")),
     }
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());

@@ -55,9 +55,13 @@ impl Worker {
 
 /// Picks an address and writes it into the pod's status: only then is it the pod's.
 async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<IpAddr>) -> Result<IpAddr, String> {
-    let mut avoid = BTreeSet::new();
+    let (mut avoid, told) = (BTreeSet::new(), preferred);
     for _ in 0..CLAIMS_MAX {
         let address = context.pick_address(uid, preferred.take(), &avoid).map_err(|none| none.to_string())?;
+        // What its status says already is the pod's; there is nobody now to say it to again.
+        if context.is_alone() && told == Some(address) {
+            return Ok(address);
+        }
         let ip = address.to_string();
         let patch = json!({"metadata": {"uid": uid}, "status": {"podIP": ip, "podIPs": [{"ip": ip}]}});
         match context.client.patch_status(key, PatchType::Merge, &patch).await {

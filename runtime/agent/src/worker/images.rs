@@ -63,7 +63,10 @@ async fn pulled(context: &Context, pod: &Pod, container: &Container, note: &Note
             let told = Told { message: format!("Pulling image \"{name}\""), ..note.told.clone() };
             context.recorder.tell(Note { told, ..note.clone() });
         };
-        let ensured = context.images.ensure(name, policy.as_deref(), &credentials, telling).await;
+        // Whoever is alone cannot ask what a tag means now, and takes what it meant.
+        let policy = policy.as_deref().filter(|policy| !context.is_alone() || *policy == "Never");
+        let policy = if context.is_alone() { policy.or(Some("IfNotPresent")) } else { policy };
+        let ensured = context.images.ensure(name, policy, &credentials, telling).await;
         let (image, took) = ensured.map_err(|error| NotPulled {
             image: name.to_owned(),
             reason: error.reason(),
