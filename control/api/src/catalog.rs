@@ -44,6 +44,9 @@ mod storage_class;
 mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
+mod volume_snapshot;
+mod volume_snapshot_class;
+mod volume_snapshot_content;
 
 use crate::version::In;
 use crate::{Column, GroupKind, Kind};
@@ -92,6 +95,9 @@ pub use storage_class::StorageClasses;
 pub use validating_admission_policy::ValidatingAdmissionPolicies;
 pub use validating_admission_policy_binding::ValidatingAdmissionPolicyBindings;
 pub use validating_webhook_configuration::ValidatingWebhookConfigurations;
+pub use volume_snapshot::VolumeSnapshots;
+pub use volume_snapshot_class::VolumeSnapshotClasses;
+pub use volume_snapshot_content::VolumeSnapshotContents;
 
 /// In the order in which discovery lists them: within a group, as `kubectl get all` should print them.
 static KINDS: &[&dyn Kind] = &[
@@ -135,6 +141,9 @@ static KINDS: &[&dyn Kind] = &[
     &Roles,
     &PriorityClasses,
     &StorageClasses,
+    &VolumeSnapshots,
+    &VolumeSnapshotClasses,
+    &VolumeSnapshotContents,
     &MutatingWebhookConfigurations,
     &ValidatingAdmissionPolicies,
     &ValidatingAdmissionPolicyBindings,

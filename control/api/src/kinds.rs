@@ -93,6 +93,12 @@ kinds! {
     VALIDATING_POLICY_BINDING = "admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding";
     /// A kind of storage, and who makes it.
     STORAGE_CLASS = "storage.k8s.io", "StorageClass";
+    /// What somebody wants to keep of a claim, or has.
+    VOLUME_SNAPSHOT = "snapshot.storage.k8s.io", "VolumeSnapshot";
+    /// How snapshots of volumes are made.
+    VOLUME_SNAPSHOT_CLASS = "snapshot.storage.k8s.io", "VolumeSnapshotClass";
+    /// What is kept of a volume.
+    VOLUME_SNAPSHOT_CONTENT = "snapshot.storage.k8s.io", "VolumeSnapshotContent";
     /// Where components keep values by keys.
     BUCKET = "coracle.dev", "Bucket";
     /// One value in a bucket.

@@ -39,6 +39,7 @@ mod scale;
 pub mod schedule;
 pub mod schema;
 pub mod selector;
+pub mod snapshots;
 mod status;
 pub mod stdio;
 pub mod storage;

@@ -34,6 +34,10 @@ pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// The annotation of a claim that tells the node of its first consumer.
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// The annotation of a volume that tells what it is filled from.
+pub const FILLED_FROM: &str = "coracle.dev/filled-from";
+/// The finalizer of a volume that is yet to be filled.
+pub const UNFILLED: &str = "coracle.dev/unfilled";
 /// The annotations of a claim that tell who is to make its volume.
 pub const STORAGE_PROVISIONER: [&str; 2] =
     ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
@@ -165,7 +169,17 @@ pub fn unmakeable(provisioner: &str, claim: &PersistentVolumeClaim) -> Option<St
         return Some("claim.Spec.Selector is not supported".into());
     }
     let source = spec.data_source_ref.as_ref()?;
-    Some(format!("a volume cannot be filled from {} \"{}\"", source.kind, source.name))
+    if provisioner == LOCAL_PATH && crate::snapshots::source_of(claim).is_some() {
+        return None;
+    }
+    let place = source.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let place = place.map(|namespace| format!(" of namespace \"{namespace}\"")).unwrap_or_default();
+    Some(format!("a volume cannot be filled from {} \"{}\"{place}", source.kind, source.name))
+}
+
+/// Whether a volume is yet to be filled.
+pub fn is_unfilled(volume: &Object) -> bool {
+    volume.meta().finalizers.iter().any(|one| one == UNFILLED)
 }
 
 /// Whether pods of one node at a time may use what the claim has: it can be reached from all of them, and is written.

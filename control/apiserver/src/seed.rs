@@ -1,8 +1,9 @@
 //! The objects every cluster has: namespaces with their default accounts, the API's own service, the ingress class of the
-//! built-in ingress, and the roles that come with Kubernetes; a new one has a class of storage, too.
+//! built-in ingress, and the roles that come with Kubernetes; a new one has a class of storage, too, and one that is new to
+//! snapshots has a class of those.
 
 use api::rules::RBAC;
-use api::{GroupKind, Object, Scope, kinds, storage};
+use api::{GroupKind, Object, Scope, kinds, snapshots, storage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{Guard, Snapshot, Txn};
@@ -22,7 +23,10 @@ pub fn seed(world: &Snapshot, now: Timestamp, mut uid: impl FnMut() -> String) -
     let mut txn = Txn::default();
     // Whoever takes the class of storage away, or another for the default one, is not to find it again.
     let is_new = world.count(kinds::NAMESPACE) == 0;
-    for (kind, value) in objects().into_iter().chain(is_new.then(storage_class)) {
+    // The role came with them: a cluster without it was last started by a version that did not know snapshots.
+    let is_new_to_snapshots = world.get(&kinds::CLUSTER_ROLE.cluster_key(defaults::SNAPSHOTS)).is_none();
+    let classes = is_new.then(storage_class).into_iter().chain(is_new_to_snapshots.then(snapshot_class));
+    for (kind, value) in objects().into_iter().chain(classes) {
         let metadata = &value["metadata"];
         let key =
             kind.key(metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
@@ -52,6 +56,16 @@ fn storage_class() -> (GroupKind, Value) {
         "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
     });
     (kinds::STORAGE_CLASS, class)
+}
+
+/// How snapshots of such volumes are made, for those that name no class.
+fn snapshot_class() -> (GroupKind, Value) {
+    let class = json!({
+        "apiVersion": snapshots::VERSION, "kind": "VolumeSnapshotClass",
+        "metadata": {"name": storage::LOCAL_PATH_CLASS, "annotations": {snapshots::DEFAULT_CLASS: "true"}},
+        "driver": storage::LOCAL_PATH, "deletionPolicy": "Delete",
+    });
+    (kinds::VOLUME_SNAPSHOT_CLASS, class)
 }
 
 fn objects() -> Vec<(GroupKind, Value)> {
@@ -142,7 +156,7 @@ mod tests {
     #[test]
     fn an_empty_world_gets_everything_once() {
         let (world, written) = seeded(&Snapshot::default());
-        assert_eq!(written, 2 * NAMESPACES.len() + 5 + defaults::objects().len());
+        assert_eq!(written, 2 * NAMESPACES.len() + 6 + defaults::objects().len());
         let service = world.get(&kinds::SERVICE.key("default", "kubernetes")).expect("seeded");
         assert!(service.meta().creation_timestamp.is_some());
         assert_eq!(seeded(&world).1, 0);
@@ -157,6 +171,18 @@ mod tests {
         let class = kinds::STORAGE_CLASS.cluster_key(storage::LOCAL_PATH_CLASS);
         let (without, _) = world.apply(&Txn::default().remove(class)).expect("unguarded");
         assert_eq!(seeded(&without).1, 0, "it was for a new cluster");
+    }
+
+    #[test]
+    fn a_cluster_that_learns_of_snapshots_gets_their_class_once() {
+        let (world, _) = seeded(&Snapshot::default());
+        let class = kinds::VOLUME_SNAPSHOT_CLASS.cluster_key(storage::LOCAL_PATH_CLASS);
+        let (without, _) = world.apply(&Txn::default().remove(class.clone())).expect("unguarded");
+        assert_eq!(seeded(&without).1, 0, "somebody took it away");
+        let role = kinds::CLUSTER_ROLE.cluster_key(defaults::SNAPSHOTS);
+        let (old, _) = without.apply(&Txn::default().remove(role)).expect("unguarded");
+        let (new, written) = seeded(&old);
+        assert_eq!((written, new.get(&class).is_some()), (2, true));
     }
 
     #[test]

@@ -58,6 +58,7 @@ mod taint_eviction;
 mod template;
 mod volume_binding;
 mod volume_reclaim;
+mod volume_snapshot;
 
 #[cfg(test)]
 mod notation;
@@ -133,6 +134,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(ephemeral_volume::EphemeralVolumes),
         Box::new(volume_binding::VolumeBinding),
         Box::new(volume_reclaim::VolumeReclaim),
+        Box::new(volume_snapshot::VolumeSnapshots),
         Box::new(event_expiry::EventExpiry),
         Box::new(policy_checks::PolicyChecks),
         Box::new(certificates::Certificates::new(config)),

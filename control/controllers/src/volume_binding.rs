@@ -15,10 +15,11 @@ pub(crate) use bind::reference;
 
 use std::collections::BTreeMap;
 
+use api::snapshots::{Origin, Source, VolumeSnapshotContent, source_of};
 use api::{Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use scheduler::volumes::{find, reaches};
+use scheduler::volumes::{Filling, filling, find, reaches};
 use state::{Event, Snapshot, Txn};
 
 use crate::deletion::{with_finalizer, without_finalizer};
@@ -50,11 +51,19 @@ impl Controller for VolumeBinding {
 
     fn affected(&self, event: &Event, view: &Snapshot) -> Vec<Key> {
         match event.key().kind() {
-            kinds::PERSISTENT_VOLUME_CLAIM if event.after().is_some() => vec![event.key().clone()],
+            kinds::PERSISTENT_VOLUME_CLAIM => {
+                let own = event.after().map(|claim| claim.key().clone());
+                let copies = filled_from(view, event.key().namespace(), Source::Claim(event.key().name()));
+                own.into_iter().chain(copies).collect()
+            }
             kinds::PERSISTENT_VOLUME => {
                 let mut keys: Vec<Key> =
                     [event.before(), event.after()].into_iter().flatten().filter_map(kept_for).collect();
                 keys.dedup();
+                // What it was filled from is not needed for that any more.
+                if event.before().is_some_and(storage::is_unfilled) {
+                    keys.extend(ending_claims(view));
+                }
                 // What is kept for nobody may be for anybody.
                 if event.after().is_none_or(|volume| kept_for(volume).is_none()) {
                     keys.extend(open_claims(view));
@@ -64,6 +73,11 @@ impl Controller for VolumeBinding {
             kinds::STORAGE_CLASS => {
                 view.list(kinds::PERSISTENT_VOLUME_CLAIM).map(|claim| claim.key().clone()).collect()
             }
+            kinds::VOLUME_SNAPSHOT => {
+                let (namespace, name) = (event.key().namespace(), event.key().name());
+                filled_from(view, namespace, Source::Snapshot(name))
+            }
+            kinds::VOLUME_SNAPSHOT_CONTENT => ending_claims(view).collect(),
             kinds::NODE if event.before().is_none() || event.after().is_none() => open_claims(view).collect(),
             kinds::POD => event.latest().decode::<Pod>().map(|pod| claims_of(event.key(), &pod)).unwrap_or_default(),
             _ => Vec::new(),
@@ -76,7 +90,9 @@ impl Controller for VolumeBinding {
         let case = Case { object, claim: &claim, view, look };
         let is_held = object.meta().finalizers.iter().any(|one| one == storage::CLAIM_PROTECTION);
         match (object.meta().is_terminating(), is_held) {
-            (true, true) if !case.is_used() => Plan::of(without_finalizer(object, storage::CLAIM_PROTECTION)),
+            (true, true) if !case.is_used() && !case.is_source() => {
+                Plan::of(without_finalizer(object, storage::CLAIM_PROTECTION))
+            }
             // One that is deleted while a pod with a node waits for it is seen through: the pod has it until its own end.
             (true, true) if !storage::is_bound(&claim) => Plan::of(case.seek()),
             (true, _) => Plan::nothing(),
@@ -101,6 +117,22 @@ fn open_claims(view: &Snapshot) -> impl Iterator<Item = Key> {
     view.list(kinds::PERSISTENT_VOLUME_CLAIM).filter(open).map(|claim| claim.key().clone())
 }
 
+/// The claims on their way out.
+fn ending_claims(view: &Snapshot) -> impl Iterator<Item = Key> {
+    let ending = view.list(kinds::PERSISTENT_VOLUME_CLAIM).filter(|claim| claim.meta().is_terminating());
+    ending.map(|claim| claim.key().clone())
+}
+
+/// The claims without a volume that are to be filled from this.
+fn filled_from(view: &Snapshot, namespace: &str, source: Source<'_>) -> Vec<Key> {
+    let from_it = |claim: &&Object| {
+        let claim = claim.decode::<PersistentVolumeClaim>();
+        claim.is_ok_and(|claim| source_of(&claim) == Some(source) && !storage::is_bound(&claim))
+    };
+    let claims = view.list_in(kinds::PERSISTENT_VOLUME_CLAIM, namespace).filter(from_it);
+    claims.map(|claim| claim.key().clone()).collect()
+}
+
 fn claims_of(key: &Key, pod: &Pod) -> Vec<Key> {
     storage::claim_names(pod).map(|name| key.sibling(kinds::PERSISTENT_VOLUME_CLAIM, &name)).collect()
 }
@@ -113,6 +145,29 @@ impl<'a> Case<'a> {
         self.consumers().any(|(_, pod)| pods::node(&pod).is_some())
     }
 
+    /// Whether what it holds is being kept by a snapshot, or copied for another claim, at this moment.
+    fn is_source(self) -> bool {
+        let volume = storage::volume_of(self.claim).filter(|_| storage::is_bound(self.claim));
+        let volume = volume.and_then(|name| self.view.get(&kinds::PERSISTENT_VOLUME.cluster_key(name)));
+        let volume = volume.and_then(|volume| volume.decode::<PersistentVolume>().ok());
+        let Some(source) = volume.as_ref().and_then(|volume| volume.spec.as_ref()?.csi.as_ref()) else { return false };
+        let is_kept = |object: &Object| {
+            let content = object.decode::<VolumeSnapshotContent>().ok().filter(|content| content.is_open());
+            content.is_some_and(|content| {
+                let of = &content.spec.source.volume_handle;
+                content.spec.driver == source.driver && of.as_ref() == Some(&source.volume_handle)
+            })
+        };
+        let copy = Origin::Volume(source.volume_handle.clone()).to_string();
+        let is_copied = |object: &Object| {
+            storage::is_unfilled(object)
+                && !object.meta().is_terminating()
+                && object.meta().annotations.get(storage::FILLED_FROM).is_some_and(|from| *from == copy)
+        };
+        let mut contents = self.view.list(kinds::VOLUME_SNAPSHOT_CONTENT).filter(|it| !it.meta().is_terminating());
+        contents.any(is_kept) || self.view.list(kinds::PERSISTENT_VOLUME).any(is_copied)
+    }
+
     fn consumers(self) -> impl Iterator<Item = (&'a Object, std::sync::Arc<Pod>)> {
         let key = self.object.key();
         let pods = self.view.list_in(kinds::POD, key.namespace());
@@ -123,6 +178,11 @@ impl<'a> Case<'a> {
     fn class(self) -> Option<std::sync::Arc<StorageClass>> {
         let name = storage::class_of(self.claim).filter(|name| !name.is_empty())?;
         self.view.get(&kinds::STORAGE_CLASS.cluster_key(name))?.decode().ok()
+    }
+
+    /// What it is to be filled from, or why it cannot be.
+    fn filling(self) -> Option<Result<Filling, String>> {
+        filling(self.view, self.object.key(), self.claim)
     }
 
     fn selected_node(self) -> Option<&'a str> {
@@ -164,6 +224,11 @@ impl<'a> Case<'a> {
             None => self.no_class(),
             Some(class) => match storage::unmakeable(&class.provisioner, self.claim) {
                 Some(why) if storage::is_ours(&class.provisioner) => self.not_made(&class, &why),
+                _ if class.provisioner == storage::LOCAL_PATH
+                    && let Some(Err(why)) = self.filling() =>
+                {
+                    self.not_made(&class, &why)
+                }
                 _ if waits && node.is_none() => self.waits(),
                 _ => self.made(&class, node),
             },
@@ -243,7 +308,14 @@ impl<'a> Case<'a> {
     /// Has a volume made by whoever makes those of the class.
     fn made(self, class: &StorageClass, node: Option<&Object>) -> Txn {
         match class.provisioner.as_str() {
-            storage::LOCAL_PATH => self.provisioned(class, node),
+            storage::LOCAL_PATH => match (self.filling(), node) {
+                (None, _) => self.provisioned(class, node),
+                (Some(Ok(filling)), Some(node)) if node.key().name() != filling.node => {
+                    self.astray(class, node, &filling)
+                }
+                (Some(Ok(filling)), _) => self.provisioned_from(class, &filling),
+                (Some(Err(why)), _) => self.not_made(class, &why),
+            },
             storage::S3 => self.provisioned_anywhere(class),
             storage::NO_PROVISIONER => {
                 let message = format!("no volume plugin matched name: {}", storage::NO_PROVISIONER);
@@ -262,6 +334,18 @@ impl<'a> Case<'a> {
                 asked.and(self.tell(Tone::Normal, "ExternalProvisioning", &message))
             }
         }
+    }
+
+    /// It is used on another node than the one on which there is what it is to be filled from.
+    fn astray(self, class: &StorageClass, node: &Object, filling: &Filling) -> Txn {
+        if self.selected_node().is_some() {
+            return self.forget_node();
+        }
+        let (there, here) = (&filling.node, node.key().name());
+        self.not_made(
+            class,
+            &format!("what it is to be filled from lies on node \"{there}\", and its pod is on \"{here}\""),
+        )
     }
 
     fn not_made(self, class: &StorageClass, why: &str) -> Txn {

@@ -213,6 +213,9 @@ fn let_go(object: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
     }
     let node = node_of(object).map(|node| kinds::NODE.cluster_key(node));
     match node {
+        Some(node) if has(storage::UNFILLED) && view.get(&node).is_none() => {
+            without_finalizer(object, storage::UNFILLED).guard(Guard::Absent(node))
+        }
         Some(node) if has(storage::LOCAL_PATH) && view.get(&node).is_none() => {
             without_finalizer(object, storage::LOCAL_PATH).guard(Guard::Absent(node))
         }

@@ -2,11 +2,14 @@
 //!
 //! [`find`] is the whole of matching a claim with the volumes that there are; whoever binds asks it, too. Nothing is bound here.
 
+mod filling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::quantity::Quantity;
 use api::selector::LabelSelector;
+use api::snapshots;
 use api::{Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{
     NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod, TopologySelectorTerm,
@@ -15,6 +18,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use state::Snapshot;
 
 use crate::{NodeName, Reason, affinity};
+
+pub use filling::{Filling, filling};
 
 /// What a pod's claims ask of a node.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +73,7 @@ pub enum Choice {
 }
 
 /// The volumes that a claim could have wherever it is used: the one that is kept for it, or all that are free and fit, the
-/// smallest first.
+/// smallest first. One that is to be filled has no use for what others hold.
 pub fn find(view: &Snapshot, claim: &PersistentVolumeClaim) -> Vec<Candidate> {
     let Some(spec) = &claim.spec else { return Vec::new() };
     let (wanted, class) = (storage::wanted(claim), storage::class_of(claim).unwrap_or_default());
@@ -82,7 +87,7 @@ pub fn find(view: &Snapshot, claim: &PersistentVolumeClaim) -> Vec<Candidate> {
         let holds = storage::capacity(&volume);
         let offered = offer.access_modes.as_deref().unwrap_or_default();
         let reaches = spec.access_modes.iter().flatten().all(|mode| offered.contains(mode));
-        if (offer.claim_ref.is_some() && !is_kept)
+        if ((offer.claim_ref.is_some() || snapshots::source_of(claim).is_some()) && !is_kept)
             || holds < wanted
             || mode(&offer.volume_mode) != mode(&spec.volume_mode)
             || !reaches
@@ -121,6 +126,13 @@ pub fn topology_of(class: &StorageClass) -> Vec<NodeSelectorTerm> {
         NodeSelectorTerm { match_expressions: Some(expression.collect()), match_fields: None }
     };
     class.allowed_topologies.iter().flatten().map(expressions).collect()
+}
+
+/// The node of this name.
+fn only(node: String) -> NodeSelectorTerm {
+    let named =
+        NodeSelectorRequirement { key: "metadata.name".into(), operator: "In".into(), values: Some(vec![node]) };
+    NodeSelectorTerm { match_expressions: None, match_fields: Some(vec![named]) }
 }
 
 fn terms_of(volume: &PersistentVolume) -> Vec<NodeSelectorTerm> {
@@ -204,6 +216,9 @@ impl VolumeDemand {
         let made = match class.provisioner.as_str() {
             storage::NO_PROVISIONER => None,
             ours if storage::is_ours(ours) && storage::unmakeable(ours, claim).is_some() => None,
+            storage::LOCAL_PATH if let Some(found) = filling(view, &key, claim) => {
+                found.ok().map(|filling| vec![only(filling.node)])
+            }
             _ => Some(topology_of(&class)),
         };
         let chosen = claim.metadata.annotations.as_ref().and_then(|noted| noted.get(storage::SELECTED_NODE)).cloned();

@@ -23,6 +23,8 @@ const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// What roles that are made of others are told apart by; the name of the role follows.
 const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-";
 const GROUP: &str = "rbac.authorization.k8s.io";
+/// The role of those who keep snapshots of volumes.
+pub(crate) const SNAPSHOTS: &str = "coracle:snapshots-aggregate-to-edit";
 
 /// A role that may be given everywhere.
 struct Role {

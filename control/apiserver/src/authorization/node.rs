@@ -14,7 +14,7 @@
 //! Of nodes, pods and leases it writes those that are its own: `restriction` sees to it, where it is known whose they are.
 
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
-use api::{GroupKind, kinds, storage};
+use api::{GroupKind, kinds, snapshots, storage};
 use state::Snapshot;
 
 use super::Decision;
@@ -66,6 +66,9 @@ pub(super) fn decide(node: &str, question: &Question, world: &Snapshot) -> Decis
     }
     if asked.is("", "persistentvolumeclaims") || asked.is("", "persistentvolumes") {
         return volume(node, verb, asked, world);
+    }
+    if asked.is(snapshots::GROUP, "volumesnapshotcontents") {
+        return content(node, verb, asked, world);
     }
     if asked.is("coordination.k8s.io", "leases") {
         return lease(node, verb, asked);
@@ -132,9 +135,23 @@ fn lies_here(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> bool
     if matches!(verb, "list" | "watch") && asked.labels == format!("{}={node}", storage::NODE_LABEL) {
         return true;
     }
-    let volume = world.get(&kinds::PERSISTENT_VOLUME.cluster_key(&asked.name));
-    let home = volume.and_then(|volume| volume.meta().labels.get(storage::NODE_LABEL));
-    matches!(verb, "get" | "patch") && home.is_some_and(|home| home == node)
+    is_on(node, kinds::PERSISTENT_VOLUME, asked, world) && matches!(verb, "get" | "patch")
+}
+
+fn is_on(node: &str, kind: GroupKind, asked: &Resource, world: &Snapshot) -> bool {
+    let home = world.get(&kind.cluster_key(&asked.name)).and_then(|it| it.meta().labels.get(storage::NODE_LABEL));
+    home.is_some_and(|home| home == node)
+}
+
+/// A node makes and removes the archives of its own volumes, and says what came of it.
+fn content(node: &str, verb: &str, asked: &Resource, world: &Snapshot) -> Decision {
+    let is_list = matches!(verb, "list" | "watch") && asked.labels == format!("{}={node}", storage::NODE_LABEL);
+    let is_own = matches!(verb, "get" | "patch") && is_on(node, kinds::VOLUME_SNAPSHOT_CONTENT, asked, world);
+    match asked.subresource.as_str() {
+        "" if is_list || is_own => yes(),
+        "status" if is_own => yes(),
+        _ => no("can only see to what lies on the node"),
+    }
 }
 
 /// A component opens the buckets of its pod's namespace, and the node does it for the component.

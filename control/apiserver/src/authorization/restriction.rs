@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Key, Object, StatusError, kinds, storage};
+use api::{Key, Object, StatusError, kinds, snapshots, storage};
 use serde_json::Value;
 
 use super::forbidden;
@@ -40,7 +40,7 @@ pub(crate) fn check(node: &str, verb: Verb, old: Option<&Object>, new: Option<&O
             Err(forbidden("", "nodes", key.name(), &why))
         }
         kinds::NODE => own(node, key, old, new),
-        kinds::PERSISTENT_VOLUME => volume(node, key, old, new),
+        kinds::PERSISTENT_VOLUME | kinds::VOLUME_SNAPSHOT_CONTENT => volume(node, key, old, new),
         kinds::LEASE if key.name() != node => {
             let why = "can only access node lease with the same name as the requesting node";
             Err(forbidden("coordination.k8s.io", "leases", key.name(), why))
@@ -73,7 +73,7 @@ fn volume(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> 
     };
     let finalizers = |object: Option<&Object>, ours: bool| -> Vec<String> {
         let all = object.map(|object| object.meta().finalizers.clone()).unwrap_or_default();
-        all.into_iter().filter(|one| ours || !storage::is_ours(one)).collect()
+        all.into_iter().filter(|one| ours || !is_node_s(one)).collect()
     };
     let is_own = home.is_some_and(|home| home == node);
     let same_holders = finalizers(old, !is_own) == finalizers(new, !is_own);
@@ -81,7 +81,15 @@ fn volume(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> 
         return Ok(());
     }
     let why = format!("node {node:?} can only take off what it holds its own volumes by");
-    Err(forbidden("", "persistentvolumes", key.name(), &why))
+    match key.kind() {
+        kinds::PERSISTENT_VOLUME => Err(forbidden("", "persistentvolumes", key.name(), &why)),
+        _ => Err(forbidden(snapshots::GROUP, "volumesnapshotcontents", key.name(), &why)),
+    }
+}
+
+/// Whether it is one by which nodes hold what lies on them.
+fn is_node_s(finalizer: &str) -> bool {
+    storage::is_ours(finalizer) || [storage::UNFILLED, snapshots::CONTENT_PROTECTION].contains(&finalizer)
 }
 
 fn own(node: &str, key: &Key, old: Option<&Object>, new: Option<&Object>) -> Result<(), StatusError> {
@@ -181,6 +189,26 @@ mod tests {
         check(volume("n2", "1Gi", &held), volume("n2", "1Gi", &held[1..]), refused);
         check(volume("n1", "1Gi", &held), volume("n1", "1Gi", &held[..1]), refused);
         check(volume("n1", "1Gi", &held), volume("n1", "2Gi", &held[1..]), refused);
+        let unfilled = [storage::LOCAL_PATH, storage::UNFILLED];
+        check(volume("n1", "1Gi", &unfilled), volume("n1", "1Gi", &unfilled[..1]), "");
+        check(volume("n2", "1Gi", &unfilled), volume("n2", "1Gi", &unfilled[..1]), refused);
+    }
+
+    #[test]
+    fn a_node_lets_go_of_its_own_archives_and_says_what_came_of_them() {
+        let content = |node: &str, policy: &str, finalizers: &[&str], handle: &str| {
+            let metadata = json!({"name": "c", "labels": {storage::NODE_LABEL: node}, "finalizers": finalizers});
+            let more =
+                json!({"metadata": metadata, "spec": {"deletionPolicy": policy}, "status": {"snapshotHandle": handle}});
+            Some(object(kinds::VOLUME_SNAPSHOT_CONTENT, "c", more))
+        };
+        let refused = r#"volumesnapshotcontents.snapshot.storage.k8s.io "c" is forbidden: node "n1" can only take off what it holds its own volumes by"#;
+        let held = [snapshots::CONTENT_PROTECTION, "mine/own"];
+        let check = |old, new, expect: &str| check(Verb::Patch, old, new, expect);
+        check(content("n1", "Delete", &held, ""), content("n1", "Delete", &held[1..], "h"), "");
+        check(content("n2", "Delete", &held, ""), content("n2", "Delete", &held[1..], ""), refused);
+        check(content("n1", "Delete", &held, ""), content("n1", "Delete", &held[..1], ""), refused);
+        check(content("n1", "Delete", &held, ""), content("n1", "Retain", &held, ""), refused);
     }
 
     #[test]

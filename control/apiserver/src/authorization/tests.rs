@@ -159,6 +159,26 @@ fn a_node_sees_the_volumes_that_lie_on_it() {
 }
 
 #[test]
+fn a_node_sees_to_the_snapshots_that_lie_on_it() {
+    let content = json!({"metadata": {"name": "c", "labels": {"coracle.dev/node": "n1"}}});
+    let world = world(&[(kinds::VOLUME_SNAPSHOT_CONTENT, content)]);
+    let may = |node: &str, verb: &str, resource: Resource| {
+        Authorizer::new().decide(&world, &who(&format!("system:node:{node}"), &[NODES]), &ask(verb, resource)).is_yes()
+    };
+    let contents = || Resource::new("snapshot.storage.k8s.io", "volumesnapshotcontents");
+    let status = || Resource { subresource: "status".into(), ..contents().named("c") };
+    let labelled = |labels: &str| Resource { labels: labels.into(), ..contents() };
+    assert!(may("n1", "watch", labelled("coracle.dev/node=n1")));
+    assert!(!may("n1", "watch", labelled("coracle.dev/node=n2")) && !may("n1", "list", contents()));
+    for resource in [contents().named("c"), status()] {
+        assert!(may("n1", "patch", resource.clone()) && !may("n2", "patch", resource.clone()));
+        assert!(!may("n1", "delete", resource.clone()) && !may("n1", "create", resource));
+    }
+    let snapshots = Resource::new("snapshot.storage.k8s.io", "volumesnapshots");
+    assert!(!may("n1", "get", snapshots.within("default").named("s")));
+}
+
+#[test]
 fn a_table_is_made_anew_when_a_binding_changes() {
     let authorizer = Authorizer::new();
     let before = world(&[]);

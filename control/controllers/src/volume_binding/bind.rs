@@ -63,6 +63,10 @@ pub(super) fn holds(status: &mut PersistentVolumeClaimStatus, volume: &Persisten
 impl Case<'_> {
     /// Both are bound to each other, or neither is.
     pub(super) fn bound(self, volume: &Object) -> Txn {
+        // What it is to hold is not there yet; its node says when it is.
+        if storage::is_unfilled(volume) {
+            return Txn::default();
+        }
         let kept = edited::<PersistentVolume>(volume, |volume| {
             let spec = volume.spec.get_or_insert_default();
             if spec.claim_ref.is_none() {
@@ -83,8 +87,10 @@ impl Case<'_> {
         let Ok(typed) = kept.decode::<PersistentVolume>() else { return Txn::default() };
         let name = volume.key().name();
         let bound = replaced::<PersistentVolumeClaim>(self.object, |claim| settled(claim, name, &typed));
+        let is_new = !storage::is_bound(self.claim) && volume.meta().annotations.contains_key(storage::FILLED_FROM);
         // Put even where it is as it should be: its revision is guarded.
-        Txn::replace(volume, kept).and(bound)
+        let bound = Txn::replace(volume, kept).and(bound);
+        if is_new { bound.and(self.tell_made(name)) } else { bound }
     }
 
     /// What is bound stays so, and says what it has.

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use scheduler::volumes::topology_of;
+use scheduler::volumes::{Filling, topology_of};
 use state::{Guard, Txn};
 
 use super::{Case, HOST_NAME, bind, host_name};
@@ -33,6 +33,44 @@ impl Case<'_> {
             Ok((node, volume)) => self.bound_new(storage::LOCAL_PATH, volume).guard(Guard::Alive(node.key().clone())),
             Err(why) => self.not_made(class, &why),
         }
+    }
+
+    /// A new volume on the node of what it is filled from, kept for the claim and not bound to it before the node has filled it.
+    pub(super) fn provisioned_from(self, class: &StorageClass, filling: &Filling) -> Txn {
+        let key = kinds::NODE.cluster_key(&filling.node);
+        let node = self.view.get(&key);
+        let node = node.ok_or_else(|| format!("node \"{}\", on which its data source lies, not found", filling.node));
+        let made = node.and_then(|node| {
+            let mut volume = self.volume_on(class, node);
+            let noted = volume.metadata.annotations.get_or_insert_default();
+            noted.insert(storage::FILLED_FROM.into(), filling.origin.to_string());
+            volume.metadata.finalizers.get_or_insert_default().push(storage::UNFILLED.into());
+            created(kinds::PERSISTENT_VOLUME, &volume, self.look)
+        });
+        match made {
+            Ok(volume) => {
+                let (namespace, name) = (self.object.key().namespace(), self.object.key().name());
+                let message = format!("External provisioner is provisioning volume for claim \"{namespace}/{name}\"");
+                let tale =
+                    Tale { by: storage::LOCAL_PATH, tone: Tone::Normal, reason: "Provisioning", message: &message };
+                let txn = Txn::create(volume).guard(Guard::Alive(key)).and(self.unchanged());
+                let txn = filling.guards.iter().fold(txn, |txn, guard| txn.guard(guard.clone()));
+                txn.and(told(self.view, self.look, self.object, &tale))
+            }
+            Err(why) => self.not_made(class, &why),
+        }
+    }
+
+    /// Whether the claim is as it was looked at.
+    fn unchanged(self) -> Txn {
+        Txn::default().guard(Guard::Unchanged(self.object.key().clone(), self.object.revision()))
+    }
+
+    pub(super) fn tell_made(self, name: &str) -> Txn {
+        let message = format!("Successfully provisioned volume {name}");
+        let tale =
+            Tale { by: storage::LOCAL_PATH, tone: Tone::Normal, reason: "ProvisioningSucceeded", message: &message };
+        told(self.view, self.look, self.object, &tale)
     }
 
     /// A new volume that every node reaches, bound to the claim.

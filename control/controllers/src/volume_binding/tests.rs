@@ -257,3 +257,156 @@ fn a_claim_in_use_is_held_and_then_let_go() {
     let bare = claim(|it| it["metadata"]["finalizers"] = json!([]));
     look(&[bare], &["~PersistentVolumeClaim data \"Pending\""]);
 }
+
+const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The claim `data` of 2Gi, filled from a thing called `from`.
+fn filled(kind: &str, edit: impl FnOnce(&mut Value)) -> Object {
+    let group = if kind == "VolumeSnapshot" { json!("snapshot.storage.k8s.io") } else { Value::Null };
+    claim(|it| {
+        it["spec"]["dataSourceRef"] = json!({"apiGroup": group, "kind": kind, "name": "from"});
+        it["spec"]["resources"]["requests"]["storage"] = "2Gi".into();
+        it["metadata"]["annotations"] = json!({});
+        edit(it);
+    })
+}
+
+/// The snapshot `from` of 1Gi on `n1`, and what it has.
+fn kept_data(size: &str, edit: impl FnOnce(&mut Value)) -> [Object; 2] {
+    let status = json!({"boundVolumeSnapshotContentName": "content", "readyToUse": true, "restoreSize": size});
+    let mut value = json!({"status": status});
+    edit(&mut value);
+    let content = json!({"metadata": {"labels": {storage::NODE_LABEL: "n1"}}, "spec": {"driver": storage::LOCAL_PATH,
+        "deletionPolicy": "Delete", "source": {"volumeHandle": "x"}, "volumeSnapshotRef": {"uid": "from"}},
+        "status": {"snapshotHandle": format!("n1/content@sha256:{HASH}")}});
+    [object(kinds::VOLUME_SNAPSHOT, "default/from", value), object(kinds::VOLUME_SNAPSHOT_CONTENT, "content", content)]
+}
+
+/// The claim `from`, and its volume `w` of 1Gi on `n1`.
+fn other_claim(edit: impl FnOnce(&mut Value)) -> [Object; 2] {
+    let mut value = json!({"metadata": {"annotations": {storage::BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "w"}});
+    edit(&mut value);
+    let volume = volume("w", "1Gi", |it| {
+        it["metadata"] = json!({"labels": {storage::NODE_LABEL: "n1"}});
+        it["spec"]["csi"] = json!({"driver": storage::LOCAL_PATH, "volumeHandle": "w-handle"});
+        it["spec"]["claimRef"] = json!({"namespace": "default", "name": "from", "uid": "from"});
+    });
+    [object(kinds::PERSISTENT_VOLUME_CLAIM, "default/from", value), volume]
+}
+
+#[test]
+fn a_claim_is_filled_before_it_is_bound() {
+    let now = || class("Immediate", storage::LOCAL_PATH);
+    let with = |claim: Object, source: &[Object]| -> Vec<Object> {
+        [claim, now(), node()].into_iter().chain(source.iter().cloned()).collect()
+    };
+    let made = [
+        "+PersistentVolume pvc-data \"data\" \"Pending\"",
+        "event Provisioning: External provisioner is provisioning volume for claim \"default/data\"",
+    ];
+    for (kind, source, origin) in [
+        ("VolumeSnapshot", kept_data("1Gi", |_| {}), format!("snapshot:n1/content@sha256:{HASH}")),
+        ("PersistentVolumeClaim", other_claim(|_| {}), "volume:w-handle".into()),
+    ] {
+        // One that is free holds something else.
+        let free = volume("free", "5Gi", |_| {});
+        let all: Vec<Object> = with(filled(kind, |_| {}), &source).into_iter().chain([free]).collect();
+        let view = look(&all, &made);
+        let volume = view.get(&kinds::PERSISTENT_VOLUME.cluster_key("pvc-data")).expect("a volume").clone();
+        assert_eq!(volume.meta().annotations[storage::FILLED_FROM], origin);
+        assert!(storage::is_unfilled(&volume));
+        let waiting: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
+        look(&waiting, &[]);
+        let rest: Vec<Object> = waiting.iter().filter(|it| it.key() != volume.key()).cloned().collect();
+        let mut value = volume.to_value().expect("JSON");
+        value["metadata"]["finalizers"] = json!([storage::LOCAL_PATH]);
+        let whole = Object::from_value(kinds::PERSISTENT_VOLUME, &value).expect("a volume");
+        let bound = [
+            "event ProvisioningSucceeded: Successfully provisioned volume pvc-data",
+            "~PersistentVolume pvc-data \"data\" \"Bound\"",
+            "~PersistentVolumeClaim data \"pvc-data\" \"Bound\" \"2Gi\"",
+        ];
+        look(&rest.into_iter().chain([whole]).collect::<Vec<_>>(), &bound);
+    }
+}
+
+#[test]
+fn a_claim_that_cannot_be_filled_says_why() {
+    let check = |claim: Object, source: &[Object], why: &str| {
+        let all: Vec<Object> = [claim, class("Immediate", storage::LOCAL_PATH), node()]
+            .into_iter()
+            .chain(source.iter().cloned())
+            .collect();
+        let why = format!("event ProvisioningFailed: failed to provision volume with StorageClass \"c\": {why}");
+        look(&all, &[&why]);
+    };
+    let of = |kind: &str, why: &str| format!("error getting handle for DataSource Type {kind} by Name from: {why}");
+    let snapshot = || filled("VolumeSnapshot", |_| {});
+    let of_snapshot = |why: &str| of("VolumeSnapshot", why);
+    check(snapshot(), &[], &of_snapshot("volumesnapshots.snapshot.storage.k8s.io \"from\" not found"));
+    let open = kept_data("1Gi", |it| it["status"]["readyToUse"] = false.into());
+    check(snapshot(), &open, &of_snapshot("snapshot from is not Ready"));
+    check(snapshot(), &kept_data("1Gi", |_| {})[..1], &of_snapshot("snapshot from is not Ready"));
+    let large = of_snapshot("requested volume size 2Gi is less than the size 3Gi of the snapshot");
+    check(snapshot(), &kept_data("3Gi", |_| {}), &large);
+    let ending = kept_data("1Gi", |it| it["metadata"] = json!({"deletionTimestamp": "2026-11-21T11:00:00Z"}));
+    check(snapshot(), &ending, &of_snapshot("snapshot from is currently being deleted"));
+    // A node does not speak for what lies on another.
+    let [kept, content] = kept_data("1Gi", |_| {});
+    let mut value = content.to_value().expect("JSON");
+    value["metadata"]["labels"][storage::NODE_LABEL] = "n2".into();
+    let forged = Object::from_value(kinds::VOLUME_SNAPSHOT_CONTENT, &value).expect("a content");
+    check(snapshot(), &[kept, forged], &of_snapshot("snapshot from is not Ready"));
+
+    let copy = || filled("PersistentVolumeClaim", |_| {});
+    let of_claim = |why: &str| of("PersistentVolumeClaim", why);
+    check(copy(), &[], &of_claim("persistentvolumeclaim \"from\" not found"));
+    let unbound = other_claim(|it| it["metadata"] = json!({}));
+    check(copy(), &unbound, &of_claim("the PVC from is not yet bound to a PV"));
+    let small = filled("PersistentVolumeClaim", |it| it["spec"]["resources"]["requests"]["storage"] = "1Mi".into());
+    let too_large = of_claim("requested volume size 1Mi is less than the size 1Gi for the source PVC");
+    check(small, &other_claim(|_| {}), &too_large);
+    let itself = filled("PersistentVolumeClaim", |it| it["spec"]["dataSourceRef"]["name"] = "data".into());
+    let why = "error getting handle for DataSource Type PersistentVolumeClaim by Name data: a claim cannot be filled from itself";
+    check(itself, &[], why);
+    let elsewhere = filled("VolumeSnapshot", |it| it["spec"]["dataSourceRef"]["namespace"] = "farm".into());
+    check(elsewhere, &[], "a volume cannot be filled from VolumeSnapshot \"from\" of namespace \"farm\"");
+    check(filled("Disk", |_| {}), &[], "a volume cannot be filled from Disk \"from\"");
+    let on = |node: &str| {
+        let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+        object(kinds::POD, "default/web", json!({"spec": {"nodeName": node, "containers": [], "volumes": volumes}}))
+    };
+    let [kept, content] = kept_data("1Gi", |_| {});
+    let elsewhere = [kept, content, object(kinds::NODE, "n2", json!({})), on("n2")];
+    let why = "what it is to be filled from lies on node \"n1\", and its pod is on \"n2\"";
+    check(snapshot(), &elsewhere, why);
+}
+
+#[test]
+fn a_claim_is_held_while_its_data_is_kept_or_copied() {
+    let ends = || {
+        claim(|it| {
+            bound(it);
+            it["metadata"]["deletionTimestamp"] = "2026-11-21T11:00:00Z".into();
+        })
+    };
+    let own =
+        || volume("v", "1Gi", |it| it["spec"]["csi"] = json!({"driver": storage::LOCAL_PATH, "volumeHandle": "h"}));
+    let content = |handle: &str, status: Value| {
+        let value =
+            json!({"spec": {"driver": storage::LOCAL_PATH, "source": {"volumeHandle": handle}}, "status": status});
+        object(kinds::VOLUME_SNAPSHOT_CONTENT, "content", value)
+    };
+    let goes = ["-PersistentVolumeClaim data \"v\" \"Bound\" \"1Gi\""];
+    look(&[ends(), own(), content("h", json!({}))], &[]);
+    look(&[ends(), own(), content("other", json!({}))], &goes);
+    look(&[ends(), own(), content("h", json!({"snapshotHandle": "x"}))], &goes);
+    look(&[ends(), own(), content("h", json!({"error": {"message": "no"}}))], &goes);
+    let copy = |finalizers: Value| {
+        volume("w", "1Gi", move |it| {
+            it["metadata"] = json!({"finalizers": finalizers, "annotations": {storage::FILLED_FROM: "volume:h"}});
+        })
+    };
+    look(&[ends(), own(), copy(json!([storage::UNFILLED]))], &[]);
+    look(&[ends(), own(), copy(json!([]))], &goes);
+}

@@ -15,7 +15,7 @@ fn object(kind: api::GroupKind, name: &str, mut value: Value) -> Object {
     Object::from_value(kind, &value).expect("an object")
 }
 
-/// `pv NAME SIZE class=… on=NODE for=CLAIM driver=…`, `pvc NAME SIZE class=… has=VOLUME chosen=NODE modes=…`, `class NAME later|at-once made|found`,
+/// `pv NAME SIZE class=… on=NODE for=CLAIM driver=…`, `pvc NAME SIZE class=… has=VOLUME chosen=NODE modes=… copies=CLAIM`, `class NAME later|at-once made|found`,
 /// `node NAME`, `pod NAME on=NODE uses=CLAIM`.
 fn thing(text: &str) -> Object {
     let mut words = text.split_whitespace();
@@ -36,7 +36,9 @@ fn thing(text: &str) -> Object {
             if let Some(claim) = said("for") {
                 spec["claimRef"] = json!({"namespace": "n", "name": claim});
             }
-            object(kinds::PERSISTENT_VOLUME, name, json!({"spec": spec, "status": {"phase": "Available"}}))
+            let labels = said("on").map_or(json!({}), |node| json!({storage::NODE_LABEL: node}));
+            let value = json!({"metadata": {"labels": labels}, "spec": spec, "status": {"phase": "Available"}});
+            object(kinds::PERSISTENT_VOLUME, name, value)
         }
         "pvc" => {
             let mut value = json!({"spec": {"accessModes": [modes], "storageClassName": said("class").unwrap_or("c"),
@@ -47,6 +49,9 @@ fn thing(text: &str) -> Object {
             }
             if let Some(node) = said("chosen") {
                 value["metadata"]["annotations"][storage::SELECTED_NODE] = node.into();
+            }
+            if let Some(claim) = said("copies") {
+                value["spec"]["dataSourceRef"] = json!({"kind": "PersistentVolumeClaim", "name": claim});
             }
             object(kinds::PERSISTENT_VOLUME_CLAIM, name, value)
         }
@@ -130,6 +135,20 @@ fn claims_that_wait_get_what_the_node_has() {
     check("pvc x 1Gi modes=ReadWriteMany", "x", none);
     check("pvc x 3Gi class=s; pv v 2Gi class=s on=a", "x", none);
     check("pvc x 1Gi; pv v 2Gi on=b for=x", "x", "b x=v");
+}
+
+#[test]
+fn a_claim_is_filled_where_there_is_what_it_is_filled_from() {
+    let check = |things: &str, expected: &str| check(&format!("{NODES}; {things}"), "x", expected);
+    let source = "pvc y 1Gi has=v; pv v 1Gi on=b driver=coracle.dev/local-path";
+    check(&format!("pvc x 1Gi copies=y; {source}"), "b x=made");
+    // What is free holds something else; what was made for it does not.
+    check(&format!("pvc x 1Gi copies=y; {source}; pv free 2Gi on=a"), "b x=made");
+    check(&format!("pvc x 1Gi copies=y; {source}; pv own 2Gi on=b for=x"), "b x=own");
+    let none = "no: 2 node(s) didn't find available persistent volumes to bind.";
+    check(&format!("pvc x 1Gi copies=y chosen=a; {source}"), none);
+    check(&format!("pvc x 1Mi copies=y; {source}"), none);
+    check("pvc x 1Gi copies=y", none);
 }
 
 #[test]

@@ -49,6 +49,9 @@ pub(super) fn roles() -> Vec<Role> {
         role("coracle:aggregate-to-edit", [on(READ_AND_WRITE, "coracle.dev", "bucketentries buckets")])
             .part_of(&["edit"]),
         role("coracle:aggregate-to-view", [on(READ, "coracle.dev", "buckets")]).part_of(&["view"]),
+        role(super::SNAPSHOTS, [on(READ_AND_WRITE, "snapshot.storage.k8s.io", "volumesnapshots")]).part_of(&["edit"]),
+        role("coracle:snapshots-aggregate-to-view", [on(READ, "snapshot.storage.k8s.io", "volumesnapshots")])
+            .part_of(&["view"]),
     ]
 }
 
