@@ -92,7 +92,8 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         namespace: None,
         options: ListOptions { labels: Some(format!("{}={name}", storage::NODE_LABEL)), fields: None },
     };
-    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own]).collect();
+    let kept = Watched { kind: kinds::VOLUME_SNAPSHOT_CONTENT, ..own.clone() };
+    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own, kept]).collect();
     let used = {
         let name = name.clone();
         move |world: &Snapshot| world.used_on(&name)

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -84,6 +84,24 @@ impl Root {
         let (parent, last) = self.parent(name)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
         Ok(fs::openat(parent, last, flags, Mode::from_raw_mode(0o644))?.into())
+    }
+
+    /// Where a link leads, which nobody follows.
+    pub(crate) fn read_link(&self, name: &Path) -> io::Result<OsString> {
+        let (parent, last) = self.parent(name)?;
+        Ok(OsString::from_vec(fs::readlinkat(parent, last, Vec::new())?.into_bytes()))
+    }
+
+    /// A new link that leads there.
+    pub(crate) fn link(&self, there: &OsStr, name: &Path) -> io::Result<()> {
+        let (parent, last) = self.parent(name)?;
+        Ok(fs::symlinkat(there, parent, last)?)
+    }
+
+    /// A new name beside the one that a file has.
+    pub(crate) fn name_also(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let ((old_parent, old), (new_parent, new)) = (self.parent(file)?, self.parent(name)?);
+        Ok(fs::linkat(old_parent, old, new_parent, new, AtFlags::empty())?)
     }
 
     /// Makes the directory and all on the way to it that are not there.
@@ -227,8 +245,14 @@ mod tests {
         assert!(root.make(&inner("made")).is_err());
         assert!(root.take(&folder.path().join("new"), &inner("kept")).is_err());
         assert!(root.remove_file(&inner("kept")).is_err());
+        assert!(root.create(&inner("made")).is_err() && root.create(Path::new("link")).is_err());
+        assert!(root.link(OsStr::new("x"), &inner("made")).is_err());
+        assert!(root.name_also(&inner("kept"), Path::new("mine")).is_err());
+        assert!(root.read_link(&inner("kept")).is_err());
         assert!(root.stat(&inner("kept")).is_err() && root.list(Path::new("link")).is_err());
         assert_eq!(std::fs::read_to_string(outside.join("kept")).expect("there"), "kept");
+        assert_eq!(std::fs::read_dir(&outside).expect("a directory").count(), 1);
+        assert_eq!(root.read_link(Path::new("link")).expect("a link"), "../outside");
         root.make(Path::new("a/b")).expect("made");
         root.take(&folder.path().join("new"), Path::new("a/b/new")).expect("moved");
         root.rename(Path::new("a/b/new"), Path::new("a/new")).expect("moved");

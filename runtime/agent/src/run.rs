@@ -31,6 +31,7 @@ use crate::recorder::Recorder;
 use crate::volumes::quotas::Quotas;
 use crate::volumes::reclaim;
 use crate::volumes::remote::Remotes;
+use crate::volumes::snapshots;
 use crate::volumes::sources::Sources;
 use crate::worker::{self, Mail};
 use crate::{denials, kept, link, node, pressure};
@@ -153,6 +154,7 @@ pub async fn run(
         () = kept::keep(context.clone()) => {}
         () = pressure::keep(context.clone()) => {}
         () = reclaim::keep(context.clone()) => {}
+        () = snapshots::keep(context.clone()) => {}
         () = context.remotes.clone().keep() => {}
         () = link::serve(context.clone()) => {}
     }

@@ -11,12 +11,14 @@
 //! - A token of the pod's service account is asked for before the volume is made, and replaced long before it ends ([`tokens`]).
 //! - An update that cannot be made (the config map is gone) leaves what was there, and is told as an event.
 
+mod archive;
 mod claims;
 pub mod host_path;
 mod mounts;
 pub mod quotas;
 pub(crate) mod reclaim;
 pub mod remote;
+pub(crate) mod snapshots;
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;

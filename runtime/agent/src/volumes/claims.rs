@@ -35,6 +35,9 @@ pub(super) fn content(
         return Err(failed("PVC is not bound".into()));
     };
     let volume = around.view.get(&kinds::PERSISTENT_VOLUME.cluster_key(volume_name));
+    if volume.is_some_and(storage::is_unfilled) {
+        return Err(failed(format!("PV \"{volume_name}\" is not filled yet")));
+    }
     let volume = volume.and_then(|volume| volume.decode::<PersistentVolume>().ok());
     let volume = volume.ok_or_else(|| failed(format!("persistentvolume \"{volume_name}\" not found")))?;
     if !storage::is_kept_for(&volume, &claim) {
@@ -145,7 +148,7 @@ fn of_volume(pod: &Pod, volume: &PersistentVolume, read_only: bool) -> Result<Co
 }
 
 /// A handle as the name of a directory beside others of its kind.
-pub(super) fn directory(handle: &str) -> Option<PathBuf> {
+pub(crate) fn directory(handle: &str) -> Option<PathBuf> {
     let mut parts = Path::new(handle).components();
     match (parts.next(), parts.next()) {
         (Some(Component::Normal(name)), None) if name == handle => Some(PathBuf::from(name)),

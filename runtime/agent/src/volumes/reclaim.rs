@@ -75,6 +75,8 @@ fn endings(view: &Snapshot, node: &str) -> Vec<Ending> {
             && meta.labels.get(storage::NODE_LABEL).is_some_and(|home| home == node)
             && meta.finalizers.iter().any(|one| storage::is_ours(one))
             && !meta.finalizers.iter().any(|one| one == storage::VOLUME_PROTECTION)
+            // Whoever fills it is told first.
+            && !storage::is_unfilled(volume)
     });
     ending.filter_map(|object| judged(object, view, node)).collect()
 }
@@ -174,6 +176,7 @@ mod tests {
         check(ours, "Retain", "n1", "", "Nothing []");
         check(&format!(r#"{ours},"mine/own""#), "Delete", "n1", "", r#"Directory("v") ["mine/own"]"#);
         check(&format!(r#"{ours},"kubernetes.io/pv-protection""#), "Delete", "n1", "", "");
+        check(&format!(r#"{ours},"coracle.dev/unfilled""#), "Delete", "n1", "", "");
         check(r#""mine/own""#, "Delete", "n1", "", "");
     }
 }

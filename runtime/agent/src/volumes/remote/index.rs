@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+pub(super) use crate::volumes::archive::hash;
 
 use crate::beneath::{Links, Root};
 
@@ -129,17 +130,6 @@ impl Stamp {
 fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// The SHA-256 of what is left to read.
-pub(super) fn hash(from: &mut impl Read) -> io::Result<String> {
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(hex::encode(digest.finalize())),
-            count => digest.update(&buffer[..count]),
-        }
-    }
 }
 
 #[cfg(test)]
