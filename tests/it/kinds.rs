@@ -198,6 +198,28 @@ const OTHERS: &[Story] = &[
         wrong: [r#"{"provisioner":"other"}"#, "provisioner: Forbidden: updates to provisioner are forbidden."],
     },
     Story {
+        manifest: "{apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotClass, metadata: {name: kept}, driver: example.com/disk, deletionPolicy: Delete}",
+        name: "volumesnapshotclass.snapshot.storage.k8s.io/kept",
+        table: ["NAME   DRIVER             DELETIONPOLICY   AGE", "kept   example.com/disk   Delete"],
+        field: ["vsclass.deletionPolicy", "<string>"],
+        patch: [r#"{"parameters":{"a":"b"}}"#, "{.parameters.a}", "b"],
+        wrong: [
+            r#"{"deletionPolicy":"Keep"}"#,
+            "deletionPolicy: Unsupported value: \"Keep\": supported values: \"Delete\", \"Retain\"",
+        ],
+    },
+    Story {
+        manifest: "{apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotContent, metadata: {name: far}, spec: {driver: example.com/disk, deletionPolicy: Retain, source: {snapshotHandle: x}, volumeSnapshotRef: {namespace: default, name: s}}}",
+        name: "volumesnapshotcontent.snapshot.storage.k8s.io/far",
+        table: [
+            "NAME   READYTOUSE   RESTORESIZE   DELETIONPOLICY   DRIVER             VOLUMESNAPSHOTCLASS   VOLUMESNAPSHOT   VOLUMESNAPSHOTNAMESPACE   AGE",
+            "far",
+        ],
+        field: ["vsc.spec.source.volumeHandle", "<string>"],
+        patch: [r#"{"spec":{"deletionPolicy":"Delete"}}"#, "{.spec.deletionPolicy}", "Delete"],
+        wrong: [r#"{"spec":{"source":{"snapshotHandle":"y"}}}"#, "spec.source: Forbidden: is immutable"],
+    },
+    Story {
         manifest: "{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1000}",
         name: "priorityclass.scheduling.k8s.io/high",
         table: ["NAME   VALUE   GLOBAL-DEFAULT   AGE", "high   1000    false"],

@@ -61,6 +61,7 @@ mod rollout_kinds;
 mod rotation;
 mod server_side_apply;
 mod services;
+mod snapshots;
 mod sockets;
 mod stateful;
 mod streams;
