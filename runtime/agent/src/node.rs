@@ -109,7 +109,7 @@ async fn misjudged(context: &Context, view: &mut watch::Receiver<Snapshot>) {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Says that the node stops, where somebody is left who hears it: it is not ready, and may be back in a moment.

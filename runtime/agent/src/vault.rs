@@ -256,7 +256,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut vault, found) = Vault::open(directory.path()).expect("a vault");
         assert_eq!(found, Found::Whole);
-        steps.iter().for_each(|step| change(&mut vault, step));
+        for step in steps {
+            change(&mut vault, step);
+        }
         let bytes = fs::read(directory.path().join("world")).expect("a file");
         (directory, bytes)
     }

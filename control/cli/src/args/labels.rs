@@ -8,8 +8,8 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Labels {
     /// Labels of this node, such as `disk=ssd,rack=7`
-    #[arg(long, env = "CORACLE_NODE_LABELS", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = label)]
-    node_labels: Vec<(String, String)>,
+    #[arg(long = "node-labels", env = "CORACLE_NODE_LABELS", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = label)]
+    own: Vec<(String, String)>,
     /// The zone that fails as a whole: its label `topology.kubernetes.io/zone`
     #[arg(long, env = "CORACLE_ZONE", value_name = "NAME")]
     zone: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Labels {
 impl Labels {
     /// All of them; or what is wrong with them.
     pub(crate) fn all(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut all: BTreeMap<String, String> = self.node_labels.iter().cloned().collect();
+        let mut all: BTreeMap<String, String> = self.own.iter().cloned().collect();
         for (name, value) in [("zone", &self.zone), ("region", &self.region)] {
             all.extend(value.clone().map(|value| (format!("topology.kubernetes.io/{name}"), value)));
         }

@@ -188,7 +188,7 @@ fn what_is_there_already_is_brought_to_its_node_and_then_to_its_snapshot() {
     let view = look_at_content(&[pre(&handle)], &[&noticed]);
     let content = view.get(&kinds::VOLUME_SNAPSHOT_CONTENT.cluster_key("snapcontent-s")).expect("there");
     assert_eq!(content.meta().labels[storage::NODE_LABEL], "n1");
-    look_at_content(&[content.clone()], &[]);
+    look_at_content(std::slice::from_ref(content), &[]);
     let none = "~VolumeSnapshotContent snapcontent-s false \"\\\"x\\\" is no snapshot of coracle.dev/local-path\"";
     look_at_content(&[pre("x")], &[none]);
 
