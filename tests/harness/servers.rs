@@ -1,5 +1,6 @@
-//! The servers of one cluster, each a process of its own on an address of the loopback.
+//! The servers of one cluster and nodes beside them, each a process of its own on an address of the loopback.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +13,7 @@ use crate::{Output, eventually};
 pub struct Servers {
     program: String,
     machines: Vec<Machine>,
+    agents: Vec<Machine>,
     folder: TempDir,
 }
 
@@ -41,7 +43,16 @@ pub struct Told {
 impl Servers {
     /// So many servers, each with a vote. The first is a node too, the others run no pods.
     pub fn of(program: &str, count: usize) -> Self {
-        let mut servers = Self::begun(program, |_| {});
+        Self::founded(program, count, &[])
+    }
+
+    /// So many servers, each with a vote, and none of them a node.
+    pub fn alone(program: &str, count: usize) -> Self {
+        Self::founded(program, count, &["--no-node"])
+    }
+
+    fn founded(program: &str, count: usize, words: &[&str]) -> Self {
+        let mut servers = Self::begun_with(program, words, |_| {});
         for _ in 1..count {
             servers.join();
         }
@@ -51,10 +62,14 @@ impl Servers {
 
     /// One server, on data that somebody else has made.
     pub fn begun(program: &str, make: impl FnOnce(&Path)) -> Self {
+        Self::begun_with(program, &[], make)
+    }
+
+    fn begun_with(program: &str, words: &[&str], make: impl FnOnce(&Path)) -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
-        let mut servers = Self { program: program.into(), machines: Vec::new(), folder };
+        let mut servers = Self { program: program.into(), machines: Vec::new(), agents: Vec::new(), folder };
         make(&servers.data(0));
-        servers.add(&[]);
+        servers.add(words);
         servers
     }
 
@@ -78,6 +93,36 @@ impl Servers {
     /// Where a server has its data.
     pub fn data(&self, place: usize) -> PathBuf {
         self.folder.path().join(format!("server-{place}"))
+    }
+
+    /// Lets a node join by this server, waits until it is ready, and gives its place among the nodes: it is called `agent-PLACE`.
+    pub fn agent(&mut self, by: usize) -> usize {
+        let place = self.agents.len();
+        let token = self.coracle(by, &["token"]).ok();
+        let data = self.folder.path().join(format!("agent-{place}"));
+        let free = format!("127.0.2.{}:0", place + 1);
+        let mut command = Command::new(&self.program);
+        command.args(["agent", "--server", &format!("https://{}", self.api(by)), "--token", token.trim()]);
+        command.args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
+        command.args(["--node-name", &format!("agent-{place}")]).arg("--data-dir").arg(&data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        self.agents.push(Machine { child: Some(child), data, words: Vec::new(), listen: None });
+        let node = format!("node/agent-{place}");
+        self.coracle(by, &["wait", "--for=create", &node, "--timeout", "120s"]).ok();
+        self.coracle(by, &["wait", "--for=condition=Ready", &node, "--timeout", "120s"]).ok();
+        place
+    }
+
+    /// Where a node keeps what it knows.
+    pub fn agent_data(&self, place: usize) -> &Path {
+        &self.agents[place].data
+    }
+
+    /// Where a node's ingress answers HTTP.
+    pub fn agent_ingress(&self, place: usize) -> SocketAddr {
+        let told = told(&self.agents[place].data, "ingressHttp");
+        told.parse().unwrap_or_else(|error| panic!("{told}: {error}"))
     }
 
     /// Starts a server on its data, where it was before.
@@ -123,9 +168,7 @@ impl Servers {
 
     /// What a server's `addresses.json` says.
     pub fn address(&self, place: usize, name: &str) -> String {
-        let text = std::fs::read(self.machines[place].data.join("addresses.json")).unwrap_or_default();
-        let told: Value = serde_json::from_slice(&text).unwrap_or_default();
-        told[name].as_str().map_or_else(|| panic!("no {name}: {told}"), String::from)
+        told(&self.machines[place].data, name)
     }
 
     /// A folder that goes with the servers.
@@ -199,9 +242,19 @@ impl Servers {
     }
 }
 
+/// What the `addresses.json` of a data directory says.
+fn told(data: &Path, name: &str) -> String {
+    eventually(60, || {
+        let text = std::fs::read(data.join("addresses.json")).map_err(|error| error.to_string())?;
+        let told: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        told[name].as_str().map(String::from).ok_or_else(|| format!("no {name}: {told}"))
+    })
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
-        for child in self.machines.iter_mut().filter_map(|machine| machine.child.as_mut()) {
+        let machines = self.machines.iter_mut().chain(&mut self.agents);
+        for child in machines.filter_map(|machine| machine.child.as_mut()) {
             let _ = child.kill();
             let _ = child.wait();
         }

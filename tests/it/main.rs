@@ -22,6 +22,7 @@ mod entrances;
 mod evictions;
 mod exec;
 mod export;
+mod failover;
 mod first_light;
 mod fleet;
 mod foreign;

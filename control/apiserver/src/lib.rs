@@ -58,6 +58,7 @@ mod turns;
 mod verb;
 mod watch;
 mod websocket;
+mod whereabouts;
 
 use std::fmt;
 use std::future::Future;
@@ -297,6 +298,7 @@ impl Server {
         let door = self.door;
         door.tasks.spawn(sow(door.clone()));
         door.tasks.spawn(surface::follow(door.clone()));
+        door.tasks.spawn(whereabouts::follow(door.clone()));
         let routes = routes::router(door.clone());
         let served = serve::serve(self.tls, self.listener, routes, self.protocols, door.closing.clone());
         let mut served = std::pin::pin!(served);

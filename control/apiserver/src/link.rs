@@ -1,7 +1,8 @@
 //! Links to nodes: nodes dial out, and are spoken to over what they dialled.
 //!
 //! An agent opens `GET /coracle/v1/nodes/<name>/link` and upgrades it to `coracle-link/1`; from there on the agent is an HTTP/2
-//! server and we are its client, so that logs reach us from behind any NAT. The newest link of a node is the one that is used.
+//! server and we are its client, so that logs reach us from behind any NAT. A node is linked to every server of the cluster; to one
+//! that it knows by two names it is linked twice, and the newest of its links is the one that is used.
 
 mod heard;
 mod record;
@@ -48,15 +49,19 @@ pub struct Patience {
     pub answer_within: Duration,
 }
 
+/// How many requests wait for each service.
+type Waiting = BTreeMap<Key, u64>;
+
 /// The nodes that can be spoken to.
 #[derive(Default)]
 pub struct Links {
-    by_node: ArcSwap<HashMap<String, Link>>,
+    /// Of each node, the newest last.
+    by_node: ArcSwap<HashMap<String, Vec<Link>>>,
     opened: AtomicU64,
     /// How many requests wait for each service, on all nodes together.
-    waiting: watch::Sender<Arc<BTreeMap<Key, u64>>>,
-    /// The same by the number of the link that told it.
-    waiting_by_link: Mutex<HashMap<u64, BTreeMap<Key, u64>>>,
+    waiting: watch::Sender<Arc<Waiting>>,
+    /// The same by node and the number of the link that told it; what the newest of a node told counts.
+    waiting_by_link: Mutex<HashMap<String, BTreeMap<u64, Waiting>>>,
 }
 
 #[derive(Clone)]
@@ -86,7 +91,7 @@ impl Default for Patience {
 impl Links {
     /// Asks a node something.
     pub(crate) async fn ask(&self, node: &str, request: http::Request<Body>) -> Result<Answer, StatusError> {
-        let link = self.by_node.load().get(node).cloned();
+        let link = self.by_node.load().get(node).and_then(|links| links.last()).cloned();
         let url = request.uri().to_string();
         let failed = |why: String| StatusError::internal(format!("Get \"https://{node}{url}\": {why}"));
         let mut link = link.ok_or_else(|| failed(format!("node {node} is not connected")))?;
@@ -101,7 +106,7 @@ impl Links {
     }
 
     /// Listens to who waits on a node, for as long as the link lasts. A node that does not tell has nobody waiting.
-    async fn listen(&self, number: u64, mut sender: http2::SendRequest<Body>) {
+    async fn listen(&self, node: &str, number: u64, mut sender: http2::SendRequest<Body>) {
         let Ok(request) = http::Request::get("/waiting").body(Body::empty()) else { return };
         let Ok(answer) = sender.send_request(request).await else { return };
         if answer.status() != StatusCode::OK {
@@ -115,7 +120,7 @@ impl Links {
                 let told: Vec<(String, String, u64)> = serde_json::from_slice(&line[..end]).unwrap_or_default();
                 let key =
                     |(namespace, name, count): (String, String, u64)| (kinds::SERVICE.key(&namespace, &name), count);
-                self.tell_waiting(number, told.into_iter().map(key).collect());
+                self.tell_waiting(node, number, Some(told.into_iter().map(key).collect()));
                 line.drain(..=end);
             }
             if line.len() > LINE_BYTES_MAX {
@@ -124,15 +129,18 @@ impl Links {
         }
     }
 
-    fn tell_waiting(&self, number: u64, told: BTreeMap<Key, u64>) {
+    /// What a link told; none when it has ended.
+    fn tell_waiting(&self, node: &str, number: u64, told: Option<Waiting>) {
         let mut by_link = self.waiting_by_link.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_empty() {
-            by_link.remove(&number);
-        } else {
-            by_link.insert(number, told);
+        let links = by_link.entry(node.into()).or_default();
+        match told {
+            Some(told) => drop(links.insert(number, told)),
+            None => drop(links.remove(&number)),
         }
-        let mut sum: BTreeMap<Key, u64> = BTreeMap::new();
-        for (service, count) in by_link.values().flatten() {
+        by_link.retain(|_, links| !links.is_empty());
+        let newest = by_link.values().filter_map(|links| links.values().next_back());
+        let mut sum = Waiting::new();
+        for (service, count) in newest.flatten() {
             *sum.entry(service.clone()).or_default() += count;
         }
         // Published while the sums are held, so that what is told last is what was summed last.
@@ -192,7 +200,7 @@ impl Links {
         let link = Link { number, sender: sender.clone() };
         self.by_node.rcu(|links| {
             let mut links = HashMap::clone(links);
-            links.insert(node.clone(), link.clone());
+            links.entry(node.clone()).or_default().push(link.clone());
             links
         });
         info!(%node, "linked");
@@ -206,14 +214,16 @@ impl Links {
                 debug!(%node, %error, "link broken");
             },
             () = closing.cancelled() => {}
-            () = async { self.listen(number, sender).await; std::future::pending().await } => {}
+            () = async { self.listen(&node, number, sender).await; std::future::pending().await } => {}
         }
-        self.tell_waiting(number, BTreeMap::new());
+        self.tell_waiting(&node, number, None);
         self.by_node.rcu(|links| {
             let mut links = HashMap::clone(links);
-            // A newer link of the node stays.
-            if links.get(&node).is_some_and(|known| known.number == number) {
-                links.remove(&node);
+            if let Some(left) = links.get_mut(&node) {
+                left.retain(|link| link.number != number);
+                if left.is_empty() {
+                    links.remove(&node);
+                }
             }
             links
         });

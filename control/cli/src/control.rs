@@ -29,6 +29,7 @@ use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
+use crate::servers;
 use crate::snapshot::{self, Keeping};
 use crate::tunnel::{self, Door};
 
@@ -187,7 +188,9 @@ impl Control {
             let (signer, user) = (authority.clone(), name.to_owned());
             let papers = own_papers("node", &mut parts, move || node_credential(&signer, &user))?;
             let relay = Relay::Here(hub.clone());
-            door = Some(tunnel::door(name, &papers, authority.certificate(), store.view(), relay, address, None)?);
+            let others = servers::over(store.view(), Vec::new(), Some(here.clone()));
+            let identity = network::tunnel::Identity::new(name, papers.clone(), authority.certificate())?;
+            door = Some(tunnel::door(identity, store.view(), relay, others, address, None));
             node = Some(papers);
         }
         let signer = authority.clone();
@@ -240,6 +243,14 @@ impl Control {
         };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
+        let (file, own, place) = (options.data.join("kubeconfig"), kubeconfig.clone(), here.clone());
+        let tell = move |known: Vec<String>| {
+            let written = servers::kubeconfig(&own, "coracle", &place, &known).to_yaml().map_err(Into::into);
+            if let Err(error) = written.and_then(|text| data_dir::write(&file, &text)) {
+                tracing::warn!(%error, "the kubeconfig does not tell of all servers");
+            }
+        };
+        parts.start("kubeconfig", servers::follow(store.view(), tell, parts.stopping()));
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
         parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
         let control = Self { address, store, authority, kubeconfig, node, door, parts };
@@ -265,13 +276,17 @@ impl Control {
         self.door.take().context("this process runs no node")
     }
 
-    /// A client with the rights of the node in this process.
-    pub(crate) fn node_client(&self) -> anyhow::Result<Client> {
+    /// A client with the rights of the node in this process. It asks this server, and others when this one has lost them.
+    pub(crate) fn node_client(&mut self) -> anyhow::Result<Client> {
         let papers = self.node.clone().context("this process runs no node")?;
         let identity = Identity::Papers(papers);
         let target =
             Target::new(&format!("https://{}", self.reachable()), self.authority.certificate().to_owned(), identity)?;
-        Ok(Client::new(target))
+        let client = Client::new(target);
+        let told = client.clone();
+        let following = servers::follow(self.store.view(), move |known| told.learn(known), self.parts.stopping());
+        self.parts.start("servers", following);
+        Ok(client)
     }
 
     /// Returns when a part has ended although nobody asked it to.

@@ -1,7 +1,7 @@
 //! The API as pods see it: the service `kubernetes`, on the pod network of this node.
 //!
-//! The API listens on a real address of some machine, which pods do not reach. So each node answers at the service's own address,
-//! and carries what comes there to the API that the node itself speaks to. Who speaks TLS (a program with sockets) is carried as
+//! The API listens on real addresses of some machines, which pods do not reach. So each node answers at the service's own address,
+//! and carries what comes there to the first of the servers that takes it, in the order in which the node itself asks them. Who speaks TLS (a program with sockets) is carried as
 //! it is and verifies the API by `ca.crt`; who does not (a request by `wasi:http`, whose TLS would be the host's to do) is given
 //! TLS here, and the API is verified for it. Either way the API sees the pod's own credentials and none of the node's.
 
@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use client::Servers;
 use network::{Citizen, Fabric, Listener, Stream};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 use tracing::{debug, warn};
 
@@ -34,19 +35,21 @@ const BACKLOG: u32 = 128;
 const CONNECTIONS_MAX: usize = 1024;
 /// Who has not said a word by then is not going to.
 const FIRST_WORD: Duration = Duration::from_secs(30);
+/// A server that does not take a connection within this is not asked while another may.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the API is, and how it is known.
 #[derive(Clone)]
 pub(crate) struct Gateway {
-    api: SocketAddr,
+    servers: watch::Receiver<Servers>,
     tls: TlsConnector,
 }
 
 // === impl Gateway ===
 
 impl Gateway {
-    /// A way to the API at `api`, which the authority (PEM) vouches for.
-    pub(crate) fn new(api: SocketAddr, authority: &str) -> anyhow::Result<Self> {
+    /// A way to one of the servers, for which the authority (PEM) vouches.
+    pub(crate) fn new(servers: watch::Receiver<Servers>, authority: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             roots.add(certificate.context("the cluster's authority is not PEM")?)?;
@@ -58,7 +61,7 @@ impl Gateway {
             .with_no_client_auth();
         // What is carried is what `wasi:http` says to a plain server.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { api, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { servers, tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// Answers on the pod network until `shutdown`.
@@ -95,11 +98,24 @@ impl Gateway {
         }
     }
 
+    async fn dial(&self) -> std::io::Result<TcpStream> {
+        let mut failed = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        let order = self.servers.borrow().order();
+        for server in order {
+            match tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(&server)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = std::io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(failed)
+    }
+
     async fn carry(&self, mut pod: Stream) -> std::io::Result<()> {
         let mut first = [0];
         let begun = tokio::time::timeout(FIRST_WORD, pod.read_exact(&mut first)).await;
         begun.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        let mut api = TcpStream::connect(self.api).await?;
+        let mut api = self.dial().await?;
         api.set_nodelay(true)?;
         if first == [TLS_HANDSHAKE] {
             api.write_all(&first).await?;

@@ -31,7 +31,7 @@ use crate::papers::{self, Papers};
 use crate::pki::{self, Credential};
 use crate::progress::{Progress, Step};
 use crate::running::{Running, asked_to_end};
-use crate::tunnel;
+use crate::{servers, tunnel};
 
 /// The kinds of which a node reads every object. What its pods use of others it reads one by one; the API allows no more.
 const KINDS: [api::GroupKind; 8] = [
@@ -65,7 +65,10 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let step = progress.step("join");
     let Admitted { credential, authority } = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
     let papers = Papers::new("node", &credential)?;
-    let client = Client::new(Target::new(&args.server, authority.clone(), Identity::Papers(papers.clone()))?);
+    let target = Target::new(&args.server, authority.clone(), Identity::Papers(papers.clone()))?;
+    let known = servers::kept(&data);
+    let target = known.iter().try_fold(target, |target, server| target.or(&format!("https://{server}")))?;
+    let client = Client::new(target);
     step.done(&args.server);
 
     let step = progress.step("node");
@@ -92,8 +95,13 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         namespace: None,
         options: ListOptions { labels: Some(format!("{}={name}", storage::NODE_LABEL)), fields: None },
     };
+    let servers = Watched {
+        kind: kinds::ENDPOINTS,
+        namespace: Some("default".into()),
+        options: ListOptions { labels: None, fields: Some("metadata.name=kubernetes".into()) },
+    };
     let kept = Watched { kind: kinds::VOLUME_SNAPSHOT_CONTENT, ..own.clone() };
-    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own, kept]).collect();
+    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own, kept, servers]).collect();
     let used = {
         let name = name.clone();
         move |world: &Snapshot| world.used_on(&name)
@@ -108,13 +116,20 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let kept = Kept::open(&kept).with_context(|| format!("cannot use {}", kept.display()))?;
     first_world(&kept, &name, &begun, &mut view, &step).await?;
     drop(begun);
+    let (told, directory) = (client.clone(), data.path().to_owned());
+    let tell = move |known: Vec<String>| {
+        servers::keep(&directory, &known);
+        told.learn(known);
+    };
+    mirror.start("servers", servers::follow(view.clone(), tell, mirror.stopping()));
     let api = tokio::net::lookup_host(client.server()).await.ok().and_then(|mut found| found.next());
     let api = api.or_else(|| kept.server()).with_context(|| format!("{} has no address", client.server()))?;
     kept.keep_server(api);
     let listener = node::listen("listen", args.listen).await?;
     let dialled = listener.local_addr()?;
-    let relay = Relay::Server(client.server());
-    let door = tunnel::door(&name, &papers, &authority, view.clone(), relay, dialled, Some(listener))?;
+    let over = servers::over(view.clone(), client.servers().borrow().all(), None);
+    let identity = network::tunnel::Identity::new(name.as_str(), papers, &authority)?;
+    let door = tunnel::door(identity, view.clone(), Relay::Servers, over, dialled, Some(listener));
     let options = node::Options {
         data: &data,
         name: &name,

@@ -32,6 +32,7 @@ mod port_forward;
 mod progress;
 mod push;
 mod running;
+mod servers;
 mod snapshot;
 mod trouble;
 mod tunnel;

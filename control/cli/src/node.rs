@@ -16,6 +16,7 @@ use crate::ingress_status;
 use crate::memory_dir::MemoryDir;
 use crate::names::Names;
 use crate::running::Running;
+use crate::servers;
 use crate::tunnel::Door;
 
 /// Where the parts of a node listen when nobody says.
@@ -130,12 +131,12 @@ impl Node {
         let services = network::services_on(view.clone(), name);
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
         let own_ports = vec![http.local_addr()?.port(), https.local_addr()?.port()];
-        let denied_sockets = vec![api, door.address];
+        let denied_sockets = servers::sockets(view.clone(), vec![api, door.address]);
         let egress = network::EgressPolicy { denied_sockets, own_ports, ..network::EgressPolicy::default() };
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
-        let gateway = Gateway::new(crate::control::reachable(api), authority)?;
+        let gateway = Gateway::new(client.servers(), authority)?;
         doors.start("API for pods", gateway.run(fabric.clone(), doors.stopping()));
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use network::Fabric;
-use network::tunnel::{self, Hub, Relay, Tunnel};
+use network::tunnel::{self, Hub, Identity, Relay, Tunnel};
+use network::{Fabric, Latest};
 use state::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::papers::Papers;
 use crate::running::Running;
 
 /// A tunnel, and where others dial it.
@@ -20,19 +19,17 @@ pub(crate) struct Door {
     listener: Option<TcpListener>,
 }
 
-/// The tunnels of a node that shows `papers`, and knows others by `authority`.
+/// The tunnels of a node, which answers over `servers`.
 pub(crate) fn door(
-    node: &str,
-    papers: &Arc<Papers>,
-    authority: &str,
+    identity: Identity,
     view: watch::Receiver<Snapshot>,
     relay: Relay,
+    servers: Latest<Vec<String>>,
     address: SocketAddr,
     listener: Option<TcpListener>,
-) -> anyhow::Result<Door> {
-    let identity = tunnel::Identity::new(node, papers.clone(), authority)?;
-    let tunnel = Tunnel::new(tunnel::Config { identity, routes: tunnel::routes(view), relay });
-    Ok(Door { tunnel, address, listener })
+) -> Door {
+    let tunnel = Tunnel::new(tunnel::Config { identity, routes: tunnel::routes(view), relay, servers });
+    Door { tunnel, address, listener }
 }
 
 /// What is spoken on the API's port beside HTTP: to the node in this process, if there is one, and to the server that passes on.

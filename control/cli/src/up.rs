@@ -71,7 +71,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         is_apart: false,
         kept: None,
     };
-    let mut node = node::Node::start(options, control.store.view(), control.node_client()?).await?;
+    let (view, client) = (control.store.view(), control.node_client()?);
+    let mut node = node::Node::start(options, view, client).await?;
     let addresses = node::Addresses { api: Some(control.address), ..node.addresses.clone() };
     addresses.write(&data)?;
     step.done(&name);

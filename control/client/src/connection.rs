@@ -1,12 +1,17 @@
-//! One warm HTTP/2 connection over TLS, dialled again when it is gone.
+//! One warm HTTP/2 connection over TLS, to one of the servers; when it is gone, one is dialled that answers.
+//!
+//! A request that got lost with a connection is its caller's to ask again: only he knows whether it may happen twice. A server
+//! that is there and has nothing to say, because it has lost the others, is left too.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use api::Kinds;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -20,43 +25,62 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::ClientError;
 use crate::pinned::{Pinned, Recognise};
+use crate::servers::{self, Servers};
 
 /// The body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Long enough for a busy server on a slow link, short enough that a dead one is noticed.
+/// Long enough for a busy server on a slow link, short enough that a dead one is noticed,
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that does not answer a ping for this long is given up.
+/// and shorter where others can be asked instead.
+const DIAL_TIMEOUT_OF_SEVERAL: Duration = Duration::from_secs(3);
+/// A connection over which nothing is heard for this long is asked whether it is still there,
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// sooner where there are others; it is given up when it has not said so after as long again.
+const PING_EVERY_OF_SEVERAL: Duration = Duration::from_secs(4);
+/// A server that cannot say for so long that it is ready is left. It asks the others itself, which takes it a while.
+const READY_PATIENCE: Duration = Duration::from_secs(8);
 /// So many requests of one client wait for their answers at a time. The others wait here, where they cost less than at the server,
 /// which refuses a client that asks for too much at once.
 const IN_FLIGHT_MAX: usize = 64;
 /// Watches share one connection; a window this large keeps one busy list from starving them.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// A client of one API server. Clones share the connection.
+/// A client of one cluster. Clones share the connection.
 #[derive(Clone)]
 pub struct Client {
     target: Arc<Target>,
-    connection: Arc<Mutex<Option<http2::SendRequest<Body>>>>,
+    connection: Arc<Mutex<Option<Connection>>>,
+    /// Held by whoever finds out whether the server is of any use.
+    doubting: Arc<Mutex<()>>,
     /// Who may wait for an answer.
     pub(crate) turns: Arc<Semaphore>,
     /// What the server was taught, as far as somebody asked.
     pub(crate) learned: Arc<RwLock<Arc<Kinds>>>,
 }
 
-/// Where the server is, whom it is trusted by, and who one is there.
+/// Where the servers are, whom they are trusted by, and who one is there.
 pub struct Target {
-    host: String,
-    port: u16,
+    servers: watch::Sender<Servers>,
+    /// In which order it asks servers among which it has no choice to make.
+    seed: u64,
     tls: ClientConfig,
     token: Option<HeaderValue>,
+}
+
+/// A connection to one of the servers.
+struct Connection {
+    server: Arc<str>,
+    sender: http2::SendRequest<Body>,
+    /// Drives it, and takes all that is under way along when it is ended.
+    driver: AbortHandle,
 }
 
 /// Who one is.
@@ -103,11 +127,7 @@ impl Target {
         trust: impl FnOnce(ConfigBuilder<ClientConfig, WantsVerifier>) -> ConfigBuilder<ClientConfig, WantsClientCert>,
     ) -> Result<Self, ClientError> {
         let wrong = |what: &str| wrong(url, what);
-        let uri: http::Uri = url.parse().map_err(|_| wrong("not a URL"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(wrong("only https servers can be talked to"));
-        }
-        let host = uri.host().ok_or_else(|| wrong("no host"))?.trim_matches(['[', ']']).to_owned();
+        let server = server_of(url)?;
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = trust(builder.map_err(|error| wrong(&error.to_string()))?);
         let (tls, token) = match identity {
@@ -132,46 +152,96 @@ impl Target {
                 (tls.map_err(|error| wrong(&format!("the client certificate cannot be used: {error}")))?, None)
             }
         };
-        Ok(Self { host, port: uri.port_u16().unwrap_or(443), tls, token })
+        let servers = watch::Sender::new(Servers::given(vec![server]));
+        Ok(Self { servers, seed: RandomState::new().hash_one(()), tls, token })
     }
 
-    /// Host and port.
+    /// The same cluster is also reached at `url`.
+    pub fn or(self, url: &str) -> Result<Self, ClientError> {
+        let server = server_of(url)?;
+        self.servers.send_modify(|servers| servers.give(server));
+        Ok(self)
+    }
+
+    /// Host and port of the server that would be asked next.
     pub fn server(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        self.servers.borrow().order().into_iter().next().unwrap_or_default()
     }
 
-    /// Dials the server and agrees on `protocol` by ALPN.
+    /// Dials the server, or the first of several that answers, and agrees on `protocol` by ALPN.
     pub async fn dial(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>, ClientError> {
-        let failed = |source| ClientError::Connect { server: self.server(), source };
+        self.dial_any(protocol).await.map(|(_, stream)| stream)
+    }
+
+    pub(crate) async fn dial_any(&self, protocol: &[u8]) -> Result<(String, TlsStream<TcpStream>), ClientError> {
+        let mut first = None;
+        let order = self.servers.borrow().order();
+        for server in order {
+            match self.dial_at(&server, protocol).await {
+                Ok(stream) => {
+                    self.servers.send_if_modified(|servers| servers.answered(&server));
+                    return Ok((server, stream));
+                }
+                Err(error) => {
+                    self.failed(&server);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| ClientError::Request("no server is known".into())))
+    }
+
+    /// Dials this server, whether or not another would be asked.
+    pub(crate) async fn dial_at(&self, server: &str, protocol: &[u8]) -> Result<TlsStream<TcpStream>, ClientError> {
+        let failed = |source| ClientError::Connect { server: server.into(), source };
         let dialling = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            let stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
-            let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+            let host = server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']']);
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             let mut tls = self.tls.clone();
             tls.alpn_protocols = vec![protocol.to_vec()];
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await
         };
-        match tokio::time::timeout(DIAL_TIMEOUT, dialling).await {
+        let patience = if self.has_several() { DIAL_TIMEOUT_OF_SEVERAL } else { DIAL_TIMEOUT };
+        match tokio::time::timeout(patience, dialling).await {
             Ok(connected) => connected.map_err(failed),
             Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
         }
     }
 
+    fn has_several(&self) -> bool {
+        self.servers.borrow().all().len() > 1
+    }
+
+    fn failed(&self, server: &str) {
+        // Of one alone there is nothing to decide.
+        if self.has_several() {
+            self.servers.send_modify(|servers| servers.failed(server));
+        }
+    }
+
     /// Completes a request's headers.
-    pub(crate) fn address<B>(&self, request: &mut http::Request<B>) {
+    pub(crate) fn address<B>(&self, server: &str, request: &mut http::Request<B>) {
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("coracle/", env!("CARGO_PKG_VERSION"))));
-        if let Ok(host) = HeaderValue::try_from(self.server()) {
+        if let Ok(host) = HeaderValue::try_from(server) {
             headers.entry(HOST).or_insert(host);
         }
         if let Some(token) = &self.token {
             headers.entry(AUTHORIZATION).or_insert(token.clone());
         }
     }
+}
+
+/// Host and port of an HTTPS server.
+fn server_of(url: &str) -> Result<String, ClientError> {
+    let uri: http::Uri = url.parse().map_err(|_| wrong(url, "not a URL"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(wrong(url, "only https servers can be talked to"));
+    }
+    let host = uri.host().ok_or_else(|| wrong(url, "no host"))?.trim_matches(['[', ']']);
+    Ok(servers::socket(host, uri.port_u16().unwrap_or(443)))
 }
 
 fn wrong(url: &str, what: &str) -> ClientError {
@@ -188,7 +258,8 @@ impl Client {
     /// A client that will dial when first asked for something.
     pub fn new(target: Target) -> Self {
         let turns = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { target: Arc::new(target), connection: Arc::default(), turns, learned: Arc::default() }
+        let (connection, doubting) = (Arc::default(), Arc::default());
+        Self { target: Arc::new(target), connection, doubting, turns, learned: Arc::default() }
     }
 
     /// The same client over the same connection, whose requests do not wait behind those of its clones.
@@ -196,7 +267,7 @@ impl Client {
         Self { turns: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), ..self.clone() }
     }
 
-    /// The server's host and port.
+    /// Host and port of the server that would be asked next.
     pub fn server(&self) -> String {
         self.target.server()
     }
@@ -206,47 +277,97 @@ impl Client {
         self.connection.lock().await.take();
     }
 
+    /// The servers as they are known from now on.
+    pub fn servers(&self) -> watch::Receiver<Servers> {
+        self.target.servers.subscribe()
+    }
+
+    /// The cluster tells of these servers.
+    pub fn learn(&self, published: Vec<String>) {
+        self.target.servers.send_if_modified(|servers| servers.learn(published, self.target.seed));
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
     /// Sends a request whose URI is a path, and gives the answer whatever its status.
-    pub async fn request(&self, mut request: http::Request<Body>) -> Result<http::Response<Incoming>, ClientError> {
-        self.target.address(&mut request);
+    pub async fn request(&self, request: http::Request<Body>) -> Result<http::Response<Incoming>, ClientError> {
+        let (server, mut sender) = self.sender().await?;
+        let request = self.addressed(&server, request)?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|source| ClientError::Http { server: server.to_string(), source })?;
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE && self.target.has_several() {
+            tokio::spawn(self.clone().doubt(server));
+        }
+        Ok(answer)
+    }
+
+    fn addressed(&self, server: &str, mut request: http::Request<Body>) -> Result<http::Request<Body>, ClientError> {
+        self.target.address(server, &mut request);
         // HTTP/2 wants the whole URI and no Host header.
         request.headers_mut().remove(HOST);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let uri = format!("https://{}{path}", self.target.server());
+        let uri = format!("https://{server}{path}");
         *request.uri_mut() = uri.parse().map_err(|_| ClientError::Request(format!("{uri} is not a URL")))?;
         *request.version_mut() = http::Version::HTTP_2;
-        let mut sender = self.sender().await?;
-        let answer = sender.send_request(request).await;
-        answer.map_err(|source| ClientError::Http { server: self.server(), source })
+        Ok(request)
     }
 
-    async fn sender(&self) -> Result<http2::SendRequest<Body>, ClientError> {
+    async fn sender(&self) -> Result<(Arc<str>, http2::SendRequest<Body>), ClientError> {
         let mut connection = self.connection.lock().await;
-        if let Some(sender) = connection.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
+        if let Some(Connection { server, sender, .. }) = connection.as_ref().filter(|known| !known.sender.is_closed()) {
+            return Ok((server.clone(), sender.clone()));
         }
-        let stream = self.target.dial(b"h2").await?;
+        let (server, stream) = self.target.dial_any(b"h2").await?;
+        let several = self.target.has_several();
+        let ping_every = if several { PING_EVERY_OF_SEVERAL } else { PING_EVERY };
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES * 8)
-            .keep_alive_interval(PING_EVERY)
+            .keep_alive_interval(ping_every)
+            .keep_alive_timeout(ping_every)
             .keep_alive_while_idle(true);
         let handshake = builder.handshake::<_, Body>(TokioIo::new(stream)).await;
-        let (sender, driver) = handshake.map_err(|source| ClientError::Http { server: self.server(), source })?;
+        let failed = |source| ClientError::Http { server: server.clone(), source };
+        let (sender, driver) = handshake.map_err(failed)?;
         // The driver ends with the connection, which ends when the last sender and the last stream are dropped.
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "connection to the server ended");
             }
         });
-        *connection = Some(sender.clone());
-        Ok(sender)
+        let server: Arc<str> = server.into();
+        let fresh = Connection { server: server.clone(), sender: sender.clone(), driver: driver.abort_handle() };
+        *connection = Some(fresh);
+        Ok((server, sender))
+    }
+
+    /// Finds out whether a server that had no answer is of any use, and leaves it if it is not.
+    async fn doubt(self, server: Arc<str>) {
+        // Whoever holds it finds out for all.
+        let Ok(_doubting) = self.doubting.try_lock() else { return };
+        let known = match &*self.connection.lock().await {
+            Some(known) if known.server == server => known.sender.clone(),
+            _ => return,
+        };
+        let asking = async {
+            let request = http::Request::get("/readyz").body(no_body()).ok()?;
+            let request = self.addressed(&server, request).ok()?;
+            known.clone().send_request(request).await.ok()
+        };
+        let answer = tokio::time::timeout(READY_PATIENCE, asking).await;
+        if matches!(answer, Ok(Some(answer)) if answer.status().is_success()) {
+            return;
+        }
+        tracing::info!(%server, "it is not ready; another server is asked");
+        self.target.failed(&server);
+        let mut connection = self.connection.lock().await;
+        if let Some(left) = connection.take_if(|known| known.server == server) {
+            left.driver.abort();
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The format is Kubernetes' <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>; embedded
 //! certificates and files are understood, exec plug-ins are not.
+//!
+//! The format knows one server of a cluster. Several are written as so many clusters, each with a context of its own, and read so,
+//! too: clusters that the same authority vouches for are one.
 
 use std::path::{Path, PathBuf};
 
@@ -111,6 +114,18 @@ impl Kubeconfig {
         }
     }
 
+    /// The same cluster at another server, in a context named so.
+    pub fn with_server(mut self, name: &str, server: &str) -> Self {
+        let context = self.context().cloned().unwrap_or_default();
+        let known = self.clusters.iter().find(|cluster| cluster.name == context.cluster);
+        let cluster = known.map(|known| known.value.cluster.clone()).unwrap_or_default();
+        let cluster = Cluster { cluster: ClusterFields { server: server.into(), ..cluster } };
+        self.clusters.push(Named { name: name.into(), value: cluster });
+        let context = Context { context: ContextFields { cluster: name.into(), ..context } };
+        self.contexts.push(Named { name: name.into(), value: context });
+        self
+    }
+
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, ClientError> {
         serde_saphyr::from_str(text)
@@ -128,7 +143,8 @@ impl Kubeconfig {
         self.context().ok().and_then(|context| context.namespace.as_deref()).unwrap_or("default")
     }
 
-    /// Where the current context points; relative file names are looked for beside `directory`.
+    /// Where the current context points, and after it the other servers of that cluster; relative file names are looked for beside
+    /// `directory`.
     pub fn target(&self, directory: &Path) -> Result<Target, ClientError> {
         let context = self.context()?;
         let cluster = self.clusters.iter().find(|cluster| cluster.name == context.cluster);
@@ -149,7 +165,15 @@ impl Kubeconfig {
             _ => Identity::Anonymous,
         };
         let ca = ca.ok_or_else(|| ClientError::Request("the kubeconfig names no certificate authority".into()))?;
-        Target::new(&cluster.server, ca, identity)
+        let is_same = |other: &&Named<Cluster>| {
+            let other = &other.value.cluster;
+            other.server != cluster.server
+                && other.certificate_authority_data == cluster.certificate_authority_data
+                && other.certificate_authority == cluster.certificate_authority
+        };
+        let mut others = self.clusters.iter().filter(is_same);
+        let target = Target::new(&cluster.server, ca, identity)?;
+        others.try_fold(target, |target, other| target.or(&other.value.cluster.server))
     }
 
     fn context(&self) -> Result<&ContextFields, ClientError> {
@@ -192,6 +216,20 @@ mod tests {
         assert_eq!(cluster.server, "https://127.0.0.1:6443");
         let data = material(cluster.certificate_authority_data.as_deref(), None, Path::new("/")).expect("base64");
         assert_eq!(data.as_deref(), Some("ca"));
+        let several = read.clone().with_server("c-2", "https://127.0.0.2:6443");
+        let several = Kubeconfig::parse(&several.to_yaml().expect("writes")).expect("reads");
+        let servers: Vec<(&str, &str)> = several
+            .contexts
+            .iter()
+            .zip(&several.clusters)
+            .map(|(context, cluster)| {
+                assert_eq!(context.value.context.cluster, cluster.name);
+                assert_eq!(context.value.context.user, "c");
+                (context.name.as_str(), cluster.value.cluster.server.as_str())
+            })
+            .collect();
+        assert_eq!(servers, [("c", "https://127.0.0.1:6443"), ("c-2", "https://127.0.0.2:6443")]);
+        assert_eq!(several.current_context, "c");
         // What is no certificate is refused with the server's name, not sent.
         let error = read.target(Path::new("/")).expect_err("not PEM").to_string();
         assert!(error.starts_with("https://127.0.0.1:6443: "), "{error}");

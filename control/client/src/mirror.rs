@@ -1,9 +1,10 @@
 //! A mirror: the part of the world one cares for, kept up to date by listing and watching it.
 //!
 //! Whole kinds are listed once and then watched from there; what is cared for only because of something that is known (the secret
-//! that a pod names) is listed and watched on its own for as long as that is so. A watch that fell behind lists anew. The mirror
-//! publishes nothing before all that it asked for has been listed, so that whoever reads it never takes "not yet known" for "not
-//! there". While the server cannot be reached it goes on showing what it last knew.
+//! that a pod names) is listed and watched on its own for as long as that is so. A watch that broke goes on from where it was, at
+//! whichever server answers then; one that fell behind lists anew. The mirror publishes nothing before all that it asked for has been
+//! listed, so that whoever reads it never takes "not yet known" for "not there". While no server can be reached it goes on showing
+//! what it last knew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -203,13 +204,19 @@ impl Known {
 /// Lists and watches for as long as anyone listens.
 async fn follow(client: Client, watched: Watched, source: Source, tell: mpsc::Sender<(Source, News)>) {
     let mut pause = RETRY_FIRST;
+    // How far is known what was listed once.
+    let mut seen = None;
     while !tell.is_closed() {
-        let mut seen = None;
+        let before = seen;
         if let Err(error) = listed_then_watched(&client, &watched, source, &tell, &mut seen).await {
-            tracing::debug!(kind = %watched.kind, %error, "mirror lists anew");
+            // A server that will not go on from there is asked for all; one that cannot answer now is asked again.
+            if error.code().is_some_and(|code| code != 503) {
+                seen = None;
+            }
+            tracing::debug!(kind = %watched.kind, %error, after = ?seen, "mirror begins again");
             let _ = tell.send((source, News::Failed)).await;
         }
-        if seen.is_some() {
+        if seen != before {
             pause = RETRY_FIRST;
         }
         tokio::time::sleep(pause).await;
@@ -225,10 +232,15 @@ async fn listed_then_watched(
     seen: &mut Option<Revision>,
 ) -> Result<(), ClientError> {
     let Watched { kind, namespace, options } = watched;
-    let (objects, revision) = client.list(*kind, namespace.as_deref(), options).await?;
-    let _ = tell.send((source, News::Listed(objects, revision))).await;
-    let mut after = revision;
-    *seen = Some(revision);
+    let mut after = match *seen {
+        Some(after) => after,
+        None => {
+            let (objects, revision) = client.list(*kind, namespace.as_deref(), options).await?;
+            let _ = tell.send((source, News::Listed(objects, revision))).await;
+            revision
+        }
+    };
+    *seen = Some(after);
     loop {
         let mut stream = client.watch(*kind, namespace.as_deref(), options, after).await?;
         while let Some(event) = stream.next().await? {
@@ -239,6 +251,7 @@ async fn listed_then_watched(
             if tell.send((source, News::Event(event))).await.is_err() {
                 return Ok(());
             }
+            *seen = Some(after);
         }
     }
 }

@@ -5,6 +5,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::connection::full;
 use crate::{Client, ClientError};
@@ -12,13 +14,32 @@ use crate::{Client, ClientError};
 /// A connection that no longer speaks HTTP.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
+/// What is spoken before the change.
+const HTTP: &[u8] = b"http/1.1";
+
 // === impl Client ===
 
 impl Client {
     /// Opens `path` on a connection of its own and changes it to `protocol`.
     pub async fn upgrade(&self, path: &str, protocol: &str) -> Result<Upgraded, ClientError> {
-        let failed = |source| ClientError::Http { server: self.server(), source };
-        let stream = self.target().dial(b"http/1.1").await?;
+        let (server, stream) = self.target().dial_any(HTTP).await?;
+        self.upgraded(&server, stream, path, protocol).await
+    }
+
+    /// The same at this server.
+    pub async fn upgrade_at(&self, server: &str, path: &str, protocol: &str) -> Result<Upgraded, ClientError> {
+        let stream = self.target().dial_at(server, HTTP).await?;
+        self.upgraded(server, stream, path, protocol).await
+    }
+
+    async fn upgraded(
+        &self,
+        server: &str,
+        stream: TlsStream<TcpStream>,
+        path: &str,
+        protocol: &str,
+    ) -> Result<Upgraded, ClientError> {
+        let failed = |source| ClientError::Http { server: server.into(), source };
         let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // Ends with the upgraded connection.
         tokio::spawn(async move {
@@ -29,7 +50,7 @@ impl Client {
         let request =
             Request::builder().method(Method::GET).uri(path).header(CONNECTION, "upgrade").header(UPGRADE, protocol);
         let mut request = request.body(full("")).map_err(|error| ClientError::Request(error.to_string()))?;
-        self.target().address(&mut request);
+        self.target().address(server, &mut request);
         let answer = sender.send_request(request).await.map_err(failed)?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(failed);

@@ -1,5 +1,9 @@
-//! The way back: the agent dials the API server, and then serves it over what it dialled, so that logs, port-forward and proxy
+//! The way back: the agent dials the API servers, and then serves them over what it dialled, so that logs, port-forward and proxy
 //! reach it behind NAT.
+//!
+//! It is linked to every server, whichever it asks itself: so each of them answers for all nodes and passes nothing on to another,
+//! controllers measure by the links of the server that leads, whichever that is, and one that comes to lead has them already. A
+//! link that is idle costs a ping now and then; a server has as many as if it were the only one.
 //!
 //! | path | what it is |
 //! |---|---|
@@ -19,6 +23,7 @@ mod forward;
 mod metrics;
 mod proxy;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +43,7 @@ use k8s_openapi::api::core::v1::Pod;
 use network::Reach;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info};
@@ -58,25 +64,47 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PONG_WITHIN: Duration = Duration::from_secs(3);
 
-/// Serves the API server, for ever.
+/// Serves the API servers, for ever.
 pub(crate) async fn serve(context: Arc<Context>) {
-    let path = format!("/coracle/v1/nodes/{}/link", context.config.node_name);
     let router = router(context.clone());
+    let mut servers = context.client.servers();
+    let mut linking = JoinSet::new();
+    let mut linked: HashMap<String, AbortHandle> = HashMap::new();
+    loop {
+        let known = servers.borrow_and_update().all();
+        for (_, lost) in linked.extract_if(|server, _| !known.contains(server)) {
+            lost.abort();
+        }
+        for server in known {
+            let link = |server: &String| linking.spawn(serve_one(context.clone(), server.clone(), router.clone()));
+            linked.entry(server).or_insert_with_key(link);
+        }
+        while linking.try_join_next().is_some() {}
+        // The client is the context's, and tells for as long as that is there.
+        if servers.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves one of them, for ever.
+async fn serve_one(context: Arc<Context>, server: String, router: Router) {
+    let path = format!("/coracle/v1/nodes/{}/link", context.config.node_name);
     let mut pause = RETRY_FIRST;
     loop {
-        match context.client.upgrade(&path, PROTOCOL).await {
+        match context.client.upgrade_at(&server, &path, PROTOCOL).await {
             Ok(stream) => {
-                info!(node = %context.config.node_name, "linked to the API server");
+                info!(node = %context.config.node_name, %server, "linked to the API server");
                 pause = RETRY_FIRST;
                 context.linked.send_modify(|times| *times += 1);
-                let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                server.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
+                let mut serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                serving.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
                 let service = TowerToHyperService::new(router.clone());
-                if let Err(error) = server.serve_connection(stream.into_inner(), service).await {
-                    debug!(%error, "the link broke");
+                if let Err(error) = serving.serve_connection(stream.into_inner(), service).await {
+                    debug!(%server, %error, "the link broke");
                 }
             }
-            Err(error) => debug!(%error, "no link to the API server yet"),
+            Err(error) => debug!(%server, %error, "no link to the API server yet"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_LAST);

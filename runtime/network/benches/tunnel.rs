@@ -134,7 +134,8 @@ async fn nodes(authority: &Authority) -> (Attachment, impl Sized + use<>) {
     let [asker, server] = [0, 1].map(|number| {
         let (certificate, key) = authority.issue(&format!("system:node:n{number}"), &[]);
         let identity = Identity::from_pem(&certificate, &key, &authority.certificate).expect("an identity");
-        let tunnel = Tunnel::new(Config { identity, routes: routes.clone(), relay: Relay::None });
+        let (routes, servers) = (routes.clone(), Latest::default());
+        let tunnel = Tunnel::new(Config { identity, routes, relay: Relay::None, servers });
         let fabric = Fabric::new();
         fabric.reach_by(Arc::new(tunnel.clone()));
         tunnel.end_in(fabric.clone());

@@ -1,5 +1,6 @@
 //! The latest value made of the latest snapshot, read without a lock.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,18 @@ impl<T> Latest<T> {
 impl<T> Clone for Latest<T> {
     fn clone(&self) -> Self {
         Self { value: self.value.clone(), changes: self.changes.clone() }
+    }
+}
+
+impl<T: Default> Default for Latest<T> {
+    fn default() -> Self {
+        Self::fixed(T::default())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Latest<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.load().fmt(f)
     }
 }
 

@@ -18,10 +18,11 @@
 //! the node it means; the one who is dialled believes a node what it says of its own pods (addresses of its own range) and of
 //! those outside, and nothing of other nodes' pods, and lets it reach the pods that are here and nothing else.
 //!
-//! **Ways.** A node is dialled at the address it tells in its object ([`routes`]). Where that does not succeed, the server
-//! passes on what is asked ([`Hub`]): each node holds a connection to the server on which it answers ([`BACK`]), and asks
-//! others by the server on a second one ([`RELAY`]). All of this is spoken on the API's own port, told apart by ALPN; a node
-//! without a server has a listener of its own that speaks [`NODE`] alone. A way that broke is tried again with growing pauses
+//! **Ways.** A node is dialled at the address it tells in its object ([`routes`]). Where that does not succeed, a server
+//! passes on what is asked ([`Hub`]): each node holds a connection to every server on which it answers ([`BACK`]), and asks
+//! others by one of the servers on a second one ([`RELAY`]). So servers have nothing to tell each other, and any will do.
+//! All of this is spoken on the API's own port, told apart by ALPN; a node without a server has a listener of its own that
+//! speaks [`NODE`] alone. A way that broke is tried again with growing pauses
 //! while there are those who ask, who are told at once and need not wait; an idle way is given up.
 //!
 //! What is not here: which pods there are and who may reach whom. A tunnel ends in the [`Fabric`].
@@ -86,6 +87,8 @@ pub struct Config {
     pub routes: Latest<Routes>,
     /// Who passes on what does not get there by itself.
     pub relay: Relay,
+    /// The servers over which this node answers, each as `host:port`; one in this process is none of them.
+    pub servers: Latest<Vec<String>>,
 }
 
 /// Who passes on what does not get there by itself.
@@ -93,8 +96,8 @@ pub struct Config {
 pub enum Relay {
     /// Nobody.
     None,
-    /// The server at `host:port`.
-    Server(String),
+    /// The first of the servers that can be reached.
+    Servers,
     /// This process, which is a server.
     Here(Hub),
 }
@@ -109,12 +112,13 @@ struct Shared {
     identity: Identity,
     routes: Latest<Routes>,
     relay: Relay,
+    servers: Latest<Vec<String>>,
     peers: Peers,
     here: OnceLock<Arc<dyn Here>>,
     closing: CancellationToken,
 }
 
-/// Keeps the tunnels of a node until `shutdown`: the connection to the server over which this node answers, and the tunnels
+/// Keeps the tunnels of a node until `shutdown`: the connections to the servers over which this node answers, and the tunnels
 /// that are in use.
 pub async fn run(tunnel: Tunnel, shutdown: impl Future<Output = ()>) {
     tokio::select! {
@@ -129,11 +133,11 @@ pub async fn run(tunnel: Tunnel, shutdown: impl Future<Output = ()>) {
 impl Tunnel {
     /// The tunnels of a node; they end nowhere before [`end_in`](Self::end_in) has said where.
     pub fn new(config: Config) -> Self {
-        let Config { identity, routes, relay } = config;
+        let Config { identity, routes, relay, servers } = config;
         let closing = CancellationToken::new();
-        let peers = Peers::new(identity.clone(), routes.clone(), relay.clone(), closing.clone());
+        let peers = Peers::new(identity.clone(), routes.clone(), relay.clone(), servers.clone(), closing.clone());
         let here = OnceLock::new();
-        let shared = Arc::new(Shared { identity, routes, relay, peers, here, closing });
+        let shared = Arc::new(Shared { identity, routes, relay, servers, peers, here, closing });
         if let Relay::Here(hub) = &shared.relay {
             hub.is_beside(&shared);
         }

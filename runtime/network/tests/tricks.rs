@@ -159,7 +159,10 @@ impl Pod {
     fn evil(forbidden: &Forbidden) -> Self {
         let view = world(forbidden);
         let services = Latest::fixed(ServiceTable::from(&view));
-        let egress = EgressPolicy { denied_sockets: vec![forbidden.loopback], ..EgressPolicy::default() };
+        let egress = EgressPolicy {
+            denied_sockets: network::Latest::fixed(vec![forbidden.loopback]),
+            ..EgressPolicy::default()
+        };
         let config = Config { egress, connect_timeout: Duration::from_secs(5), ..Config::default() };
         let fabric = Fabric::over(services.clone(), config.clone());
         fabric.obey(Policy::fixed(PolicyTable::from(&view)));

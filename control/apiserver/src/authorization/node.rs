@@ -8,6 +8,7 @@
 //! | pods, namespaces, networkpolicies | policies: which pods, by label and namespace, may reach which; names of pods |
 //! | services, endpointslices | the service table, names, the environment of pods |
 //! | nodes | the tunnels to other nodes, the addresses of the edge |
+//! | endpoints | those of the API: which servers there are |
 //! | buckets, bucketentries | what components keep by `wasi:keyvalue`, in namespaces of which a pod is on the node |
 //! | ingresses, ingressclasses | the route table of the edge; their status says where the edge is |
 //!
@@ -28,7 +29,7 @@ const LEASES: &str = "kube-node-lease";
 /// What every node may do with any object: group, resource with its part, verbs.
 const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("", "services", READ),
-    ("", "endpoints", &["get"]),
+    ("", "endpoints", READ),
     ("discovery.k8s.io", "endpointslices", READ),
     ("", "namespaces", READ),
     ("networking.k8s.io", "networkpolicies", READ),

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use ipnet::IpNet;
 
+use crate::Latest;
+
 /// What pods may reach outside the cluster. By default all but the node itself, whatever its address, its link, and the
 /// addresses at which clouds hand out credentials.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +19,7 @@ pub struct EgressPolicy {
     /// Not reachable on any port.
     pub denied: Vec<IpNet>,
     /// Not reachable on the port: the control plane, where it listens on addresses that are otherwise open.
-    pub denied_sockets: Vec<SocketAddr>,
+    pub denied_sockets: Latest<Vec<SocketAddr>>,
     /// What is reachable at the node's own addresses, of all that listens there: the ingress, which a name that everybody
     /// resolves may lead to.
     pub own_ports: Vec<u16>,
@@ -37,8 +39,9 @@ impl EgressPolicy {
     pub fn allows(&self, address: SocketAddr) -> bool {
         let ip = plain(address.ip());
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
-        let is_denied_socket =
-            || self.denied_sockets.iter().any(|denied| denied.port() == address.port() && covers(denied.ip(), ip));
+        let is_denied_socket = || {
+            self.denied_sockets.load().iter().any(|denied| denied.port() == address.port() && covers(denied.ip(), ip))
+        };
         let is_on_node = || !self.own_ports.contains(&address.port()) && is_own(ip);
         within(&self.allowed) || !(is_local(ip) || within(&self.denied) || is_denied_socket() || is_on_node())
     }
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn the_control_plane_is_closed_by_its_socket_in_any_clothes() {
         let policy = EgressPolicy {
-            denied_sockets: vec!["192.0.2.1:6443".parse().expect("a socket")],
+            denied_sockets: Latest::fixed(vec!["192.0.2.1:6443".parse().expect("a socket")]),
             ..EgressPolicy::default()
         };
         check(&policy, "192.0.2.1:6443", false);

@@ -22,7 +22,8 @@ pub struct Hub(Arc<Held>);
 
 #[derive(Default)]
 struct Held {
-    by_node: ArcSwap<imbl::HashMap<Arc<str>, Back>>,
+    /// Of each node, the newest last.
+    by_node: ArcSwap<imbl::HashMap<Arc<str>, Arc<[Back]>>>,
     opened: AtomicU64,
     /// The node in this process, if there is one.
     own: OnceLock<Weak<Shared>>,
@@ -44,7 +45,8 @@ impl Hub {
         Self::default()
     }
 
-    /// Holds a connection over which `node` answers, until it ends. The newest of a node is the one that is used.
+    /// Holds a connection over which `node` answers, until it ends. Of several of a node, as when it knows this server by two
+    /// names, the newest is used.
     pub async fn hold<I>(&self, io: I, node: String)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -56,12 +58,16 @@ impl Hub {
         };
         let number = self.0.opened.fetch_add(1, Ordering::Relaxed);
         let back = Back { number, link: link.clone() };
-        self.0.by_node.rcu(|links| links.update(node.clone(), back.clone()));
+        self.0.by_node.rcu(|links| {
+            let before = links.get(&node).into_iter().flat_map(|backs| backs.iter());
+            links.update(node.clone(), before.chain([&back]).cloned().collect())
+        });
         info!(%node, "way back up");
         link.closed().await;
-        self.0.by_node.rcu(|links| match links.get(&node) {
-            Some(known) if known.number == number => Arc::new(links.without(&node)),
-            _ => links.clone(),
+        self.0.by_node.rcu(|links| {
+            let backs = links.get(&node).into_iter().flat_map(|backs| backs.iter());
+            let left: Arc<[Back]> = backs.filter(|back| back.number != number).cloned().collect();
+            if left.is_empty() { links.without(&node) } else { links.update(node.clone(), left) }
         });
         info!(%node, "way back ended");
     }
@@ -85,7 +91,9 @@ impl Hub {
 
     /// The connection over which a node answers.
     pub(super) fn link(&self, node: &str) -> Option<Link> {
-        self.0.by_node.load().get(node).map(|back| back.link.clone()).filter(|link| !link.is_closed())
+        let links = self.0.by_node.load();
+        let mut backs = links.get(node)?.iter().rev();
+        backs.find(|back| !back.link.is_closed()).map(|back| back.link.clone())
     }
 
     async fn pass(self, asker: Arc<str>, request: hyper::Request<Incoming>) -> Response {

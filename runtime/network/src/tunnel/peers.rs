@@ -38,7 +38,7 @@ struct Shared {
     identity: Identity,
     routes: Latest<Routes>,
     relay: Relay,
-    /// The way to the server that passes on what does not get there by itself.
+    /// The way to a server, which passes on what does not get there by itself.
     server: Option<Arc<Way>>,
     ways: ArcSwap<imbl::HashMap<Arc<str>, Arc<Way>>>,
     /// Where keepers live: those who ask may be anywhere.
@@ -56,17 +56,22 @@ struct Passage {
 // === impl Peers ===
 
 impl Peers {
-    pub(super) fn new(identity: Identity, routes: Latest<Routes>, relay: Relay, closing: CancellationToken) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        routes: Latest<Routes>,
+        relay: Relay,
+        servers: Latest<Vec<String>>,
+        closing: CancellationToken,
+    ) -> Self {
         let server = match &relay {
-            Relay::Server(address) => {
+            Relay::Servers => {
                 // Datagrams go to nodes; what would be sent to the server itself gets lost.
-                let way = Arc::new(Way::new(address.as_str().into(), mpsc::channel(1).0));
-                let (kept, identity, address, closing) =
-                    (way.clone(), identity.clone(), address.clone(), closing.clone());
+                let way = Arc::new(Way::new("(a server)".into(), mpsc::channel(1).0));
+                let (kept, identity, closing) = (way.clone(), identity.clone(), closing.clone());
                 tokio::spawn(async move {
                     let keeping = async {
                         loop {
-                            kept.keep(|| to_server(&identity, &address, &closing)).await;
+                            kept.keep(|| to_server(&identity, servers.get(), &closing)).await;
                         }
                     };
                     closing.run_until_cancelled(keeping).await;
@@ -140,7 +145,7 @@ impl Peers {
         }
         match &self.0.relay {
             Relay::None => None,
-            Relay::Server(_) => {
+            Relay::Servers => {
                 let link = self.0.server.as_ref()?.link().await?;
                 Some(Passage { link, asker: None })
             }
@@ -201,8 +206,15 @@ impl Peers {
     }
 }
 
-async fn to_server(identity: &Identity, server: &str, closing: &CancellationToken) -> io::Result<Link> {
-    let tls = identity.dialling_server(RELAY).map_err(io::Error::other)?;
-    let stream = link::dial(server, link::host(server), tls).await?;
-    Link::over(stream, closing).await.map_err(io::Error::other)
+/// A connection to the first server that takes it.
+async fn to_server(identity: &Identity, servers: Arc<Vec<String>>, closing: &CancellationToken) -> io::Result<Link> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for server in servers.iter() {
+        let tls = identity.dialling_server(RELAY).map_err(io::Error::other)?;
+        match link::dial(server, link::host(server), tls).await {
+            Ok(stream) => return Link::over(stream, closing).await.map_err(io::Error::other),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }

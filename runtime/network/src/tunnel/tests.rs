@@ -73,7 +73,19 @@ impl Authority {
 impl Site {
     /// A node that others dial at `listener`.
     fn new(identity: Identity, routes: &Latest<Routes>, relay: Relay, listener: Option<TcpListener>) -> Self {
-        let tunnel = Tunnel::new(Config { identity, routes: routes.clone(), relay });
+        Self::with_servers(identity, routes, relay, Vec::new(), listener)
+    }
+
+    /// The same, of a cluster with these servers.
+    fn with_servers(
+        identity: Identity,
+        routes: &Latest<Routes>,
+        relay: Relay,
+        servers: Vec<String>,
+        listener: Option<TcpListener>,
+    ) -> Self {
+        let servers = Latest::fixed(servers);
+        let tunnel = Tunnel::new(Config { identity, routes: routes.clone(), relay, servers });
         let fabric = Fabric::new();
         fabric.reach_by(Arc::new(tunnel.clone()));
         tunnel.end_in(fabric.clone());
@@ -515,8 +527,10 @@ async fn nodes_that_cannot_dial_each_other_go_by_the_server() {
     let text = format!("a 10.42.0.0/24 - -\n b 10.42.1.0/24 - -\n s 10.42.2.0/24 - - {at_s}");
     let routes = Latest::fixed(Routes::from(&view(&text)));
     let s = Site::new(authority.node("s"), &routes, Relay::Here(hub.clone()), Some(door_s));
-    let a = Site::new(authority.node("a"), &routes, Relay::Server(address.clone()), None);
-    let b = Site::new(authority.node("b"), &routes, Relay::Server(address), None);
+    // Another server is known that is not there.
+    let servers = || vec!["127.0.0.1:1".to_owned(), address.clone()];
+    let a = Site::with_servers(authority.node("a"), &routes, Relay::Servers, servers(), None);
+    let b = Site::with_servers(authority.node("b"), &routes, Relay::Servers, servers(), None);
     let pods = [a.pod("a", "10.42.0.2"), b.pod("b", "10.42.1.2"), s.pod("s", "10.42.2.2")];
     for pod in &pods {
         echo(pod, 7000);
