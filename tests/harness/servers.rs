@@ -156,6 +156,26 @@ impl Servers {
         child.kill().and_then(|()| child.wait()).unwrap_or_else(|error| panic!("cannot kill it: {error}"));
     }
 
+    /// Waits until a server has ended by itself.
+    pub fn ended(&mut self, place: usize) {
+        let child = self.machines[place].child.as_mut().unwrap_or_else(|| panic!("server {place} does not run"));
+        eventually(120, || match child.try_wait() {
+            Ok(Some(status)) if status.success() => panic!("server {place} ended as if that were right"),
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        self.machines[place].child = None;
+    }
+
+    /// Starts a server that is to end at once, and gives its words.
+    pub fn refused(&self, place: usize) -> Output {
+        let machine = &self.machines[place];
+        let mut command = Command::new(&self.program);
+        command.arg("server").args(&machine.words).args(["--listen", "127.0.1.250:0"]);
+        command.arg("--data-dir").arg(&machine.data);
+        Output::of(command, None)
+    }
+
     /// Where the API of a server answers.
     pub fn api(&self, place: usize) -> String {
         self.machines[place].listen.clone().unwrap_or_else(|| panic!("server {place} has not been started"))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::{Servers, eventually, get, kubectl_is_there};
 use serde_json::Value;
 
-use crate::{PROGRAM, manifest};
+use crate::{PROGRAM, example, manifest};
 
 /// A pod on each of two nodes, an address for both of them, and a shell on the first node.
 const WEB: &str = "apiVersion: apps/v1
@@ -178,4 +178,47 @@ fn nodes_and_clients_outlive_the_server_they_were_given() {
     servers.start(0);
     servers.settled(3);
     reaches_the_nodes(&servers, 0);
+}
+
+/// A pod that nobody has pulled yet.
+const LATE: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec: {containers: [{name: late, image: 'late:v1', ports: [{containerPort: 80}]}]}
+";
+
+#[test]
+fn an_image_outlives_the_server_that_it_was_pushed_to() {
+    let mut servers = Servers::alone(PROGRAM, 3);
+    servers.agent(1);
+    let component = example("probe/probe.wasm").display().to_string();
+    servers.coracle(0, &["push", &component, "late:v1"]).ok();
+    if kubectl_is_there() {
+        // What was pushed anywhere is known everywhere at once, and is given by whoever is asked.
+        for place in 0..3 {
+            let told = servers.kubectl(place, &["get", "--raw", "/v2/late/tags/list"], None).ok();
+            assert!(told.contains("v1"), "{told}");
+            let told = servers.kubectl(place, &["get", "--raw", "/v2/late/manifests/v1"], None).ok();
+            assert!(told.contains("application/wasm"), "{told}");
+        }
+    }
+    let blobs = |place: usize| {
+        let names = std::fs::read_dir(servers.data(place).join("registry/blobs")).expect("a folder");
+        let mut names: Vec<_> = names.map(|name| name.expect("a name").file_name()).collect();
+        names.sort();
+        names
+    };
+    for place in [1, 2] {
+        eventually(120, || {
+            let (there, here) = (blobs(0), blobs(place));
+            if here == there && here.len() == 3 { Ok(()) } else { Err(format!("{there:?}, {here:?}")) }
+        });
+    }
+    servers.kill(0);
+    let file = manifest(servers.folder(), LATE);
+    eventually(60, || match servers.coracle(1, &["apply", "-f", &file]) {
+        told if told.code == 0 => Ok(()),
+        told => Err(format!("{told:?}")),
+    });
+    servers.coracle(2, &["wait", "--for=condition=Ready", "pod/late", "--timeout", "120s"]).ok();
 }

@@ -206,3 +206,26 @@ fn a_server_that_is_lost_is_replaced() {
             .or_else(|error| if error.to_string().contains("already exists") { Ok(()) } else { Err(error.to_string()) })
     });
 }
+
+#[test]
+fn a_server_that_was_removed_ends_and_does_not_come_back() {
+    let mut servers = Servers::of(PROGRAM, 3);
+    let gone = (1..3).find(|place| *place != servers.leader()).expect("there are three");
+    let id = servers.id(gone);
+    servers.coracle(0, &["member", "remove", &id]).ok();
+    servers.ended(gone);
+    let refused = servers.refused(gone);
+    assert!(refused.stderr.contains("this server was removed from its cluster"), "{refused:?}");
+    // One that was away while it happened is told when it comes back.
+    let away = 3 - gone;
+    let new = servers.join();
+    servers.settled(3);
+    let id = servers.id(away);
+    servers.kill(away);
+    servers.coracle(0, &["member", "remove", &id]).ok();
+    let refused = servers.refused(away);
+    assert!(refused.stderr.contains("this server was removed from its cluster"), "{refused:?}");
+    servers.coracle(new, &["get", "nodes"]).ok();
+    let told = servers.told(new);
+    assert_eq!(told.len(), 2, "{told:?}");
+}

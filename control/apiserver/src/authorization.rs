@@ -31,8 +31,8 @@ use crate::{Door, audit, registry};
 use question::{About, Question};
 use table::{SOURCES, Table};
 
-/// What nodes, and machines that want to be nodes, ask; whose that is, is decided where it is answered.
-const OF_NODES: [&str; 3] = ["/coracle/v1/join", "/coracle/v1/renew", "/coracle/v1/nodes/"];
+/// What nodes, servers, and machines that want to be one ask; whose that is, is decided where it is answered.
+const OF_MACHINES: [&str; 4] = ["/coracle/v1/join", "/coracle/v1/renew", "/coracle/v1/nodes/", registry::CONTENT_PATH];
 /// The image registry, which says no in words of its own.
 const IMAGES: &str = "/v2";
 
@@ -69,7 +69,7 @@ pub(crate) async fn demand(
         if let Err(error) = registry::demand(&door, &identity, request.method(), path) {
             return error.answer();
         }
-    } else if !OF_NODES.iter().any(|own| path.starts_with(own)) {
+    } else if !OF_MACHINES.iter().any(|own| path.starts_with(own)) {
         for question in request::questions(request.method(), request.uri()) {
             let decision = door.decide(&identity, &question);
             audit::decided(&request, &decision);

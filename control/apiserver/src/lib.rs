@@ -85,6 +85,7 @@ pub use connect::PORT_PROTOCOL;
 pub use identity::{BOOTSTRAP_SERVERS, MASTERS, NODE_USER, NODES, SERVER_USER, SERVERS};
 pub use join::{Charter, Join, Sign};
 pub use link::{Links, PROTOCOL as LINK_PROTOCOL, Patience};
+pub use registry::Siblings;
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
 pub use serve::{Protocol, Speak, Speaker, Tls};
 pub use tokens::{Issuer, KeyError};
@@ -132,6 +133,8 @@ pub struct Config {
     pub outages: Outages,
     /// What nodes may speak on the same port beside HTTP.
     pub protocols: Vec<Protocol>,
+    /// The other servers, as far as images go; none where there can be no other.
+    pub siblings: Option<Arc<dyn Siblings>>,
 }
 
 /// Why the API server does not serve.
@@ -170,6 +173,7 @@ pub(crate) struct Door {
     pub(crate) tokens: Tokens,
     pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
+    pub(crate) siblings: Option<Arc<dyn Siblings>>,
     pub(crate) links: Arc<Links>,
     pub(crate) patience: Patience,
     pub(crate) outages: Outages,
@@ -260,6 +264,7 @@ impl Server {
             tokens: Tokens::new(config.accounts),
             diary,
             images,
+            siblings: config.siblings,
             links: Arc::default(),
             patience: config.patience,
             outages: config.outages,
@@ -299,6 +304,7 @@ impl Server {
         door.tasks.spawn(sow(door.clone()));
         door.tasks.spawn(surface::follow(door.clone()));
         door.tasks.spawn(whereabouts::follow(door.clone()));
+        door.tasks.spawn(registry::follow(door.clone()));
         let routes = routes::router(door.clone());
         let served = serve::serve(self.tls, self.listener, routes, self.protocols, door.closing.clone());
         let mut served = std::pin::pin!(served);

@@ -1,17 +1,21 @@
-//! The cluster's own image registry: the OCI distribution API over a directory.
+//! The cluster's own image registry: the OCI distribution API over a directory, and over those of the other servers.
 //!
-//! Blobs and manifests are files named by their digest; a tag is a small file that holds one. Everything is written beside its
-//! place, synced and renamed, so that a reader sees all of it or nothing; nothing is ever whole in memory but a manifest.
-//! Content is shared between repositories: whoever may read one blob may read them all.
+//! Blobs and manifests are files named by their digest; which manifests there are, and what tags stand for, is [known](known) to all
+//! servers. Everything is written beside its place, synced and renamed, so that a reader sees all of it or nothing; nothing is ever
+//! whole in memory but a manifest. Content is shared between repositories: whoever may read one blob may read them all.
 
 mod access;
+mod copy;
 mod error;
+mod known;
 mod name;
 mod route;
 mod store;
 mod upload;
 
 pub(crate) use access::demand;
+pub use copy::Siblings;
+pub(crate) use copy::{PATH as CONTENT_PATH, follow, give};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -20,14 +24,18 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, L
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
+use state::Snapshot;
 use tokio_util::io::ReaderStream;
 
+use crate::Door;
 use crate::answer::Answer;
 use crate::query::Query;
 use error::RegistryError;
+use known::Known;
 use name::{Digest, Reference, Repository};
 use route::Route;
 pub(crate) use store::Images;
+use store::Said;
 use upload::UploadId;
 
 /// As the specification has it: a manifest that is larger may be refused.
@@ -37,13 +45,16 @@ const BLOB_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// A listing longer than that is paged.
 const LISTING_MAX: usize = 1000;
 
+/// What a manifest is that does not say what it is.
+const DEFAULT_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// Answers one request under `/v2/`. `entropy` names a new upload.
-pub(crate) async fn answer(images: &Images, entropy: u128, request: Request) -> Answer {
-    let mut answer = match dispatch(images, entropy, request).await {
+/// Answers one request under `/v2/`.
+pub(crate) async fn answer(door: &Door, request: Request) -> Answer {
+    let mut answer = match dispatch(door, request).await {
         Ok(answer) => answer,
         Err(error) => error.answer(),
     };
@@ -51,7 +62,8 @@ pub(crate) async fn answer(images: &Images, entropy: u128, request: Request) -> 
     answer
 }
 
-async fn dispatch(images: &Images, entropy: u128, request: Request) -> Result<Answer, RegistryError> {
+async fn dispatch(door: &Door, request: Request) -> Result<Answer, RegistryError> {
+    let images = &door.images;
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
     let route = route::parse(parts.uri.path())?;
@@ -60,25 +72,28 @@ async fn dispatch(images: &Images, entropy: u128, request: Request) -> Result<An
     match route {
         Route::Root if reads => Ok(answered(StatusCode::OK, "application/json", "{}")),
         Route::Catalog if reads => {
-            let (names, more) = page(images.repositories().await?, &query)?;
+            let (names, more) = page(known::repositories(&world(door).await), &query)?;
             let answer = listed(&json!({"repositories": names}));
             Ok(linked(answer, "/v2/_catalog", names.last().filter(|_| more)))
         }
         Route::Tags(repository) if reads => {
-            let (tags, more) = page(images.tags(&repository).await?, &query)?;
+            let tags = known::tags(&world(door).await, &repository);
+            let tags = tags.ok_or_else(|| RegistryError::NoRepository(repository.to_string()))?;
+            let (tags, more) = page(tags, &query)?;
             let answer = listed(&json!({"name": repository.as_str(), "tags": tags}));
             Ok(linked(answer, &format!("/v2/{repository}/tags/list"), tags.last().filter(|_| more)))
         }
-        Route::Blob(_, digest) if reads => blob(images, &digest, &parts.headers, method == Method::HEAD).await,
+        Route::Blob(_, digest) if reads => {
+            copy::fetch(door, &door.store.snapshot(), &digest).await?;
+            blob(images, &digest, &parts.headers, method == Method::HEAD).await
+        }
         Route::Manifest(repository, reference) if reads => {
-            manifest(images, &repository, &reference, method == Method::HEAD).await
+            manifest(door, &repository, &reference, method == Method::HEAD).await
         }
         Route::Manifest(repository, reference) if *method == Method::PUT => {
-            put_manifest(images, &repository, &reference, &parts.headers, body).await
+            put_manifest(door, &repository, &reference, &parts.headers, body).await
         }
-        Route::Uploads(repository) if *method == Method::POST => {
-            begin(images, &repository, &query, entropy, body).await
-        }
+        Route::Uploads(repository) if *method == Method::POST => begin(door, &repository, &query, body).await,
         Route::Upload(repository, id) if *method == Method::PATCH => {
             let end = append(images, &id, &parts.headers, body).await?;
             Ok(underway(StatusCode::ACCEPTED, &repository, &id, end))
@@ -139,33 +154,55 @@ async fn blob(images: &Images, digest: &Digest, headers: &HeaderMap, head: bool)
     Ok(answer)
 }
 
+/// A world that has all that was ever pushed; where the other servers are lost, what was.
+async fn world(door: &Door) -> Snapshot {
+    door.store.read().await.unwrap_or_else(|_| door.store.snapshot())
+}
+
 async fn manifest(
-    images: &Images,
+    door: &Door,
     repository: &Repository,
     reference: &Reference,
     head: bool,
 ) -> Result<Answer, RegistryError> {
-    let manifest = images.manifest(repository, reference).await?;
-    let length = manifest.bytes.len();
-    let body = if head { Body::empty() } else { Body::from(manifest.bytes) };
+    let unknown = || RegistryError::NoManifest(format!("{repository}:{reference}"));
+    let world = world(door).await;
+    let digest = known::resolve(&world, repository, reference).ok_or_else(unknown)?;
+    let known = known::find(&world, repository, &digest).ok_or_else(unknown)?;
+    copy::fetch(door, &world, &digest).await?;
+    let bytes = door.images.content_of(&digest).await?.ok_or_else(unknown)?;
+    let length = bytes.len();
+    let body = if head { Body::empty() } else { Body::from(bytes) };
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
-    set(headers, CONTENT_TYPE, &manifest.media_type);
+    set(headers, CONTENT_TYPE, &known.media_type);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    set(headers, CONTENT_DIGEST, manifest.digest.as_str());
+    set(headers, CONTENT_DIGEST, digest.as_str());
     Ok(answer)
 }
 
+/// Answered when the manifest and its blobs are on the disk here, and all servers know of it.
 async fn put_manifest(
-    images: &Images,
+    door: &Door,
     repository: &Repository,
     reference: &Reference,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answer, RegistryError> {
     let bytes = Limited::new(body, MANIFEST_BYTES_MAX).collect().await.map_err(RegistryError::body)?.to_bytes();
+    let said = Said::read(&bytes)?;
+    let blobs = said.blobs()?;
+    let world = door.store.snapshot();
+    for blob in &blobs {
+        copy::fetch(door, &world, blob).await?;
+    }
+    let digest = door.images.put_manifest(reference, &blobs, &bytes).await?;
     let media_type = headers.get(CONTENT_TYPE).and_then(|media_type| media_type.to_str().ok());
-    let digest = images.put_manifest(repository, reference, media_type, &bytes).await?;
+    let media_type = media_type.or(said.media_type.as_deref()).unwrap_or(DEFAULT_MEDIA_TYPE).to_owned();
+    let known = Known { media_type, blobs: blobs.iter().map(ToString::to_string).collect() };
+    let txn = known::publish(repository, reference, &digest, &known);
+    let txn = txn.map_err(|error| RegistryError::BadManifest(error.to_string()))?;
+    door.store.propose(txn).await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
     let mut answer = empty(StatusCode::CREATED);
     set(answer.headers_mut(), LOCATION, &format!("/v2/{repository}/manifests/{digest}"));
     set(answer.headers_mut(), CONTENT_DIGEST, digest.as_str());
@@ -173,20 +210,16 @@ async fn put_manifest(
 }
 
 /// A new upload; the whole blob may come with it, or be there already (`mount`).
-async fn begin(
-    images: &Images,
-    repository: &Repository,
-    query: &Query,
-    entropy: u128,
-    body: Body,
-) -> Result<Answer, RegistryError> {
+async fn begin(door: &Door, repository: &Repository, query: &Query, body: Body) -> Result<Answer, RegistryError> {
+    let images = &door.images;
     if let Some(digest) = query.get("mount") {
         let digest = digest.parse()?;
+        copy::fetch(door, &door.store.snapshot(), &digest).await?;
         if images.blob(&digest).await.is_ok() {
             return Ok(created(repository, &digest));
         }
     }
-    let id = UploadId::new(entropy);
+    let id = UploadId::new((door.entropy)());
     images.begin(&id).await?;
     if query.get("digest").is_none() {
         return Ok(underway(StatusCode::ACCEPTED, repository, &id, 0));

@@ -66,6 +66,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/coracle/v1/encryption/rotate", post(encryption::rotate))
         .route("/coracle/v1/snapshot", get(backup::take))
         .route("/coracle/v1/snapshot/key", get(backup::key))
+        .route(&format!("{}{{digest}}", registry::CONTENT_PATH), get(content))
         .route("/v2", any(images))
         .route("/v2/", any(images))
         .route("/v2/{*path}", any(images))
@@ -189,7 +190,16 @@ async fn resources(State(door): Shared, Path((group, version)): Path<(String, St
 }
 
 async fn images(State(door): Shared, request: Request) -> Answer {
-    registry::answer(&door.images, (door.entropy)(), request).await
+    registry::answer(&door, request).await
+}
+
+/// What lies here of images, for other servers.
+async fn content(State(door): Shared, Extension(identity): Who, Path(digest): Path<String>) -> Answer {
+    if identity.server().is_none() {
+        let why = format!("User {:?} is no server of the cluster", identity.user);
+        return Refusal(StatusError::new(api::Reason::Forbidden, why)).into_response();
+    }
+    registry::give(&door.images, &digest).await.unwrap_or_else(|error| error.answer())
 }
 
 async fn link(

@@ -170,6 +170,7 @@ impl Control {
             config.keys = keys.to_owned();
         }
         let here = reachable(address).to_string();
+        let mut peer = None;
         let store = match &options.coming {
             None => Store::open(config).await,
             Some(coming) => {
@@ -178,6 +179,7 @@ impl Control {
                 let (signer, address) = (authority.clone(), here.clone());
                 let papers = own_papers("peer", &mut parts, move || peers::credential(&signer, &address))?;
                 let seat = Seat { address: here.clone(), transport: peers::transport(&authority, &papers), founds };
+                peer = Some(papers);
                 Store::open_at(config, seat).await
             }
         };
@@ -215,6 +217,7 @@ impl Control {
             patience: options.loss.patience(),
             outages: options.loss.outages(),
             protocols,
+            siblings: peer.map(|papers| peers::siblings(&store, &authority, &papers)),
         };
         let server =
             apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
@@ -253,11 +256,20 @@ impl Control {
         parts.start("kubeconfig", servers::follow(store.view(), tell, parts.stopping()));
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
         parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
-        let control = Self { address, store, authority, kubeconfig, node, door, parts };
+        if options.coming.is_some() {
+            let (removed, words) = peers::removal(options.data);
+            let remaining = peers::remain(store.clone(), authority.clone(), removed, words, parts.stopping());
+            parts.start("membership", remaining);
+        }
+        let mut control = Self { address, store, authority, kubeconfig, node, door, parts };
         if let Some(Coming::Guest(url)) = &options.coming {
             peers::be_admitted(&control.store, url, &control.authority, &here).await?;
         }
-        control.ready().await?;
+        let (client, store) = (control.client()?, control.store.clone());
+        tokio::select! {
+            ready = ready(&client, &store) => ready?,
+            error = control.parts.failed() => return Err(error),
+        }
         Ok(control)
     }
 
@@ -301,21 +313,21 @@ impl Control {
         self.store.shutdown().await;
         stopped
     }
+}
 
-    async fn ready(&self) -> anyhow::Result<()> {
-        let client = self.client()?;
-        let asking = async {
-            while client.send(http::Method::GET, "/readyz", None, "").await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // One of several may have to wait until enough of the others are back.
-        if self.store.cluster().borrow().voters() > 1 {
-            asking.await;
-            return Ok(());
+/// Waits until the API answers.
+async fn ready(client: &Client, store: &Store) -> anyhow::Result<()> {
+    let asking = async {
+        while client.send(http::Method::GET, "/readyz", None, "").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
+    };
+    // One of several may have to wait until enough of the others are back.
+    if store.cluster().borrow().voters() > 1 {
+        asking.await;
+        return Ok(());
     }
+    tokio::time::timeout(READY_PATIENCE, asking).await.context("the API did not become ready")
 }
 
 /// Lets the API server rule about what controllers create.

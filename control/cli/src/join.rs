@@ -66,9 +66,9 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let Admitted { credential, authority } = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
     let papers = Papers::new("node", &credential)?;
     let target = Target::new(&args.server, authority.clone(), Identity::Papers(papers.clone()))?;
-    let known = servers::kept(&data);
-    let target = known.iter().try_fold(target, |target, server| target.or(&format!("https://{server}")))?;
+    let given = target.server();
     let client = Client::new(target);
+    client.learn(servers::kept(&data));
     step.done(&args.server);
 
     let step = progress.step("node");
@@ -127,7 +127,7 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     kept.keep_server(api);
     let listener = node::listen("listen", args.listen).await?;
     let dialled = listener.local_addr()?;
-    let over = servers::over(view.clone(), client.servers().borrow().all(), None);
+    let over = servers::over(view.clone(), vec![given], None);
     let identity = network::tunnel::Identity::new(name.as_str(), papers, &authority)?;
     let door = tunnel::door(identity, view.clone(), Relay::Servers, over, dialled, Some(listener));
     let options = node::Options {

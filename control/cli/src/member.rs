@@ -10,8 +10,11 @@ use crate::{access, get};
 
 pub(crate) const PATH: &str = "/coracle/v1/members";
 
+/// What a server tells of all.
 #[derive(Deserialize)]
-struct Members {
+pub(crate) struct Members {
+    /// The one that tells.
+    id: String,
     members: Vec<Member>,
 }
 
@@ -36,6 +39,18 @@ pub(crate) async fn run(command: MemberCommand) -> anyhow::Result<()> {
         MemberCommand::Replace(args) => {
             change(&args.access, &json!({"change": "replace", "id": args.id, "with": args.with})).await
         }
+    }
+}
+
+impl Members {
+    /// Whether nobody knows it better.
+    pub(crate) fn is_told_by_leader(&self) -> bool {
+        self.members.iter().any(|member| member.is_leader && member.id == self.id)
+    }
+
+    /// Whether this one is a member.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.members.iter().any(|member| member.id == id)
     }
 }
 

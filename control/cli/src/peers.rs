@@ -4,15 +4,17 @@
 //! server does. Then it asks to be let learn what is stored. Servers speak to each other on the port of the API, chosen by ALPN, each
 //! with a certificate that only a server has.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use apiserver::{Charter, SERVER_USER, SERVERS};
-use client::{Client, Identity, Target};
+use anyhow::{Context, anyhow, bail};
+use apiserver::{Charter, SERVER_USER, SERVERS, Siblings};
+use client::{Body, Client, ClientError, Identity, Target};
 use futures::future::BoxFuture;
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::json;
 use store::{Change, Connection, Peer, Role, Store, Transport};
@@ -25,8 +27,13 @@ use crate::{join, member};
 /// What servers speak to each other is called in ALPN.
 const PROTOCOL: &[u8] = b"coracle-store/1";
 
-/// The file that says which server let this one in.
+/// The file that says which server let this one in,
 const JOINED: &str = "joined";
+/// and the one that says that it was sent away.
+const REMOVED: &str = "removed";
+
+/// How often a server asks whether it still is one; who was removed is not told by itself.
+const STILL_ONE: Duration = Duration::from_secs(3);
 
 /// Long enough for another leader to be elected, and for a change of members that is under way.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(60);
@@ -50,8 +57,20 @@ struct Wires {
     papers: Arc<Papers>,
 }
 
+/// The other servers, as far as images go.
+#[derive(Debug)]
+struct Registries {
+    store: Store,
+    wires: Wires,
+    /// Each keeps its connection.
+    clients: Mutex<HashMap<String, Client>>,
+}
+
 /// How the server of a data directory comes to its cluster. One that is new to it is given what makes a server.
 pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str>) -> anyhow::Result<Coming> {
+    if data.join(REMOVED).exists() {
+        bail!(sent_away(data));
+    }
     let (joined, authority) = (data.join(JOINED), data.join("pki").join("ca.crt"));
     let before = match std::fs::read_to_string(&joined) {
         Ok(before) => Some(before.trim().to_owned()),
@@ -106,7 +125,16 @@ pub(crate) fn credential(authority: &Authority, address: &str) -> anyhow::Result
 
 /// The way to the other servers.
 pub(crate) fn transport(authority: &Authority, papers: &Arc<Papers>) -> Arc<dyn Transport> {
-    Arc::new(Wires { authority: authority.certificate().to_owned(), papers: papers.clone() })
+    Arc::new(wires(authority, papers))
+}
+
+/// The images of the other servers.
+pub(crate) fn siblings(store: &Store, authority: &Authority, papers: &Arc<Papers>) -> Arc<dyn Siblings> {
+    Arc::new(Registries { store: store.clone(), wires: wires(authority, papers), clients: Mutex::default() })
+}
+
+fn wires(authority: &Authority, papers: &Arc<Papers>) -> Wires {
+    Wires { authority: authority.certificate().to_owned(), papers: papers.clone() }
 }
 
 /// What other servers are answered.
@@ -126,15 +154,78 @@ pub(crate) fn protocol(store: Store) -> apiserver::Protocol {
     }
 }
 
+fn sent_away(data: &DataDir) -> String {
+    format!(
+        "this server was removed from its cluster, which goes on without it; to join again it needs an empty data directory instead of {}",
+        data.path().display()
+    )
+}
+
+/// What is written where this server was removed, and the words for it.
+pub(crate) fn removal(data: &DataDir) -> (PathBuf, String) {
+    (data.join(REMOVED), sent_away(data))
+}
+
+/// Returns when this server is none of the cluster's any more, with words that say so; or when `shutdown` comes.
+pub(crate) async fn remain(
+    store: Store,
+    authority: Arc<Authority>,
+    removed: PathBuf,
+    words: String,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let remaining = async {
+        while is_member(&store, &authority).await {
+            tokio::time::sleep(STILL_ONE).await;
+        }
+        data_dir::write(&removed, "")?;
+        Err(anyhow!(words))
+    };
+    tokio::select! {
+        () = shutdown => Ok(()),
+        ended = remaining => ended,
+    }
+}
+
+/// Whether this server is one of the cluster's, as far as it or the one that leads can tell.
+async fn is_member(store: &Store, authority: &Authority) -> bool {
+    let (me, cluster) = (store.member(), store.cluster().borrow().clone());
+    // Whoever has been told of no members has not been let in yet.
+    if cluster.members.is_empty() {
+        return true;
+    }
+    // One that led and was cut off may believe for long that it leads.
+    if cluster.leader == Some(me) && matches!(store.leads().await, Ok(true)) {
+        return true;
+    }
+    if cluster.get(me).is_none() {
+        return false;
+    }
+    for other in cluster.members.iter().filter(|standing| standing.peer.member != me) {
+        let Ok(client) = administrator(&format!("https://{}", other.peer.address), authority) else { continue };
+        let Ok(told) = client.get_json::<member::Members>(member::PATH).await else { continue };
+        // The others may have heard as little.
+        if told.is_told_by_leader() {
+            return told.has(&me.to_string());
+        }
+    }
+    true
+}
+
+fn administrator(url: &str, authority: &Authority) -> anyhow::Result<Client> {
+    let administrator = authority.administrator(Timestamp::now())?;
+    let identity = Identity::Certificate { certificate: administrator.certificate, key: administrator.key };
+    Ok(Client::new(Target::new(url, authority.certificate().to_owned(), identity)?))
+}
+
 /// Has the cluster let this server learn what is stored, unless it does already.
 pub(crate) async fn be_admitted(store: &Store, url: &str, authority: &Authority, address: &str) -> anyhow::Result<()> {
     let me = store.member();
-    if store.cluster().borrow().get(me).is_some() {
+    // Of one that was removed the log tells of others; it is seen to elsewhere.
+    if !store.cluster().borrow().members.is_empty() {
         return Ok(());
     }
-    let administrator = authority.administrator(Timestamp::now())?;
-    let identity = Identity::Certificate { certificate: administrator.certificate, key: administrator.key };
-    let client = Client::new(Target::new(url, authority.certificate().to_owned(), identity)?);
+    let client = administrator(url, authority)?;
     let asked = json!({"change": "add", "id": me.to_string(), "address": address}).to_string();
     let asking = async {
         loop {
@@ -166,10 +257,39 @@ pub(crate) async fn hand_over(store: &Store) {
     }
 }
 
+impl Wires {
+    fn target(&self, address: &str) -> Result<Target, ClientError> {
+        let identity = Identity::Papers(self.papers.clone());
+        Target::new(&format!("https://{address}"), self.authority.clone(), identity)
+    }
+}
+
+impl Siblings for Registries {
+    fn servers(&self) -> Vec<String> {
+        let cluster = self.store.cluster().borrow().clone();
+        let others = cluster.members.iter().filter(|standing| standing.peer.member != self.store.member());
+        others.map(|standing| standing.peer.address.clone()).collect()
+    }
+
+    fn get(&self, server: &str, path: String) -> BoxFuture<'static, Option<Body>> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clients.get(server).cloned();
+        let client = known.or_else(|| {
+            let client = Client::new(self.wires.target(server).ok()?);
+            clients.insert(server.into(), client.clone());
+            Some(client)
+        });
+        Box::pin(async move {
+            let request = http::Request::get(path).body(client::no_body()).ok()?;
+            let answer = client?.request(request).await.ok()?;
+            answer.status().is_success().then(|| answer.into_body().map_err(Into::into).boxed_unsync())
+        })
+    }
+}
+
 impl Transport for Wires {
     fn dial(&self, peer: &Peer) -> BoxFuture<'static, io::Result<Connection>> {
-        let identity = Identity::Papers(self.papers.clone());
-        let target = Target::new(&format!("https://{}", peer.address), self.authority.clone(), identity);
+        let target = self.target(&peer.address);
         Box::pin(async move {
             let stream = target.map_err(io::Error::other)?.dial(PROTOCOL).await.map_err(io::Error::other)?;
             // An end that knows nothing of this agrees to nothing.

@@ -78,6 +78,9 @@ pub(crate) enum RegistryError {
     /// The body broke off.
     #[error("the body could not be read: {0}")]
     Body(String),
+    /// The servers of the cluster cannot be told of it now.
+    #[error("{0}")]
+    Unavailable(String),
     /// The disk failed.
     #[error("the registry's directory failed: {0}")]
     Disk(#[from] std::io::Error),
@@ -121,6 +124,7 @@ impl RegistryError {
             Self::BadCount => (StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
             Self::BlobTooLarge | Self::ManifestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
             Self::Body(_) => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }
     }

@@ -2,9 +2,14 @@
 //!
 //! ```text
 //! blobs/<hex>                                   content, by SHA-256; manifests are content too
+//! uploads/<id>                                  what has come of an upload
+//! ```
+//!
+//! Directories of before servers told each other of images have labels beside:
+//!
+//! ```text
 //! repositories/<name>/_manifests/<hex>          the media type the manifest was pushed with
 //! repositories/<name>/_tags/<tag>               the digest the tag stands for
-//! uploads/<id>                                  what has come of an upload
 //! ```
 
 use std::io::{self, ErrorKind, SeekFrom};
@@ -18,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, Take};
 
-use super::name::{Digest, Reference, Repository, Tag};
+use super::name::{Digest, Reference, Repository};
 use super::{BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, RegistryError, UploadId};
 
 /// A directory of images.
@@ -36,8 +41,8 @@ pub(crate) struct Blob {
     file: File,
 }
 
-/// A manifest as it was pushed.
-pub(crate) struct Manifest {
+/// A manifest that has a label.
+pub(crate) struct Labelled {
     /// What it is called by content.
     pub(crate) digest: Digest,
     /// What it says it is.
@@ -46,7 +51,6 @@ pub(crate) struct Manifest {
     pub(crate) bytes: Bytes,
 }
 
-const DEFAULT_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const COPY_BYTES: usize = 64 * 1024;
 
 // === impl Images ===
@@ -70,37 +74,47 @@ impl Images {
         &self.root
     }
 
-    /// The names of all repositories, sorted.
-    pub(crate) async fn repositories(&self) -> Result<Vec<String>, RegistryError> {
-        let top = self.root.join("repositories");
+    /// The labels there are: each a repository and what names a manifest in it.
+    pub(crate) async fn labels(&self) -> Result<Vec<(Repository, Reference)>, RegistryError> {
         let mut found = Vec::new();
-        let mut open = vec![(top, String::new())];
+        let mut open = vec![(self.root.join("repositories"), String::new())];
         while let Some((directory, name)) = open.pop() {
-            for entry in names(&directory).await? {
+            let entries = match names(&directory).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let below = directory.join(&entry);
                 match entry.as_str() {
-                    "_tags" => found.push(name.clone()),
-                    "_manifests" => {}
-                    child if name.is_empty() => open.push((directory.join(child), child.into())),
-                    child => open.push((directory.join(child), format!("{name}/{child}"))),
+                    "_tags" => found.extend(labels(&name, names(&below).await?)),
+                    "_manifests" => {
+                        found.extend(labels(&name, names(&below).await?.iter().map(|hex| format!("sha256:{hex}"))));
+                    }
+                    child if name.is_empty() => open.push((below, child.into())),
+                    child => open.push((below, format!("{name}/{child}"))),
                 }
             }
         }
-        found.sort_unstable();
         Ok(found)
     }
 
-    /// The tags of a repository, sorted.
-    pub(crate) async fn tags(&self, repository: &Repository) -> Result<Vec<String>, RegistryError> {
-        match names(&self.repository(repository).join("_tags")).await {
-            Ok(mut tags) => {
-                tags.retain(|tag| tag.parse::<Tag>().is_ok());
-                tags.sort_unstable();
-                Ok(tags)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(RegistryError::NoRepository(repository.as_str().into()))
-            }
-            Err(error) => Err(error.into()),
+    /// Takes all labels away.
+    pub(crate) async fn forget_labels(&self) -> io::Result<()> {
+        let labels = self.root.join("repositories");
+        fs::remove_dir_all(&labels).await?;
+        fs::create_dir_all(&labels).await
+    }
+
+    /// Whether content is there.
+    pub(crate) async fn has(&self, digest: &Digest) -> io::Result<bool> {
+        fs::try_exists(self.content(digest)).await
+    }
+
+    /// All of some content, which is to be small; none if it is not there.
+    pub(crate) async fn content_of(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
+        match fs::read(self.content(digest)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(read?.into())),
         }
     }
 
@@ -111,57 +125,47 @@ impl Images {
         Ok(Blob { size: file.metadata().await?.len(), file })
     }
 
-    /// Reads a manifest.
-    pub(crate) async fn manifest(
+    /// Reads a manifest by its label.
+    pub(crate) async fn labelled(
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Manifest, RegistryError> {
+    ) -> Result<Labelled, RegistryError> {
         let unknown = || RegistryError::NoManifest(format!("{repository}:{reference}"));
+        let place = self.root.join("repositories").join(repository.as_str());
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
             Reference::Tag(tag) => {
-                let text = fs::read_to_string(self.tag(repository, tag)).await;
+                let text = fs::read_to_string(place.join("_tags").join(tag.as_str())).await;
                 text.map_err(|error| missing(error, unknown))?.trim().parse()?
             }
         };
-        let media_type = fs::read_to_string(self.revision(repository, &digest)).await;
+        let media_type = fs::read_to_string(place.join("_manifests").join(digest.hex())).await;
         let media_type = media_type.map_err(|error| missing(error, unknown))?;
-        let bytes = fs::read(self.content(&digest)).await.map_err(|error| missing(error, unknown))?;
-        Ok(Manifest { digest, media_type, bytes: bytes.into() })
+        let bytes = self.content_of(&digest).await?.ok_or_else(unknown)?;
+        Ok(Labelled { digest, media_type, bytes })
     }
 
-    /// Keeps a manifest whose blobs are all there.
+    /// Keeps a manifest that consists of these blobs, which are all there.
     pub(crate) async fn put_manifest(
         &self,
-        repository: &Repository,
         reference: &Reference,
-        media_type: Option<&str>,
+        blobs: &[Digest],
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
         debug_assert!(bytes.len() <= MANIFEST_BYTES_MAX, "the body was read within the limit");
-        let said: Said =
-            serde_json::from_slice(bytes).map_err(|error| RegistryError::BadManifest(error.to_string()))?;
         let digest = Digest::of(bytes);
         if let Reference::Digest(expected) = reference
             && *expected != digest
         {
             return Err(RegistryError::OtherDigest { expected: expected.to_string(), found: digest.to_string() });
         }
-        for descriptor in said.config.iter().chain(&said.layers) {
-            let blob: Digest = descriptor.digest.parse()?;
-            if !fs::try_exists(self.content(&blob)).await? {
+        for blob in blobs {
+            if !self.has(blob).await? {
                 return Err(RegistryError::MissingBlob(blob.to_string()));
             }
         }
-        let media_type = media_type.or(said.media_type.as_deref()).unwrap_or(DEFAULT_MEDIA_TYPE);
         self.write(&self.content(&digest), bytes).await?;
-        self.write(&self.revision(repository, &digest), media_type.as_bytes()).await?;
-        match reference {
-            Reference::Tag(tag) => self.write(&self.tag(repository, tag), digest.as_str().as_bytes()).await?,
-            // A repository that was only ever pushed to by digest has no tags, but is one.
-            Reference::Digest(_) => fs::create_dir_all(self.repository(repository).join("_tags")).await?,
-        }
         Ok(digest)
     }
 
@@ -233,18 +237,6 @@ impl Images {
         settle(&beside, path).await
     }
 
-    fn repository(&self, repository: &Repository) -> PathBuf {
-        self.root.join("repositories").join(repository.as_str())
-    }
-
-    fn revision(&self, repository: &Repository, digest: &Digest) -> PathBuf {
-        self.repository(repository).join("_manifests").join(digest.hex())
-    }
-
-    fn tag(&self, repository: &Repository, tag: &Tag) -> PathBuf {
-        self.repository(repository).join("_tags").join(tag.as_str())
-    }
-
     fn content(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(digest.hex())
     }
@@ -257,8 +249,8 @@ impl Images {
 /// The part of a manifest that says what it consists of.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Said {
-    media_type: Option<String>,
+pub(crate) struct Said {
+    pub(crate) media_type: Option<String>,
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
@@ -267,6 +259,27 @@ struct Said {
 #[derive(Deserialize)]
 struct Descriptor {
     digest: String,
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Reads it of a manifest.
+    pub(crate) fn read(manifest: &[u8]) -> Result<Self, RegistryError> {
+        serde_json::from_slice(manifest).map_err(|error| RegistryError::BadManifest(error.to_string()))
+    }
+
+    /// The blobs it consists of.
+    pub(crate) fn blobs(&self) -> Result<Vec<Digest>, RegistryError> {
+        self.config.iter().chain(&self.layers).map(|descriptor| descriptor.digest.parse()).collect()
+    }
+}
+
+/// What names manifests of a repository, as far as these are names.
+fn labels(repository: &str, names: impl IntoIterator<Item = String>) -> Vec<(Repository, Reference)> {
+    let Ok(repository) = repository.parse::<Repository>() else { return Vec::new() };
+    let references = names.into_iter().filter_map(|name| name.parse::<Reference>().ok());
+    references.map(|reference| (repository.clone(), reference)).collect()
 }
 
 /// Moves a synced file to its place, durably.

@@ -180,6 +180,7 @@ impl Door {
             patience: Patience::default(),
             outages: Outages::default(),
             protocols: Vec::new(),
+            siblings: None,
         };
         let shutdown = CancellationToken::new();
         let served = {

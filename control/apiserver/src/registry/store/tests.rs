@@ -51,33 +51,38 @@ async fn chunks_come_in_order() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_found_by_tag_and_digest() {
+async fn labels_of_before_are_found_until_they_are_forgotten() {
     let (directory, images) = images().await;
-    let repository: Repository = "demo/hello".parse().expect("a name");
-    let tag: Reference = "v1".parse().expect("a tag");
+    assert!(images.labels().await.expect("none").is_empty());
     let layer = push(&images, 1, &["wasm"]).await;
     let manifest = json!({"schemaVersion": 2, "layers": [{"digest": layer.as_str()}]}).to_string();
-
-    let digest = images.put_manifest(&repository, &tag, Some("a/b"), manifest.as_bytes()).await.expect("complete");
-    let by_tag = images.manifest(&repository, &tag).await.expect("tagged");
-    assert_eq!((by_tag.media_type.as_str(), by_tag.bytes.as_ref()), ("a/b", manifest.as_bytes()));
-    let by_digest = images.manifest(&repository, &Reference::Digest(digest)).await.expect("kept");
-    assert_eq!(by_digest.digest, by_tag.digest);
-    assert_eq!(images.tags(&repository).await.expect("known"), ["v1"]);
-
-    let again = Images::open(directory.path().into()).await.expect("the same registry");
-    assert_eq!(again.repositories().await.expect("listed"), ["demo/hello"]);
-    assert!(again.manifest(&repository, &tag).await.is_ok());
+    let digest = Digest::of(manifest.as_bytes());
+    let tag: Reference = "v1".parse().expect("a tag");
+    assert_eq!(images.put_manifest(&tag, &[layer], manifest.as_bytes()).await.expect("complete"), digest);
+    let place = directory.path().join("repositories/demo/hello");
+    for (folder, name, text) in [("_tags", "v1", digest.as_str()), ("_manifests", digest.hex(), "a/b")] {
+        std::fs::create_dir_all(place.join(folder)).expect("a folder");
+        std::fs::write(place.join(folder).join(name), text).expect("written");
+    }
+    let labels = images.labels().await.expect("two");
+    assert_eq!(labels.len(), 2, "{labels:?}");
+    for (repository, reference) in labels {
+        assert_eq!(repository.as_str(), "demo/hello");
+        let found = images.labelled(&repository, &reference).await.expect("it is there");
+        assert_eq!((found.digest, found.media_type.as_str()), (digest.clone(), "a/b"));
+        assert_eq!(found.bytes, manifest);
+        assert_eq!(Said::read(&found.bytes).expect("a manifest").blobs().expect("digests").len(), 1);
+    }
+    images.forget_labels().await.expect("removed");
+    assert!(images.labels().await.expect("none").is_empty());
+    assert!(images.has(&digest).await.expect("readable"), "content stays");
 }
 
 #[tokio::test]
 async fn a_manifest_without_its_blobs_is_refused() {
     let (_directory, images) = images().await;
-    let repository: Repository = "hello".parse().expect("a name");
     let tag: Reference = "v1".parse().expect("a tag");
-    let manifest = json!({"layers": [{"digest": Digest::of(b"never pushed").as_str()}]}).to_string();
-    let refused = images.put_manifest(&repository, &tag, None, manifest.as_bytes()).await;
+    let refused = images.put_manifest(&tag, &[Digest::of(b"never pushed")], b"{}").await;
     assert!(matches!(refused, Err(RegistryError::MissingBlob(_))));
-    assert!(matches!(images.manifest(&repository, &tag).await, Err(RegistryError::NoManifest(_))));
-    assert!(matches!(images.tags(&repository).await, Err(RegistryError::NoRepository(_))));
+    assert!(!images.has(&Digest::of(b"{}")).await.expect("readable"));
 }
