@@ -1,8 +1,9 @@
 //! Links to nodes: nodes dial out, and are spoken to over what they dialled.
 //!
 //! An agent opens `GET /coracle/v1/nodes/<name>/link` and upgrades it to `coracle-link/1`; from there on the agent is an HTTP/2
-//! server and we are its client, so that logs reach us from behind any NAT. A node is linked to every server of the cluster; to one
-//! that it knows by two names it is linked twice, and the newest of its links is the one that is used.
+//! server and we are its client, so that logs reach us from behind any NAT. A node is linked to every server of the cluster, and
+//! once more to one of them: the end of that link is taken for the node's (`record`), the others are opened `?aside=true`. Of several
+//! links of a node the newest is the one that is used.
 
 mod heard;
 mod record;
@@ -171,13 +172,13 @@ impl Links {
         answer
     }
 
-    /// Keeps a link for as long as it lasts, and has it on record.
+    /// Keeps a link for as long as it lasts, and has it on record if it is to be.
     pub(crate) async fn hold(
         self: Arc<Self>,
         node: String,
         upgrade: OnUpgrade,
         patience: Patience,
-        record: Record,
+        record: Option<Record>,
         closing: CancellationToken,
     ) {
         let upgraded = match upgrade.await {
@@ -205,10 +206,10 @@ impl Links {
         });
         info!(%node, "linked");
         let over = closing.child_token();
-        let beginning = {
-            let (record, over) = (record.clone(), over.clone());
+        let beginning = record.clone().map(|record| {
+            let over = over.clone();
             tokio::spawn(async move { record.begin(over).await })
-        };
+        });
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 debug!(%node, %error, "link broken");
@@ -229,12 +230,16 @@ impl Links {
         });
         over.cancel();
         // What is under way is on record before its end is.
-        let _ = beginning.await;
+        if let Some(beginning) = beginning {
+            let _ = beginning.await;
+        }
         if closing.is_cancelled() {
             return info!(%node, "link given up");
         }
         let how = if end.was_told() { How::Closed } else { How::Silent };
         info!(%node, ?how, "link ended");
-        record.end(how, closing).await;
+        if let Some(record) = record {
+            record.end(how, closing).await;
+        }
     }
 }

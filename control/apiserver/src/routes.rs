@@ -216,7 +216,8 @@ async fn link(
         return Err(StatusError::new(api::Reason::Forbidden, why).into());
     }
     let upgrade = Links::upgrade(&mut request)?;
-    let record = Record::new(&door, &name);
+    let is_aside = request.uri().query() == Some("aside=true");
+    let record = (!is_aside).then(|| Record::new(&door, &name));
     door.tasks.spawn(door.links.clone().hold(name, upgrade, door.patience, record, door.closing.clone()));
     Ok(Links::switching())
 }

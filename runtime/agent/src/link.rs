@@ -1,7 +1,7 @@
 //! The way back: the agent dials the API servers, and then serves them over what it dialled, so that logs, port-forward and proxy
 //! reach it behind NAT.
 //!
-//! It is linked to every server, whichever it asks itself: so each of them answers for all nodes and passes nothing on to another,
+//! It is linked to every server, beside the link that is the node's own: so each of them answers for all nodes and passes nothing on to another,
 //! controllers measure by the links of the server that leads, whichever that is, and one that comes to lead has them already. A
 //! link that is idle costs a ping now and then; a server has as many as if it were the only one.
 //!
@@ -34,6 +34,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
+use client::Upgraded;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -65,13 +66,43 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const PONG_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves the API servers, for ever.
+///
+/// One link is the node's: the cluster takes its end for the node's end, unless there is another soon. It is opened at whichever server
+/// answers. Those to each of several servers are opened aside, and tell nothing by their end.
 pub(crate) async fn serve(context: Arc<Context>) {
     let router = router(context.clone());
+    tokio::join!(serve_any(&context, &router), serve_each(&context, &router));
+}
+
+/// Serves one of them after the other, over the link that is the node's.
+async fn serve_any(context: &Context, router: &Router) {
+    let path = path(context);
+    let mut pause = RETRY_FIRST;
+    loop {
+        match context.client.upgrade(&path, PROTOCOL).await {
+            Ok(stream) => {
+                info!(node = %context.config.node_name, "linked to the API server");
+                pause = RETRY_FIRST;
+                context.linked.send_modify(|times| *times += 1);
+                speak(stream, router).await;
+            }
+            Err(error) => debug!(%error, "no link to the API server yet"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+/// Serves each of them, where there are several.
+async fn serve_each(context: &Arc<Context>, router: &Router) {
     let mut servers = context.client.servers();
     let mut linking = JoinSet::new();
     let mut linked: HashMap<String, AbortHandle> = HashMap::new();
     loop {
-        let known = servers.borrow_and_update().all();
+        let mut known = servers.borrow_and_update().all();
+        if known.len() < 2 {
+            known.clear();
+        }
         for (_, lost) in linked.extract_if(|server, _| !known.contains(server)) {
             lost.abort();
         }
@@ -89,25 +120,33 @@ pub(crate) async fn serve(context: Arc<Context>) {
 
 /// Serves one of them, for ever.
 async fn serve_one(context: Arc<Context>, server: String, router: Router) {
-    let path = format!("/coracle/v1/nodes/{}/link", context.config.node_name);
+    let path = format!("{}?aside=true", path(&context));
     let mut pause = RETRY_FIRST;
     loop {
         match context.client.upgrade_at(&server, &path, PROTOCOL).await {
             Ok(stream) => {
-                info!(node = %context.config.node_name, %server, "linked to the API server");
+                debug!(%server, "linked aside");
                 pause = RETRY_FIRST;
-                context.linked.send_modify(|times| *times += 1);
-                let mut serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                serving.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
-                let service = TowerToHyperService::new(router.clone());
-                if let Err(error) = serving.serve_connection(stream.into_inner(), service).await {
-                    debug!(%server, %error, "the link broke");
-                }
+                speak(stream, &router).await;
             }
-            Err(error) => debug!(%server, %error, "no link to the API server yet"),
+            Err(error) => debug!(%server, %error, "no link aside yet"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+fn path(context: &Context) -> String {
+    format!("/coracle/v1/nodes/{}/link", context.config.node_name)
+}
+
+/// Until the link ends.
+async fn speak(stream: Upgraded, router: &Router) {
+    let mut serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    serving.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
+    let service = TowerToHyperService::new(router.clone());
+    if let Err(error) = serving.serve_connection(stream.into_inner(), service).await {
+        debug!(%error, "the link broke");
     }
 }
 
