@@ -108,8 +108,8 @@ impl Parts {
                 // What was asked for and never answered may have been done.
                 Some(Answer::Refused(_)) if is_asked && self.read().await.is_ok() && self.has(&change) => return Ok(()),
                 Some(Answer::Refused(reason)) => return Err(ChangeError::Refused(reason)),
+                _ if self.is_closed() => return Err(ChangeError::Closed),
                 Some(_) => self.pause().await,
-                None if self.is_closed() => return Err(ChangeError::Closed),
                 None => {
                     is_asked = true;
                     tokio::time::sleep(PAUSE).await;
@@ -138,8 +138,10 @@ impl Parts {
     pub(super) async fn pause(&self) {
         let mut cluster = self.cluster.clone();
         cluster.mark_unchanged();
-        // Changed or not, it is tried again.
-        let _ = tokio::time::timeout(PAUSE, cluster.changed()).await;
+        // Changed or not, it is tried again; where nothing is told any more, not at once.
+        if let Ok(Err(_)) = tokio::time::timeout(PAUSE, cluster.changed()).await {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     pub(super) fn is_alone(&self) -> bool {
