@@ -56,7 +56,12 @@ impl Controller for Scheduling {
         let matters = match event.key().kind() {
             kinds::POD => pod_matters(event),
             kinds::NODE => node_matters(event),
-            kinds::PERSISTENT_VOLUME_CLAIM | kinds::PERSISTENT_VOLUME | kinds::STORAGE_CLASS => true,
+            // What a claim has, or is to be filled from, says where it can be.
+            kinds::PERSISTENT_VOLUME_CLAIM
+            | kinds::PERSISTENT_VOLUME
+            | kinds::STORAGE_CLASS
+            | kinds::VOLUME_SNAPSHOT
+            | kinds::VOLUME_SNAPSHOT_CONTENT => true,
             _ => false,
         };
         if matters { vec![waiting_room()] } else { Vec::new() }
