@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use harness::{Cluster, Fleet, Plan, Server, eventually, kubectl_is_there};
 use serde_json::Value;
 
-use crate::{PROGRAM, manifest, with};
+use crate::{PROGRAM, apply, manifest, with};
 
 /// The pages "Configure a Pod to Use a PersistentVolume for Storage" of Kubernetes' documentation, with another image and folder.
 const TASK: &str = "apiVersion: v1
@@ -60,11 +60,6 @@ spec:
     command: [sleep, infinity]
     volumeMounts: [{mountPath: /data, name: data}]
 ";
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
 
 fn pod(cluster: &Cluster, name: &str) {
     apply(cluster, &POD.replace("NAME", name));

@@ -7,12 +7,7 @@ use std::time::Duration;
 use harness::{Cluster, eventually, get};
 use serde_json::Value;
 
-use crate::{manifest, with};
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
+use crate::{apply, manifest, with};
 
 fn object(cluster: &Cluster, kind: &str, name: &str) -> Value {
     serde_json::from_str(&cluster.coracle(&["get", kind, name, "-o", "json"]).ok()).expect("JSON")

@@ -3,12 +3,7 @@
 use harness::{Cluster, Plan, eventually};
 use serde_json::Value;
 
-use crate::{PROGRAM, manifest, with};
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
+use crate::{PROGRAM, apply, with};
 
 fn pod(name: &str, deed: &str, resources: &str, more: &str) -> String {
     format!(

@@ -99,6 +99,12 @@ fn with(examples: &[&str]) -> Cluster {
     plan.up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
+/// Applies a manifest beside the examples' components.
+fn apply(cluster: &Cluster, text: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
+}
+
 /// A manifest in a file of its own, beside the examples' components.
 fn manifest(folder: &Path, text: &str) -> String {
     let examples = example("").canonicalize().expect("the examples are there");

@@ -9,14 +9,9 @@ use harness::{Cluster, Plan, eventually, get, get_with};
 use http::Method;
 use serde_json::Value;
 
-use crate::{PROGRAM, example, manifest, with};
+use crate::{PROGRAM, apply, example, with};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
 
 fn service(cluster: &Cluster, name: &str) -> Value {
     let told = cluster.coracle(&["get", "service", name, "-o", "json"]).ok();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use harness::{Cluster, Fleet, Plan, Server, eventually, kubectl_is_there};
 use serde_json::Value;
 
-use crate::{PROGRAM, manifest, with};
+use crate::{PROGRAM, apply, manifest, with};
 
 const DATABASE: &str = "apiVersion: apps/v1
 kind: StatefulSet
@@ -62,11 +62,6 @@ spec:
     command: [sleep, infinity]
     volumeMounts: [{mountPath: /data, name: data}]
 ";
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
 
 fn snapshot(cluster: &Cluster, name: &str, claim: &str) {
     apply(cluster, &SNAPSHOT.replace("NAME", name).replace("CLAIM", claim));

@@ -3,7 +3,7 @@
 use harness::{Cluster, Fleet, Server, eventually, get};
 use serde_json::Value;
 
-use crate::{PROGRAM, manifest, with};
+use crate::{PROGRAM, apply, manifest, with};
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap
@@ -54,11 +54,6 @@ kind: Ingress
 metadata: {name: reader}
 spec: {rules: [{host: reader.localhost, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: reader, port: {number: 80}}}}]}}]}
 ";
-
-fn apply(cluster: &Cluster, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    cluster.coracle(&["apply", "-f", &manifest(folder.path(), text)]).ok();
-}
 
 /// Waits until the pod reads this in the file.
 fn reads(cluster: &Cluster, path: &str, expected: &str) {

@@ -377,15 +377,7 @@ fn own_papers(
     let papers = Papers::new(whose, &issue()?)?;
     let own = papers.clone();
     let renew = move || issue().and_then(|credential| own.replace(&credential));
-    let keeping = papers.clone().keep(Box::new(move || Box::pin(std::future::ready(renew()))));
-    let stopping = parts.stopping();
-    parts.start("renewal of certificates", async move {
-        tokio::select! {
-            () = keeping => {}
-            () = stopping => {}
-        }
-        anyhow::Ok(())
-    });
+    papers.keep_in(parts, Box::new(move || Box::pin(std::future::ready(renew()))));
     Ok(papers)
 }
 

@@ -73,15 +73,7 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
 
     let step = progress.step("node");
     let mut mirror = Running::new();
-    let keeping = papers.clone().keep(renewal(client.clone(), papers.clone(), data.join(PAPERS)));
-    let stopping = mirror.stopping();
-    mirror.start("renewal of the certificate", async move {
-        tokio::select! {
-            () = keeping => {}
-            () = stopping => {}
-        }
-        anyhow::Ok(())
-    });
+    papers.keep_in(&mut mirror, renewal(client.clone(), papers.clone(), data.join(PAPERS)));
     let (publish, mut view) = watch::channel(Snapshot::default());
     // Whoever comes to prove a host may come to this node's edge.
     let proofs = Watched {

@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::pki::{CLOCK_SKEW, Credential};
+use crate::running::Running;
 
 /// A certificate and its key.
 pub(crate) struct Papers {
@@ -64,8 +65,19 @@ impl Papers {
         self.life().ends < now.as_second()
     }
 
-    /// Has them replaced in time, until it is dropped.
-    pub(crate) async fn keep(self: Arc<Self>, renew: Renew) {
+    /// Has them replaced in time, for as long as the parts run.
+    pub(crate) fn keep_in(self: &Arc<Self>, parts: &mut Running, renew: Renew) {
+        let (keeping, stopping) = (self.clone().keep(renew), parts.stopping());
+        parts.start("renewal of certificates", async move {
+            tokio::select! {
+                () = keeping => {}
+                () = stopping => {}
+            }
+            anyhow::Ok(())
+        });
+    }
+
+    async fn keep(self: Arc<Self>, renew: Renew) {
         loop {
             let wait = self.life().wait(Timestamp::now());
             if !wait.is_zero() {

@@ -103,7 +103,10 @@ pub(crate) fn redeem(holder: &Identity, machine: &str, world: &Snapshot) -> Resu
         return Ok(Use::Again);
     }
     let Some(left) = left.parse::<u32>().ok().and_then(|left| left.checked_sub(1)) else {
-        return Err(StatusError::new(Reason::Unauthorized, "the token has been used as often as it may be"));
+        return Err(StatusError::new(
+            Reason::Unauthorized,
+            "the token has been used as often as it may be; `coracle token` makes another",
+        ));
     };
     let used = if used.is_empty() { machine.to_owned() } else { format!("{used},{machine}") };
     let mut value: Value = serde_json::from_slice(object.body()).map_err(|_| unauthorized())?;

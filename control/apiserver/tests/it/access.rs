@@ -94,7 +94,10 @@ async fn a_machine_joins_with_a_token() {
     let taken = join("n0", "b").await.refusal();
     assert!(taken.starts_with("409 a node named \"n0\" is in the cluster already"), "{taken}");
     assert_eq!(join("n2", "b").await.code, 200);
-    assert_eq!(join("n3", "c").await.refusal(), "401 the token has been used as often as it may be");
+    assert_eq!(
+        join("n3", "c").await.refusal(),
+        "401 the token has been used as often as it may be; `coracle token` makes another"
+    );
     assert_eq!(join("n1", "a").await.code, 200, "an answer may have been lost");
     // It makes no server, used or not.
     let server = json!({"machine": "a".repeat(32)}).to_string();

@@ -45,7 +45,9 @@ fn restore(file: &Path, args: &RestoreSnapshot, now: Timestamp) -> anyhow::Resul
         bail!("{} is not empty; restore to a directory of its own, with --data-dir", directory.display());
     }
     let key = key(&args.key)?;
-    let saved = read(file, &key).with_context(|| format!("{} cannot be restored", args.file))?;
+    let saved = read(file, &key).with_context(|| {
+        format!("{} cannot be restored; `coracle snapshot list` says which files are whole", args.file)
+    })?;
     let Saved { contents, charter, objects } = saved;
     let world = controllers::revived(Revision(contents.revision), objects);
     let restoration = controllers::restoration(&world, now);
