@@ -309,3 +309,49 @@ fn what_lies_on_another_machine_is_kept_there() {
         _ => Ok(()),
     });
 }
+
+#[test]
+fn what_is_in_a_volume_is_carried_off_and_brought_back() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let cluster = Plan::new().up(PROGRAM).expect("a cluster");
+    apply(&cluster, DATABASE);
+    ready(&cluster, "pod/db-0");
+    sh(&cluster, "db-0", "echo high > /data/tide; mkdir /data/deep; echo low > /data/deep/tide");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let told = cluster.coracle(&["volume", "save", "data-db-0", &path("db.tar.gz")]).ok();
+    assert!(told.ends_with(" of data-db-0\n"), "{told}");
+    let again = cluster.coracle(&["volume", "save", "data-db-0", &path("db.tar.gz")]);
+    assert!(again.code != 0 && again.stderr.contains("is there already"), "{again:?}");
+    gone_all(&cluster, "volumesnapshots,volumesnapshotcontents");
+
+    let restore = |file: &str, claim: &str| cluster.coracle(&["volume", "restore", &path(file), claim]);
+    let told = restore("db.tar.gz", "copy").ok();
+    assert!(
+        told.starts_with("persistentvolumeclaim/copy created, to be filled from volumesnapshot/restored-"),
+        "{told}"
+    );
+    pod(&cluster, "reader", "copy");
+    ready(&cluster, "pod/reader");
+    assert_eq!(sh(&cluster, "reader", "cat /data/tide /data/deep/tide"), "high\nlow\n");
+
+    let taken = restore("db.tar.gz", "copy");
+    assert!(taken.stderr.contains("persistentvolumeclaims \"copy\" already exists"), "{taken:?}");
+    let whole = std::fs::read(path("db.tar.gz")).expect("a file");
+    std::fs::write(path("half.tar.gz"), &whole[..whole.len() / 2]).expect("written");
+    let half = restore("half.tar.gz", "half");
+    assert!(half.stderr.contains("this is no archive of a volume"), "{half:?}");
+    assert_eq!(cells(&cluster, &["pvc", "half", "--ignore-not-found"]), Vec::<String>::new());
+    let snapshot = format!("vs/{}", says(&cluster, "pvc/copy", ".spec.dataSource.name"));
+    cluster.coracle(&["volume", "save", &snapshot, &path("same.tar.gz")]).ok();
+    assert_eq!(std::fs::read(path("same.tar.gz")).expect("a file"), whole);
+}
+
+fn gone_all(cluster: &Cluster, kinds: &str) {
+    eventually(60, || match cluster.kubectl(&["get", kinds, "--all-namespaces", "-o", "name"]).ok() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+}

@@ -354,6 +354,13 @@ impl FromStr for Origin {
 
 // === impl Handle ===
 
+impl Handle {
+    /// Whether an archive can be called so: a DNS subdomain, which leads nowhere else.
+    pub fn is_name(word: &str) -> bool {
+        crate::rules::NameRule::Subdomain.problems(word).is_empty()
+    }
+}
+
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@sha256:{}", self.node, self.name, self.hash)
@@ -366,9 +373,8 @@ impl FromStr for Handle {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (place, hash) = text.split_once("@sha256:").ok_or(())?;
         let (node, name) = place.split_once('/').ok_or(())?;
-        let is_name = |word: &str| crate::rules::NameRule::Subdomain.problems(word).is_empty();
         let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_name(node) || !is_name(name) || !is_hash {
+        if !Self::is_name(node) || !Self::is_name(name) || !is_hash {
             return Err(());
         }
         Ok(Self { node: node.to_owned(), name: name.to_owned(), hash: hash.to_owned() })

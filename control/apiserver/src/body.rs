@@ -64,8 +64,8 @@ pub(crate) fn decode(encoding: Encoding, body: &[u8], kind: &str) -> Result<Pars
         }
         Encoding::Yaml => {
             let text = std::str::from_utf8(body).map_err(|error| unrecognized(&error))?;
-            // `name: y` names something y, as it does for Kubernetes.
-            let options = serde_saphyr::options! { strict_booleans: true };
+            // As Kubernetes reads it: `name: y` names something y, and a mode of 0400 is octal.
+            let options = serde_saphyr::options! { strict_booleans: true, legacy_octal_numbers: true };
             let value = serde_saphyr::from_str_with_options(text, options)
                 .map_err(|error| StatusError::bad_request(format!("error converting YAML to JSON: {error}")))?;
             Ok(Parsed { value, duplicates: Vec::new() })
@@ -97,6 +97,8 @@ mod tests {
         let said = |encoding, text: &str| decode(encoding, text.as_bytes(), "ConfigMap").map(|parsed| parsed.value);
         assert_eq!(said(Encoding::Json, r#"{"kind":"ConfigMap","data":{"a":"1"}}"#), Ok(expect.clone()));
         assert_eq!(said(Encoding::Yaml, "kind: ConfigMap\ndata:\n  a: \"1\"\n"), Ok(expect));
+        let (yaml, json) = ("spec: {mode: 0400, name: y}", r#"{"spec":{"mode":256,"name":"y"}}"#);
+        assert_eq!(said(Encoding::Yaml, yaml), said(Encoding::Json, json));
     }
 
     #[test]

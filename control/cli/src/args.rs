@@ -9,6 +9,7 @@ mod labels;
 mod loss;
 mod room;
 mod snapshot;
+mod volume;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use labels::Labels;
 pub(crate) use loss::Loss;
 use room::Room;
 pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
+pub(crate) use volume::{RestoreVolume, SaveVolume, Volume, VolumeCommand};
 
 /// Kubernetes for WebAssembly, light enough to carry.
 #[derive(Debug, Parser)]
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Files that the whole cluster can be brought back from
     Snapshot(Snapshot),
+    /// What is in volumes, as files of this machine
+    Volume(Volume),
     /// Print the versions of this program and of the server
     Version(Version),
     /// Print the completion script of a shell

@@ -38,6 +38,7 @@ mod trouble;
 mod tunnel;
 mod up;
 mod verbs;
+mod volume;
 mod wait;
 mod what;
 
@@ -132,6 +133,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Export(args) => export::export(args).await,
             Command::Import(args) => export::import(args).await,
             Command::Snapshot(args) => snapshot::run(args.command, Timestamp::now()).await,
+            Command::Volume(args) => volume::run(args.command).await,
             Command::Version(args) => verbs::version(args).await,
             Command::Token(args) => {
                 let command = args.command.unwrap_or(TokenCommand::Create(args.fresh));

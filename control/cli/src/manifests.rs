@@ -57,7 +57,9 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<Manifest>> {
 
 /// The objects of a text: YAML documents or JSON, with lists taken apart and empty documents left out.
 pub(crate) fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    // As the server and `kubectl` read it: `name: y` names something y, and a mode of 0400 is octal.
+    let options = serde_saphyr::options! { strict_booleans: true, legacy_octal_numbers: true };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)?;
     let mut objects = Vec::new();
     for document in documents {
         match document {
@@ -89,6 +91,15 @@ mod tests {
         check("metadata: {name: a}\n---\n# nothing here\n---\nmetadata: {name: b}\n", &["a", "b"]);
         check("kind: List\nitems:\n- metadata: {name: a}\n- metadata: {name: b}\n", &["a", "b"]);
         check(r#"{"metadata": {"name": "a"}}"#, &["a"]);
+    }
+
+    #[test]
+    fn scalars_are_read_as_kubectl_reads_them() {
+        let objects = parse("{mode: 0400, new: 0o400, name: y, size: \"0400\", is: true, port: 80}").expect("readable");
+        let expected = serde_json::json!(
+            {"mode": 256, "new": 256, "name": "y", "size": "0400", "is": true, "port": 80}
+        );
+        assert_eq!(objects, [expected]);
     }
 
     #[test]

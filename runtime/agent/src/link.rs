@@ -14,10 +14,12 @@
 //! | `ANY /proxy/{namespace}/{pod}/{port}/{path..}` | an HTTP request to the pod; `https:{port}`: over TLS |
 //! | `GET /stats/summary` | what the node and its containers use, as a kubelet tells it |
 //! | `GET /waiting` | who waits for which service without endpoints: a line of JSON whenever that changes, for ever |
+//! | `GET /archives/{name}`, `PUT …` | an archive of a volume, carried off or brought |
 //! | `GET /pods` | the node's pods |
 //! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
 
+mod archives;
 mod command;
 mod forward;
 mod metrics;
@@ -160,6 +162,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/stats/summary", get(stats))
         .route("/waiting", get(waiting))
+        .route("/archives/{name}", get(archives::give).put(archives::take))
         .route("/pods", get(pods))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(context)

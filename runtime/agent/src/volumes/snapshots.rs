@@ -9,6 +9,7 @@
 //! while pods may write. Whoever needs all of them of one moment takes the snapshot while no pod uses the claim. Its handle carries
 //! the SHA-256 of the file, which is checked before anything is made from it.
 
+mod brought;
 mod disk;
 mod task;
 
@@ -33,6 +34,7 @@ use tracing::{info, warn};
 use crate::context::Context;
 use crate::pod::{Severity, Told};
 use crate::recorder::Note;
+pub(crate) use brought::Brought;
 use disk::Places;
 use task::{Task, tasks};
 

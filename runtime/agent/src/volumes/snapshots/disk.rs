@@ -28,7 +28,7 @@ pub(super) struct Places {
 struct Until<'a, T>(T, &'a AtomicBool);
 
 /// The end of names of what is not whole.
-const NEXT: &str = ".next";
+pub(super) const NEXT: &str = ".next";
 
 // === impl Places ===
 
