@@ -321,3 +321,30 @@ fn a_node_that_is_cut_off_loses_nothing_of_its_own_and_is_back_within_seconds() 
     expect(&fleet, 15, 2, 2, "/call?url=http://at-3/", "on-3");
     expect(&fleet, 15, 3, 3, &format!("/call?url=http://{}/", addresses[1]), "on-2");
 }
+
+#[test]
+fn what_a_node_has_another_gets_from_it_and_checks() {
+    if !harness::kubectl_is_there() {
+        return;
+    }
+    let fleet = Fleet::on_loopback(PROGRAM, Server::Alone, 3);
+    let fetched = |node: usize, from: &str| {
+        let metrics = fleet.kubectl(&["get", "--raw", &format!("/api/v1/nodes/node-{node}/proxy/metrics")], None).ok();
+        let line = format!("coracle_images_fetched_total{{from=\"{from}\"}} ");
+        let count = metrics.lines().find_map(|told| told.strip_prefix(&line)).map(str::to_owned);
+        count.unwrap_or_else(|| panic!("{line:?} is not in {metrics}"))
+    };
+    populate(&fleet, 1..=1);
+    assert_eq!((fetched(1, "registry"), fetched(1, "node")), ("1".into(), "0".into()));
+    populate(&fleet, 2..=2);
+    assert_eq!((fetched(2, "registry"), fetched(2, "node")), ("0".into(), "1".into()));
+
+    // Bytes that are not what they are called are nobody's component.
+    for machine in [1, 2] {
+        for entry in std::fs::read_dir(fleet.data(machine).join("images/sha256")).expect("images").flatten() {
+            std::fs::write(entry.path(), "something else").expect("written");
+        }
+    }
+    populate(&fleet, 3..=3);
+    assert_eq!((fetched(3, "registry"), fetched(3, "node")), ("1".into(), "0".into()));
+}

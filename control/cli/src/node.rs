@@ -141,6 +141,7 @@ impl Node {
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 
         let (node_address, dialled) = (node_address(door.address, api), door.address);
+        let tunnel = door.tunnel.clone();
         door.open(&fabric, &mut tunnels);
 
         let mut hosting = host::Config::new(data.join("cache"));
@@ -180,7 +181,7 @@ impl Node {
             memory_dir: memory.as_ref().map(|memory| memory.path().to_owned()),
             ..agent::Config::new(name, data.path())
         };
-        let engines = agent::Engines { host, fabric, outbound, resolver };
+        let engines = agent::Engines { host, fabric, outbound, resolver, tunnel };
         running.start("agent", agent::run(agent, view, client, engines, running.stopping()));
         Ok(Self { addresses, services, doors, agent: running, tunnels, _memory: memory })
     }

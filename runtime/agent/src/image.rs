@@ -2,8 +2,9 @@
 //!
 //! A [`Reference`] says where an image is; a [`Registry`] brings its manifest and blobs; [`layout`] says which of them is the
 //! component, or why none is; the [`Cache`] keeps components by their digest, and what a reference last meant; [`collect`] lets go of
-//! those that nothing uses when room gets scarce.
+//! those that nothing uses when room gets scarce. What a node [`Beside`] has is fetched from there.
 
+mod beside;
 mod cache;
 pub(crate) mod collect;
 mod credentials;
@@ -13,10 +14,12 @@ mod reference;
 mod registry;
 mod unpack;
 
+pub use beside::Beside;
+pub(crate) use beside::Nodes;
 pub use cache::{Cache, Image};
 pub use collect::{Hold, Holds};
 pub use credentials::Credentials;
 pub use layout::NotAComponent;
-pub use pull::{Images, Policy, PullError};
+pub use pull::{Fetched, Images, Policy, PullError};
 pub use reference::{InvalidReference, Reference, Version};
 pub use registry::{ClusterRegistry, RegistryError};

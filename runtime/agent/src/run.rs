@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use host::{Host, Ledger, Limits};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
+use network::tunnel::Tunnel;
 use network::{Body, Fabric, Outbound};
 use state::Snapshot;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -24,7 +25,7 @@ use crate::allotment::Allotments;
 use crate::config::Config;
 use crate::context::Context;
 use crate::desired::{Uid, desired};
-use crate::image::{Cache, ClusterRegistry, Images, collect};
+use crate::image::{Cache, ClusterRegistry, Images, Nodes, collect};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::recorder::Recorder;
@@ -60,6 +61,8 @@ pub struct Engines {
     pub outbound: Outbound,
     /// Looks up names.
     pub resolver: dns::Resolver,
+    /// The way to other nodes, which may have what this one needs.
+    pub tunnel: Tunnel,
 }
 
 /// A worker as the loop sees it.
@@ -79,10 +82,12 @@ pub async fn run(
     engines: Engines,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let Engines { host, fabric, outbound, resolver } = engines;
+    let Engines { host, fabric, outbound, resolver, tunnel } = engines;
     let images = config.data_dir.join("images");
     let cache =
         Cache::open(&images).map_err(|source| RunError::Images { dir: images.display().to_string(), source })?;
+    tunnel.offer(cache.shelf());
+    let beside = Nodes { tunnel, view: view.clone(), name: config.node_name.clone() };
     let (recorder, recording) = Recorder::new(client.clone(), config.node_name.clone());
     let denied = fabric.policy().map(|policy| policy.denials().listen());
     let machine = Machine::read(&config.resources, &config.data_dir);
@@ -94,7 +99,7 @@ pub async fn run(
         }),
         allotments: std::sync::Mutex::new(Allotments::new(&machine)),
         machine,
-        images: Images::new(cache, Arc::new(Registry(client.clone()))),
+        images: Images::new(cache, Arc::new(Registry(client.clone()))).beside(beside),
         logs: Logs::new(config.data_dir.join("logs"), config.rotation),
         addresses: std::sync::Mutex::default(),
         attachments: std::sync::Mutex::default(),

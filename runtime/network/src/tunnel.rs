@@ -6,6 +6,7 @@
 //! request     the request itself, bodies streamed both ways, trailers and all          coracle-kind: request
 //! connection  a POST whose body goes to the pod and whose answer's body comes from it  coracle-kind: stream
 //! datagrams   a POST that never ends, each datagram a frame of its body                coracle-kind: datagrams
+//! content     a GET of what a node has of a digest                                     coracle-kind: content
 //! ```
 //!
 //! A byte stream is a pair of bodies rather than a `CONNECT`: the frames of HTTP/2 are the same, half a connection ends by
@@ -50,6 +51,7 @@ mod listen;
 mod peers;
 pub mod routes;
 mod serve;
+mod shelf;
 mod way;
 mod words;
 
@@ -57,6 +59,7 @@ pub use hub::Hub;
 pub use identity::{Identity, IdentityError, Papers};
 pub use listen::listen;
 pub use routes::{Routes, routes};
+pub use shelf::Shelf;
 
 use peers::Peers;
 
@@ -115,6 +118,7 @@ struct Shared {
     servers: Latest<Vec<String>>,
     peers: Peers,
     here: OnceLock<Arc<dyn Here>>,
+    shelf: OnceLock<Arc<dyn Shelf>>,
     closing: CancellationToken,
 }
 
@@ -136,8 +140,8 @@ impl Tunnel {
         let Config { identity, routes, relay, servers } = config;
         let closing = CancellationToken::new();
         let peers = Peers::new(identity.clone(), routes.clone(), relay.clone(), servers.clone(), closing.clone());
-        let here = OnceLock::new();
-        let shared = Arc::new(Shared { identity, routes, relay, servers, peers, here, closing });
+        let (here, shelf) = (OnceLock::new(), OnceLock::new());
+        let shared = Arc::new(Shared { identity, routes, relay, servers, peers, here, shelf, closing });
         if let Relay::Here(hub) = &shared.relay {
             hub.is_beside(&shared);
         }
@@ -147,6 +151,21 @@ impl Tunnel {
     /// What comes through the tunnel goes to `here` from now on. Only the first call counts.
     pub fn end_in(&self, here: impl Here) {
         let _ = self.shared.here.set(Arc::new(here));
+    }
+
+    /// Other nodes may have what is on this shelf from now on. Only the first call counts.
+    pub fn offer(&self, shelf: impl Shelf) {
+        let _ = self.shared.shelf.set(Arc::new(shelf));
+    }
+
+    /// Whether another node, which can be dialled, has the content of a digest.
+    pub async fn has(&self, node: &str, digest: &str) -> bool {
+        shelf::has(&self.shared.peers, node, digest).await
+    }
+
+    /// What another node, which can be dialled, gives for a digest; whether it is that is for the caller to see.
+    pub async fn content(&self, node: &str, digest: &str) -> Option<Response> {
+        shelf::fetch(&self.shared.peers, node, digest).await
     }
 
     /// Who this node is.

@@ -14,6 +14,8 @@ use std::time::SystemTime;
 use host::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::beside::Shelved;
+
 /// The directory of a node's images.
 #[derive(Debug)]
 pub struct Cache {
@@ -102,6 +104,11 @@ impl Cache {
         let draft = self.draft();
         std::fs::write(&draft, serde_json::to_vec(image)?)?;
         std::fs::rename(&draft, self.note(&image.reference))
+    }
+
+    /// What other nodes may have of it.
+    pub(crate) fn shelf(&self) -> Shelved {
+        Shelved(self.root.join("sha256"))
     }
 
     /// A file to write to; nobody else has it.

@@ -1,17 +1,20 @@
 //! Making sure that a component is here.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use host::Digest;
 
+use super::beside::Beside;
 use super::cache::{Cache, Image};
 use super::collect::Holds;
 use super::credentials::Credentials;
 use super::layout::{Chosen, Next, NotAComponent, Packaging, choose};
 use super::reference::{InvalidReference, Reference, Version};
-use super::registry::{ClusterRegistry, RegistryError, Source};
+use super::registry::{ClusterRegistry, RegistryError, Source, receive};
 use super::unpack::{UnpackError, unpack};
 
 /// When to ask the registry.
@@ -61,11 +64,23 @@ pub enum PullError {
     Keep(#[from] std::io::Error),
 }
 
+/// How many components were fetched since the start, by where they came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// From registries.
+    pub from_registries: u64,
+    /// From nodes beside this one.
+    pub from_beside: u64,
+}
+
 /// The images of a node.
 pub struct Images {
     cache: Cache,
     holds: Holds,
     cluster: Arc<dyn ClusterRegistry>,
+    beside: Option<Box<dyn Beside>>,
+    from_registries: AtomicU64,
+    from_beside: AtomicU64,
     /// One fetch at a time for each name; the others then find it here.
     under_way: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -105,7 +120,29 @@ impl PullError {
 impl Images {
     /// The images in `cache`, with `cluster` for names without a registry.
     pub fn new(cache: Cache, cluster: Arc<dyn ClusterRegistry>) -> Self {
-        Self { cache, holds: Holds::default(), cluster, under_way: Mutex::default() }
+        Self {
+            cache,
+            holds: Holds::default(),
+            cluster,
+            beside: None,
+            from_registries: AtomicU64::new(0),
+            from_beside: AtomicU64::new(0),
+            under_way: Mutex::default(),
+        }
+    }
+
+    /// With somebody to ask before a component is fetched from a registry.
+    #[must_use]
+    pub fn beside(self, beside: impl Beside) -> Self {
+        Self { beside: Some(Box::new(beside)), ..self }
+    }
+
+    /// Where components were fetched from.
+    pub fn fetched(&self) -> Fetched {
+        Fetched {
+            from_registries: self.from_registries.load(Ordering::Relaxed),
+            from_beside: self.from_beside.load(Ordering::Relaxed),
+        }
     }
 
     /// The components on disk.
@@ -204,7 +241,14 @@ impl Images {
 
     async fn bring(&self, source: &Source, repository: &str, chosen: &Chosen) -> Result<(Digest, u64), PullError> {
         let draft = self.cache.draft();
-        let size = source.blob(repository, &chosen.digest, &draft).await?;
+        let size = match self.bring_from_beside(chosen, &draft).await {
+            Some(size) => size,
+            None => {
+                let size = source.blob(repository, &chosen.digest, &draft).await?;
+                self.from_registries.fetch_add(1, Ordering::Relaxed);
+                size
+            }
+        };
         if let (Packaging::Plain, Ok(digest)) = (chosen.packaging, chosen.digest.parse()) {
             self.cache.keep(&draft, &digest)?;
             return Ok((digest, size));
@@ -226,6 +270,22 @@ impl Images {
         })?;
         self.cache.keep(&component, &digest)?;
         Ok((digest, size))
+    }
+
+    /// What lies beside is the component itself, as it lies here; a blob that is an archive is the registry's alone.
+    async fn bring_from_beside(&self, chosen: &Chosen, draft: &Path) -> Option<u64> {
+        let beside = self.beside.as_ref().filter(|_| chosen.packaging == Packaging::Plain)?;
+        let given = beside.content(&chosen.digest).await?;
+        match receive(given.into_body(), &chosen.digest, draft).await {
+            Ok(size) => {
+                self.from_beside.fetch_add(1, Ordering::Relaxed);
+                Some(size)
+            }
+            Err(error) => {
+                tracing::info!(digest = chosen.digest, %error, "what a node beside gave is not taken");
+                None
+            }
+        }
     }
 
     fn lane(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {

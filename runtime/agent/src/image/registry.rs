@@ -153,6 +153,14 @@ impl Source {
     }
 }
 
+/// Writes what somebody gives for a blob to a file, and checks that it is that.
+pub(super) async fn receive(body: Body, digest: &str, to: &Path) -> Result<u64, RegistryError> {
+    let mut file = tokio::fs::File::create(to).await?;
+    let size = write(body, digest, &mut file).await?;
+    file.flush().await?;
+    Ok(size)
+}
+
 async fn answer(
     registry: &dyn ClusterRegistry,
     path: String,

@@ -97,6 +97,15 @@ impl Peers {
         Some(self.employ(node))
     }
 
+    /// The way to another node.
+    pub(super) fn to(&self, node: &str) -> Option<Arc<Way>> {
+        if let Some(way) = self.0.ways.load().get(node) {
+            return Some(way.clone());
+        }
+        let name = self.0.routes.load().node(node).filter(|peer| peer.name != *self.0.identity.node())?.name.clone();
+        Some(self.employ(name))
+    }
+
     /// A way to a node that nobody has asked before.
     fn employ(&self, node: Arc<str>) -> Arc<Way> {
         let (send, datagrams) = mpsc::channel(DATAGRAMS_MAX);
@@ -170,6 +179,19 @@ impl Peers {
             }
         }
         Err(Unanswered::Unsent(Box::new(request)))
+    }
+
+    /// Sends a request to a node that can be dialled, and to nobody who would pass it on.
+    pub(super) async fn send_directly(
+        &self,
+        way: &Way,
+        mut request: Request,
+    ) -> Result<http::Response<Incoming>, Unanswered> {
+        words::set(request.headers_mut(), &words::NODE, way.node());
+        match way.link().await {
+            Some(link) => link.ask(request).await,
+            None => Err(Unanswered::Unsent(Box::new(request))),
+        }
     }
 
     /// Carries datagrams for as long as there may be some; those for which there is no way get lost.

@@ -13,7 +13,7 @@ use super::datagrams::Frames;
 use super::failure::Failure;
 use super::link::{self, incoming};
 use super::words::{self, Kind, Read, Unreadable};
-use super::{Here, Shared, Tunnel};
+use super::{Here, Shared, Tunnel, shelf};
 use crate::{Hops, Origin, Response, empty};
 
 /// Who is at the other end of a connection.
@@ -43,7 +43,7 @@ where
 /// Answers one request of another node.
 pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, request: hyper::Request<Incoming>) -> Response {
     let done = async {
-        let here = shared.here.get().ok_or_else(|| reject(Failure::Unreachable, "the node is not ready"))?;
+        let not_ready = || reject(Failure::Unreachable, "the node is not ready");
         let headers = request.headers();
         let node: Arc<str> = match &asker {
             Asker::Node(node) => node.clone(),
@@ -54,8 +54,17 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, request: hyper::Re
             return Err(reject(Failure::Unreachable, "this is another node"));
         }
         match words::get(headers, &words::KIND)? {
-            Kind::Datagrams => Ok(datagrams(shared.clone(), here.clone(), node, request.into_body())),
+            Kind::Datagrams => {
+                let here = shared.here.get().ok_or_else(not_ready)?;
+                Ok(datagrams(shared.clone(), here.clone(), node, request.into_body()))
+            }
+            Kind::Content => {
+                let shelf = shared.shelf.get().ok_or_else(not_ready)?;
+                let given = shelf::give(&**shelf, request.method(), request.headers()).await;
+                given.ok_or_else(|| reject(Failure::Nobody, "it is not here"))
+            }
             kind => {
+                let here = shared.here.get().ok_or_else(not_ready)?;
                 let to: SocketAddr = words::get(headers, &words::TO)?;
                 let Read(origin) = words::get(headers, &words::ORIGIN)?;
                 admit(&shared, &node, &origin, to)?;

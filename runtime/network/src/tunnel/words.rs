@@ -21,10 +21,12 @@ pub(super) static TO: HeaderName = HeaderName::from_static("coracle-to");
 pub(super) static ORIGIN: HeaderName = HeaderName::from_static("coracle-origin");
 /// How many pods the request has come through.
 pub(super) static HOPS: HeaderName = HeaderName::from_static("coracle-hops");
+/// Which content is asked for.
+pub(super) static DIGEST: HeaderName = HeaderName::from_static("coracle-digest");
 /// Why there is no answer: a word, sometimes a number.
 pub(super) static FAULT: HeaderName = HeaderName::from_static("coracle-fault");
 
-const ALL: [&HeaderName; 7] = [&KIND, &NODE, &ASKER, &TO, &ORIGIN, &HOPS, &FAULT];
+const ALL: [&HeaderName; 8] = [&KIND, &NODE, &ASKER, &TO, &ORIGIN, &HOPS, &DIGEST, &FAULT];
 
 /// What a stream of the tunnel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub(super) enum Kind {
     Request,
     Stream,
     Datagrams,
+    Content,
 }
 
 /// A word that is none of ours.
@@ -78,6 +81,7 @@ impl Display for Kind {
             Self::Request => "request",
             Self::Stream => "stream",
             Self::Datagrams => "datagrams",
+            Self::Content => "content",
         })
     }
 }
@@ -90,6 +94,7 @@ impl FromStr for Kind {
             "request" => Ok(Self::Request),
             "stream" => Ok(Self::Stream),
             "datagrams" => Ok(Self::Datagrams),
+            "content" => Ok(Self::Content),
             _ => Err(()),
         }
     }
