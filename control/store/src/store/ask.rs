@@ -6,19 +6,19 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use state::Txn;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::{Committed, Parts};
 use crate::consensus::{Command, Outcome};
 use crate::wire::{Answer, Call};
-use crate::{Change, ChangeError, MemberId, ProposeError};
+use crate::{Change, ChangeError, Cluster, MemberId, ProposeError};
 
 /// Many elections: who hears nothing for so long is cut off, and must be told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Half a heartbeat: between two attempts to find who leads.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
+/// Half a heartbeat: between two attempts to find who leads, unless that is told sooner.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A member that is asked to commit something answers when that is on the disks of a quorum.
 pub(super) const CALL_PATIENCE: Duration = Duration::from_secs(2);
@@ -26,6 +26,21 @@ pub(super) const CALL_PATIENCE: Duration = Duration::from_secs(2);
 /// A change of members may wait for others, and a handover for an election.
 const CHANGE_CALL_PATIENCE: Duration = Duration::from_secs(10);
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is told of the members and of who leads them, since a moment.
+pub(super) struct News(watch::Receiver<Cluster>);
+
+// === impl News ===
+
+impl News {
+    /// Waits a moment for another to lead.
+    pub(super) async fn pause(mut self) {
+        // Changed or not, it is tried again; where nothing is told any more, not at once.
+        if let Ok(Err(_)) = tokio::time::timeout(PAUSE, self.0.changed()).await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
 
 // === impl Parts ===
 
@@ -39,13 +54,13 @@ impl Parts {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let command = Command { txn: txn.clone(), proposal: Some(ticket.proposal()) };
+            let news = self.news();
             let handed = async {
                 let answer = self.at_the_leader(Call::Propose(command), CALL_PATIENCE).await;
                 match answer {
                     // The log will tell the rest.
                     Some(Answer::Done) => tokio::time::sleep_until(deadline).await,
-                    Some(_) => self.pause().await,
-                    None => tokio::time::sleep(PAUSE).await,
+                    _ => news.pause().await,
                 }
                 self.is_closed()
             };
@@ -103,16 +118,17 @@ impl Parts {
         let deadline = Instant::now() + CHANGE_PATIENCE;
         let mut is_asked = false;
         while Instant::now() < deadline {
+            let news = self.news();
             match self.at_the_leader(Call::Change(change.clone()), CHANGE_CALL_PATIENCE).await {
                 Some(Answer::Done) => return Ok(()),
                 // What was asked for and never answered may have been done.
                 Some(Answer::Refused(_)) if is_asked && self.read().await.is_ok() && self.has(&change) => return Ok(()),
                 Some(Answer::Refused(reason)) => return Err(ChangeError::Refused(reason)),
                 _ if self.is_closed() => return Err(ChangeError::Closed),
-                Some(_) => self.pause().await,
+                Some(_) => news.pause().await,
                 None => {
                     is_asked = true;
-                    tokio::time::sleep(PAUSE).await;
+                    news.pause().await;
                 }
             }
         }
@@ -124,7 +140,13 @@ impl Parts {
         let cluster = self.cluster.borrow().clone();
         let leader = cluster.get(cluster.leader?)?;
         if leader.peer.member != self.member() {
-            return self.peers.caller(&leader.peer).ask(call, patience).await.ok();
+            let is_asked_again = matches!(call, Call::Propose(_) | Call::ReadIndex);
+            let caller = self.peers.caller(&leader.peer);
+            return tokio::select! {
+                answer = caller.ask(call, patience) => answer.ok(),
+                // One that is cut off does not answer, and by now need not.
+                () = self.other_than(leader.peer.member), if is_asked_again => None,
+            };
         }
         match call {
             Call::Propose(command) => self.commit(command).await,
@@ -134,13 +156,20 @@ impl Parts {
         }
     }
 
-    /// Waits a moment for another to lead.
-    pub(super) async fn pause(&self) {
+    /// What is told of the members from now on. It is to be had before anybody is asked: an answer may be older than what was told
+    /// while it was on its way.
+    pub(super) fn news(&self) -> News {
         let mut cluster = self.cluster.clone();
         cluster.mark_unchanged();
-        // Changed or not, it is tried again; where nothing is told any more, not at once.
-        if let Ok(Err(_)) = tokio::time::timeout(PAUSE, cluster.changed()).await {
-            tokio::time::sleep(PAUSE).await;
+        News(cluster)
+    }
+
+    /// Returns when another than this one leads.
+    async fn other_than(&self, leader: MemberId) {
+        let mut cluster = self.cluster.clone();
+        let another = |cluster: &Cluster| cluster.leader.is_some_and(|now| now != leader);
+        if cluster.wait_for(another).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::Parts;
-use super::ask::{CALL_PATIENCE, PAUSE};
+use super::ask::CALL_PATIENCE;
 use crate::ReadError;
 use crate::wire::{Answer, Call};
 
@@ -79,11 +79,11 @@ impl Parts {
     async fn round(&self) -> Result<u64, ReadError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
+            let news = self.news();
             match self.at_the_leader(Call::ReadIndex, CALL_PATIENCE).await {
                 Some(Answer::ReadIndex(index)) => return Ok(index),
-                Some(_) => self.pause().await,
                 None if self.is_closed() => return Err(ReadError::Closed),
-                None => tokio::time::sleep(PAUSE).await,
+                _ => news.pause().await,
             }
         }
         Err(self.unled())
