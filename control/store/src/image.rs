@@ -5,11 +5,11 @@
 //! the revision that wrote it, together with as much of the past as [`history`](crate::history) holds, so that watches resume
 //! over a restart.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
+use std::{fmt, io};
 
 use parking_lot::{Condvar, Mutex};
 use state::{Event, Revision, Snapshot};
@@ -18,12 +18,12 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::consensus::{LogId, StoredMembership};
 use crate::proposals::Sessions;
 use crate::seal::Sealer;
-use crate::{ImageLimits, OpenError};
+use crate::{ImageLimits, OpenError, room};
 
 mod tables;
 
 pub(crate) use tables::Past;
-use tables::Tables;
+use tables::{Tables, TablesError};
 
 /// How far the image stands in the log, and what it says beside objects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,7 +106,7 @@ impl Image {
         let (writer, floor) = (shared.clone(), standing.floor);
         let thread = std::thread::Builder::new()
             .name("image".into())
-            .spawn(move || write_behind(&writer, &tables, floor))
+            .spawn(move || write_behind(&writer, tables, floor))
             .map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), standing, past))
     }
@@ -211,16 +211,22 @@ impl Drop for Handle {
 }
 
 /// The thread: waits for changes, lets them gather, writes them, until told to stop.
-fn write_behind(shared: &Shared, tables: &Tables, mut floor: Revision) {
+fn write_behind(shared: &Shared, mut tables: Tables, mut floor: Revision) {
     yield_to_others();
-    while let Some(Taken { world, changes, standing, resealing }) = shared.take() {
-        let outcome = match (&standing, &world) {
-            (Some(standing), Some(world)) => tables.replace(world, standing),
-            (Some(standing), None) => tables.write(&changes, standing, floor),
-            (None, _) => Ok(()),
-        };
+    while let Some(taken) = shared.take() {
+        let mut outcome = taken.write(&tables, floor);
+        while let Err(error) = &outcome
+            && error.is_for_lack_of_room()
+        {
+            tracing::error!(%error, "the durable image waits for room; until then the log grows");
+            let reopen = tables.reopener();
+            drop(tables);
+            let Some(again) = shared.with_room(reopen) else { return };
+            tables = again;
+            outcome = taken.write(&tables, floor);
+        }
+        let Taken { standing, resealing, .. } = taken;
         floor = standing.as_ref().map_or(floor, |standing| standing.floor);
-        let outcome = outcome.and_then(|()| if resealing.is_empty() { Ok(()) } else { tables.reseal() });
         match outcome {
             Ok(()) => {
                 if let Some(standing) = standing {
@@ -231,12 +237,7 @@ fn write_behind(shared: &Shared, tables: &Tables, mut floor: Revision) {
                     let _ = done.send(());
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, "the durable image cannot be written");
-                shared.written.send_modify(|written| written.failure = Some(error.to_string()));
-                shared.room.notify_waiters();
-                return;
-            }
+            Err(error) => return shared.failed(&error),
         }
     }
 }
@@ -249,9 +250,51 @@ fn yield_to_others() {
     }
 }
 
+// === impl Taken ===
+
+impl Taken {
+    /// Writes it, all or nothing; once more is as good as once.
+    fn write(&self, tables: &Tables, floor: Revision) -> Result<(), TablesError> {
+        match (&self.standing, &self.world) {
+            (Some(standing), Some(world)) => tables.replace(world, standing)?,
+            (Some(standing), None) => tables.write(&self.changes, standing, floor)?,
+            (None, _) => {}
+        }
+        if self.resealing.is_empty() { Ok(()) } else { tables.reseal() }
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
+    /// Nothing will be written any more.
+    fn failed(&self, error: &dyn fmt::Display) {
+        tracing::error!(%error, "the durable image cannot be written");
+        self.written.send_modify(|written| written.failure = Some(error.to_string()));
+        self.room.notify_waiters();
+    }
+
+    /// Opens the database again as soon as the disk has room for that; none if that never came to be.
+    fn with_room(&self, open: impl Fn() -> Result<Tables, OpenError>) -> Option<Tables> {
+        loop {
+            let deadline = Instant::now() + room::POLL;
+            let mut waiting = self.waiting.lock();
+            while !waiting.stop && !self.wake.wait_until(&mut waiting, deadline).timed_out() {}
+            if waiting.stop {
+                return None;
+            }
+            drop(waiting);
+            match open() {
+                Ok(tables) => return Some(tables),
+                Err(OpenError::Io { source, .. }) if room::is_lacking(&source) => {}
+                Err(error) => {
+                    self.failed(&error);
+                    return None;
+                }
+            }
+        }
+    }
+
     fn stop(&self) {
         self.waiting.lock().stop = true;
         self.wake.notify_one();

@@ -21,6 +21,7 @@ mod log;
 mod members;
 mod peers;
 mod proposals;
+mod room;
 mod rotation;
 mod seal;
 mod store;

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -38,6 +39,7 @@ pub(crate) struct Log {
     memory: Arc<RwLock<Memory>>,
     sealer: Sealer,
     jobs: mpsc::Sender<Job>,
+    closing: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -50,11 +52,13 @@ impl Log {
         std::fs::create_dir_all(directory).map_err(failed)?;
         let (memory, tail) = recovery::recover(directory)?;
         let memory = Arc::new(RwLock::new(memory));
-        let writer = Writer::new(directory, limits, memory.clone(), sealer.clone(), tail).map_err(failed)?;
+        let closing = Arc::new(AtomicBool::new(false));
+        let writer = Writer::new(directory, limits, memory.clone(), sealer.clone(), closing.clone(), tail);
+        let writer = writer.map_err(failed)?;
         let (jobs, queue) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&queue)).map_err(failed)?;
-        Ok(Self { memory, sealer, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { memory, sealer, jobs, closing, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Up to where the log may go so that what stays is within the limits; `None` as long as it is not far beyond them.
@@ -79,6 +83,8 @@ impl Log {
 
     /// Finishes what is queued and closes the files.
     pub(crate) fn close(&self) {
+        // One that waits for room would do so for as long as there is none.
+        self.closing.store(true, Ordering::Relaxed);
         // A writer that has stopped already has nothing left to finish.
         let _ = self.jobs.send(Job::Stop);
         if let Some(thread) = self.thread.lock().take() {

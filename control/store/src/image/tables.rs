@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::{Key, Object};
@@ -18,6 +18,7 @@ use crate::OpenError;
 use crate::codec::{self, FORMAT, Malformed, Reader};
 use crate::consensus::StoredMembership;
 use crate::proposals::Sessions;
+use crate::room;
 use crate::seal::Sealer;
 
 const VERSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("versions");
@@ -44,6 +45,8 @@ mod mark {
 pub(super) struct Tables {
     database: Database,
     sealer: Sealer,
+    path: PathBuf,
+    cache_bytes: usize,
 }
 
 /// What an image holds: the world, and what led to it.
@@ -101,7 +104,13 @@ impl Tables {
             DatabaseError::Storage(redb::StorageError::Io(source)) => OpenError::Io { path: path.into(), source },
             other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
         })?;
-        Ok(Self { database, sealer })
+        Ok(Self { database, sealer, path: path.into(), cache_bytes })
+    }
+
+    /// Opens it anew: a database that could not write once does nothing any more.
+    pub(super) fn reopener(&self) -> impl Fn() -> Result<Self, OpenError> + use<> {
+        let (path, cache_bytes, sealer) = (self.path.clone(), self.cache_bytes, self.sealer.clone());
+        move || Self::open(&path, cache_bytes, sealer.clone())
     }
 
     /// Where the image stands and what it holds.
@@ -377,6 +386,11 @@ impl Row {
 // === impl TablesError ===
 
 impl TablesError {
+    /// Whether there was no room on the disk: what was to be written is as it was, and may be written later.
+    pub(super) fn is_for_lack_of_room(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(&**error, redb::Error::Io(source) if room::is_lacking(source)))
+    }
+
     /// What it means for whoever wants to open the image.
     pub(super) fn at(self, path: &Path) -> OpenError {
         match self {

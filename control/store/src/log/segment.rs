@@ -102,7 +102,11 @@ pub(super) fn create(directory: &Path, header: &[u8], records: &[u8], sequence: 
         Ok(()) => {}
         // A file system without preallocation still works, a little slower.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size)?,
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // What it may have got of a disk that is full, others need.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error.into());
+        }
     }
     file.write_all_at(header, 0)?;
     file.write_all_at(records, header.len() as u64)?;

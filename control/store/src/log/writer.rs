@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use openraft::storage::IOFlushed;
 use parking_lot::RwLock;
@@ -16,6 +18,7 @@ use super::recovery::Tail;
 use super::segment::{self, HEADER_BYTES, Header, Spot};
 use crate::LogLimits;
 use crate::consensus::{Entry, LogId, Types, Vote};
+use crate::room;
 use crate::seal::Sealer;
 
 /// One write: more than this queued up waits for the next.
@@ -38,6 +41,8 @@ pub(super) struct Writer {
     limits: LogLimits,
     memory: Arc<RwLock<Memory>>,
     sealer: Sealer,
+    /// Set once nobody waits for what is not yet written.
+    closing: Arc<AtomicBool>,
     sequence: u64,
     file: Arc<File>,
     size: u64,
@@ -76,6 +81,7 @@ impl Writer {
         limits: LogLimits,
         memory: Arc<RwLock<Memory>>,
         sealer: Sealer,
+        closing: Arc<AtomicBool>,
         tail: Option<Tail>,
     ) -> io::Result<Self> {
         let (last, committed) = {
@@ -95,6 +101,7 @@ impl Writer {
             limits,
             memory,
             sealer,
+            closing,
             sequence,
             file,
             size,
@@ -138,8 +145,11 @@ impl Writer {
             self.roll(encoded.bytes.len() as u64)?;
             encoded = self.encode(batch, committed);
         }
-        self.file.write_all_at(&encoded.bytes, self.end)?;
-        self.file.sync_data()?;
+        // Nobody has been told of it yet: all of it is written again where there was no room.
+        self.with_room(|| {
+            self.file.write_all_at(&encoded.bytes, self.end)?;
+            self.file.sync_data()
+        })?;
         let spots: Vec<_> = encoded
             .entries
             .iter()
@@ -210,6 +220,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Does something again for as long as the disk has no room for it, unless the log is being closed.
+    fn with_room<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let mut is_told = false;
+        loop {
+            match act() {
+                Err(error) if room::is_lacking(&error) && !self.closing.load(Ordering::Relaxed) => {
+                    if !is_told {
+                        tracing::error!(%error, "the log waits for room; until then nothing more is acknowledged here");
+                    }
+                    is_told = true;
+                    thread::sleep(room::POLL);
+                }
+                done => {
+                    if is_told && done.is_ok() {
+                        tracing::info!("the log has room again");
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
     fn remove_up_to(&mut self, index: u64) -> io::Result<()> {
         while let Some((sequence, next)) = self.sealed.first().copied()
             && next <= index + 1
@@ -235,7 +267,8 @@ impl Writer {
         }
         let start = (HEADER_BYTES + records.len()) as u64;
         let size = self.limits.segment_bytes.max(start + needed);
-        let file = Arc::new(segment::create(&self.directory, &bytes, &records, header.sequence, size)?);
+        let create = || segment::create(&self.directory, &bytes, &records, header.sequence, size);
+        let file = Arc::new(self.with_room(create)?);
         // The part that was never used goes back to the file system.
         self.file.set_len(self.end)?;
         self.sealed.push((self.sequence, self.next));
