@@ -256,14 +256,16 @@ impl Control {
         parts.start("kubeconfig", servers::follow(store.view(), tell, parts.stopping()));
         let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
         parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
-        if options.coming.is_some() {
-            let (removed, words) = peers::removal(options.data);
-            let remaining = peers::remain(store.clone(), authority.clone(), removed, words, parts.stopping());
-            parts.start("membership", remaining);
-        }
         let mut control = Self { address, store, authority, kubeconfig, node, door, parts };
         if let Some(Coming::Guest(url)) = &options.coming {
             peers::be_admitted(&control.store, url, &control.authority, &here).await?;
+        }
+        // Not before: to those who have not let it in yet it is none of theirs.
+        if options.coming.is_some() {
+            let (removed, words) = peers::removal(options.data);
+            let (store, authority) = (control.store.clone(), control.authority.clone());
+            let remaining = peers::remain(store, authority, removed, words, control.parts.stopping());
+            control.parts.start("membership", remaining);
         }
         let (client, store) = (control.client()?, control.store.clone());
         tokio::select! {

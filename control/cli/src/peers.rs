@@ -198,9 +198,8 @@ async fn is_member(store: &Store, authority: &Authority) -> bool {
     if cluster.leader == Some(me) && matches!(store.leads().await, Ok(true)) {
         return true;
     }
-    if cluster.get(me).is_none() {
-        return false;
-    }
+    // That the log here does not tell of this server may mean that it was removed, and as well that it tells no further yet than to
+    // when it was let in: the one that leads knows.
     for other in cluster.members.iter().filter(|standing| standing.peer.member != me) {
         let Ok(client) = administrator(&format!("https://{}", other.peer.address), authority) else { continue };
         let Ok(told) = client.get_json::<member::Members>(member::PATH).await else { continue };
