@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-/// The clock of everything that is started with it. It only ever goes forward.
+/// The clock of everything that is started with it.
 #[derive(Debug)]
 pub struct Clock {
     folder: TempDir,
-    ahead: Duration,
+    /// Seconds by which it is ahead, or behind.
+    ahead: i64,
 }
 
 // === impl Clock ===
@@ -22,7 +23,7 @@ pub struct Clock {
 impl Clock {
     /// A clock that is right, for now.
     pub fn new() -> anyhow::Result<Self> {
-        let clock = Self { folder: TempDir::new()?, ahead: Duration::ZERO };
+        let clock = Self { folder: TempDir::new()?, ahead: 0 };
         clock.write()?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/clock.c");
         let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
@@ -36,7 +37,12 @@ impl Clock {
 
     /// Has the clock be ahead by so much more.
     pub fn advance(&mut self, by: Duration) {
-        self.ahead += by;
+        self.jump(i64::try_from(by.as_secs()).unwrap_or_else(|_| panic!("{by:?} is too far")));
+    }
+
+    /// Has the clock be ahead by so many seconds more, or less.
+    pub fn jump(&mut self, seconds: i64) {
+        self.ahead += seconds;
         self.write().unwrap_or_else(|error| panic!("the clock was not set: {error:#}"));
     }
 
@@ -55,9 +61,8 @@ impl Clock {
 
     /// In place: whoever has mapped the file sees it at once.
     fn write(&self) -> anyhow::Result<()> {
-        let seconds = i64::try_from(self.ahead.as_secs())?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.file());
-        file?.write_all(&seconds.to_ne_bytes())?;
+        file?.write_all(&self.ahead.to_ne_bytes())?;
         debug_assert_eq!(fs::metadata(self.file())?.len(), 8, "one number");
         Ok(())
     }

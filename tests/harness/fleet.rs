@@ -1,6 +1,8 @@
-//! A server and its nodes, each a process of its own, on loopback addresses or each in a network namespace.
+//! Servers and their nodes, each a process of its own, on loopback addresses or each in a network namespace.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -8,13 +10,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Namespaces, Output, eventually};
+use crate::disk::SmallDisk;
+use crate::{Clock, Namespaces, Output, eventually};
 
-/// A server and its nodes. The first machine is the server's.
+/// Servers and their nodes. The first machines are the servers', the first of all that of who founded the cluster.
 pub struct Fleet {
     program: String,
     machines: Vec<Machine>,
     namespaces: Option<Namespaces>,
+    /// Those that some machines have to themselves.
+    clocks: BTreeMap<usize, Clock>,
+    disks: BTreeMap<usize, SmallDisk>,
     /// Flags by their twins in the environment.
     environment: Vec<(&'static str, String)>,
     folder: TempDir,
@@ -31,6 +37,23 @@ struct Machine {
 
 /// Stories that are not about lost nodes are not to lose one because the machine is busy.
 const PATIENT: (&str, &str) = ("CORACLE_NODE_MONITOR_GRACE_PERIOD", "60s");
+
+/// How many machines a fleet in namespaces has, and what they have been told.
+#[derive(Clone, Debug, Default)]
+pub struct Size {
+    /// Servers, none of which is a node.
+    pub servers: usize,
+    /// Nodes behind them.
+    pub agents: usize,
+    /// Machines on which nothing runs yet.
+    pub spare: usize,
+    /// Flags for all that have them, by their twins in the environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// Servers that have a clock of their own.
+    pub clocks: Vec<usize>,
+    /// Servers with a disk of their own, and of how many bytes.
+    pub disks: Vec<(usize, u64)>,
+}
 
 /// Whether pods run on the server's machine too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +88,29 @@ impl Fleet {
         Self::start(program, server, agents, Some(namespaces), Vec::new())
     }
 
+    /// Several servers and their nodes, each in a network namespace.
+    pub fn of(program: &str, size: Size) -> Self {
+        let machines = size.servers + size.agents + size.spare;
+        let namespaces = Namespaces::new(machines).unwrap_or_else(|why| panic!("{why}"));
+        let mut fleet = Self::nothing(program, Some(namespaces), size.environment);
+        for server in size.clocks {
+            let clock = Clock::new().unwrap_or_else(|error| panic!("{error:#}"));
+            fleet.clocks.insert(server, clock);
+        }
+        for (server, bytes) in size.disks {
+            fleet.disks.insert(server, SmallDisk::at(&fleet.place(server), bytes));
+        }
+        fleet.found(Server::Alone);
+        for _ in 1..size.servers {
+            let token = fleet.at_last(&["token", "create", "--role", "server"]);
+            let url = format!("https://{}", fleet.told(0, "api"));
+            fleet.add("server", &["--no-node", "--join", &url, "--token", token.trim()]);
+        }
+        fleet.settled();
+        fleet.populate(size.servers..size.servers + size.agents);
+        fleet
+    }
+
     fn start(
         program: &str,
         server: Server,
@@ -72,31 +118,70 @@ impl Fleet {
         namespaces: Option<Namespaces>,
         environment: Vec<(&'static str, String)>,
     ) -> Self {
-        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
-        let mut fleet = Self { program: program.into(), machines: Vec::new(), namespaces, environment, folder };
-        fleet.add("server", if server == Server::Alone { &["--no-node"] } else { &[] });
-        fleet.kubectl_free(&["get", "nodes"]);
-        let token = fleet.coracle(&["token", "--uses", "0"]).ok();
-        let url = format!("https://{}", fleet.told(0, "api"));
-        for _ in 0..agents {
-            fleet.add("agent", &["--server", &url, "--token", token.trim()]);
-        }
-        for machine in usize::from(server == Server::Alone)..=agents {
-            let node = format!("node/node-{machine}");
-            fleet.coracle(&["wait", "--for=create", &node, "--timeout", "60s"]).ok();
-            fleet.coracle(&["wait", "--for=condition=Ready", &node, "--timeout", "60s"]).ok();
-            // Without a range of addresses it cannot be told where its pods are.
-            eventually(60, || match fleet.coracle(&["get", &node, "-o", "json"]).stdout {
-                told if told.contains("podCIDR") => Ok(()),
-                told => Err(told),
-            });
+        let mut fleet = Self::nothing(program, namespaces, environment);
+        fleet.found(server);
+        fleet.populate(1..agents + 1);
+        if server == Server::IsNode {
+            fleet.is_ready(0);
         }
         fleet
     }
 
+    fn nothing(program: &str, namespaces: Option<Namespaces>, environment: Vec<(&'static str, String)>) -> Self {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
+        let (clocks, disks) = (BTreeMap::new(), BTreeMap::new());
+        Self { program: program.into(), machines: Vec::new(), namespaces, clocks, disks, environment, folder }
+    }
+
+    fn found(&mut self, server: Server) {
+        self.add("server", if server == Server::Alone { &["--no-node"] } else { &[] });
+        let _ = self.told(0, "api");
+        self.coracle(&["get", "nodes"]).ok();
+    }
+
+    /// Lets nodes join, and waits until all are ready.
+    fn populate(&mut self, places: Range<usize>) {
+        let token = self.at_last(&["token", "--uses", "0"]);
+        let url = format!("https://{}", self.told(0, "api"));
+        for _ in places.clone() {
+            self.add("agent", &["--server", &url, "--token", token.trim()]);
+        }
+        for place in places {
+            self.is_ready(place);
+        }
+    }
+
+    /// Waits until a machine's node is ready.
+    fn is_ready(&self, machine: usize) {
+        let node = format!("node/node-{machine}");
+        // Without a range of addresses it cannot be told where its pods are. Among several servers none may lead for a moment.
+        eventually(120, || {
+            let told = self.coracle(&["get", &node, "-o", "json"]);
+            let node: Value = serde_json::from_str(&told.stdout).map_err(|_| told.stderr)?;
+            let conditions = node["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+            let is_ready = conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+            if is_ready && node["spec"]["podCIDR"].is_string() { Ok(()) } else { Err(node.to_string()) }
+        });
+    }
+
+    /// Waits until every server has a vote.
+    fn settled(&self) {
+        let servers = self.machines.iter().filter(|machine| machine.role == "server").count();
+        eventually(120, || {
+            let told = self.coracle(&["member", "list"]).stdout;
+            let voters = told.split_whitespace().filter(|word| *word == "voter").count();
+            if voters == servers && told.contains("yes") { Ok(()) } else { Err(told) }
+        });
+    }
+
+    /// Where a machine keeps its data, or will.
+    fn place(&self, machine: usize) -> PathBuf {
+        self.folder.path().join(format!("machine-{machine}"))
+    }
+
     fn add(&mut self, role: &'static str, words: &[&str]) {
         let machine = self.machines.len();
-        let data = self.folder.path().join(format!("machine-{machine}"));
+        let data = self.place(machine);
         let ip = match &self.namespaces {
             Some(_) => Namespaces::address(machine),
             None => format!("127.0.0.{}", machine + 1),
@@ -129,9 +214,34 @@ impl Fleet {
         command.arg(role).args(words).args(["--listen", listen, "--ingress-http", free, "--ingress-https", free]);
         command.args(["--dns", free, "--node-name", &format!("node-{machine}")]).arg("--data-dir").arg(data);
         command.env(PATIENT.0, PATIENT.1).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.clocks.get(&machine).into_iter().flat_map(Clock::environment));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.machines[machine].child = Some(child);
+    }
+
+    /// Whether a machine's process runs: one that has ended by itself does not.
+    pub fn runs(&mut self, machine: usize) -> bool {
+        let child = &mut self.machines[machine].child;
+        if child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+            *child = None;
+        }
+        child.is_some()
+    }
+
+    /// The clock that a machine has to itself.
+    pub fn clock(&mut self, machine: usize) -> &mut Clock {
+        self.clocks.get_mut(&machine).unwrap_or_else(|| panic!("machine {machine} goes by everybody's clock"))
+    }
+
+    /// The disk that a machine has to itself.
+    pub fn disk(&self, machine: usize) -> &SmallDisk {
+        self.disks.get(&machine).unwrap_or_else(|| panic!("machine {machine} has everybody's disk"))
+    }
+
+    /// How many machines there are, those that are off too.
+    pub fn machines(&self) -> usize {
+        self.machines.len()
     }
 
     /// Ends a machine's process as a power cut would.
@@ -168,11 +278,6 @@ impl Fleet {
         }
     }
 
-    fn kubectl_free(&self, words: &[&str]) {
-        let _ = self.told(0, "api");
-        self.coracle(words).ok();
-    }
-
     /// The namespaces, where the fleet is in some.
     pub fn namespaces(&self) -> &Namespaces {
         self.namespaces.as_ref().unwrap_or_else(|| panic!("the fleet is on the loopback"))
@@ -205,6 +310,14 @@ impl Fleet {
         let mut command = self.command(0);
         command.args(words).env("CORACLE_KUBECONFIG", self.kubeconfig());
         Output::of(command, None)
+    }
+
+    /// Has a command of the program succeed, however often it takes: among several servers none may lead for a moment.
+    pub fn at_last(&self, words: &[&str]) -> String {
+        eventually(120, || match self.coracle(words) {
+            done if done.code == 0 => Ok(done.stdout),
+            failed => Err(failed.stderr),
+        })
     }
 
     /// Runs `kubectl` with the administrator's kubeconfig and a home of its own.

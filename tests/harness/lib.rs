@@ -1,25 +1,43 @@
 //! Clusters for tests: the real program in a process of its own, on free ports and a temporary folder, gone with the value.
 
+mod cable;
+mod clients;
 mod clock;
 mod cluster;
+mod disk;
+mod faults;
 mod fleet;
 mod kubectl;
+mod ledger;
 mod load;
 pub mod measure;
 mod namespaces;
+mod observer;
+mod offline;
 mod peers;
+mod rounds;
 mod servers;
 mod web;
 mod websocket;
+mod writers;
 
+pub use cable::{BadCable, Badness};
+pub use clients::Clients;
 pub use clock::Clock;
 pub use cluster::{Cluster, Plan, eventually};
-pub use fleet::{Fleet, Server};
+pub use disk::SmallDisk;
+pub use faults::{Fault, Faults, Outcome, Round};
+pub use fleet::{Fleet, Server, Size};
 pub use kubectl::{Output, kubectl_is_there, kubectl_of};
+pub use ledger::{Asked, Counts, Ledger};
 pub use load::{Load, Report};
 pub use namespaces::{Namespaces, namespaces_are_possible};
+pub use observer::{Observer, Seat, is_true};
+pub use offline::{Away, offline};
 pub use peers::peer_is_there;
+pub use rounds::{Failover, Rounds, Times};
 pub use rustix::process::Signal;
 pub use servers::{Servers, Told};
 pub use web::{Answer, get, get_with};
 pub use websocket::WebSocket;
+pub use writers::Writers;

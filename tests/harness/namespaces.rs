@@ -14,6 +14,7 @@ use std::thread;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Output;
+use crate::cable::{BadCable, Badness};
 use crate::peers::peer_is_there;
 
 /// Machines on a network of their own.
@@ -77,16 +78,23 @@ impl Namespaces {
 
     /// A listener of this process on a machine, at its address.
     pub fn listen(&self, machine: usize, port: u16) -> TcpListener {
-        let namespace = format!("/run/netns/{}", self.name(machine));
         let address = format!("{}:{port}", Self::address(machine));
-        // A thread goes there and ends; what it opened stays there.
-        let listening = move || -> io::Result<TcpListener> {
+        let listener = self.on(machine, move || TcpListener::bind(address));
+        listener.unwrap_or_else(|error| panic!("cannot listen on machine {machine}: {error}"))
+    }
+
+    /// Does something on a machine: sockets that it opens are there, and so are those of threads that it starts.
+    pub fn on<T: Send>(&self, machine: usize, act: impl FnOnce() -> T + Send) -> T {
+        let namespace = format!("/run/netns/{}", self.name(machine));
+        let there = move || -> io::Result<T> {
             let namespace = File::open(namespace)?;
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            TcpListener::bind(address)
+            Ok(act())
         };
-        let listener = thread::spawn(listening).join().unwrap_or_else(|_| panic!("the thread broke"));
-        listener.unwrap_or_else(|error| panic!("cannot listen on machine {machine}: {error}"))
+        // A thread goes there and ends; what it opened stays there.
+        let done = thread::scope(|scope| scope.spawn(there).join());
+        let done = done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+        done.unwrap_or_else(|error| panic!("cannot go to machine {machine}: {error}"))
     }
 
     /// What `/etc/resolv.conf` says to commands that are started on a machine from now on.
@@ -104,6 +112,27 @@ impl Namespaces {
     /// Plugs a machine's cable in again.
     pub fn join(&self, machine: usize) {
         self.set(machine, "up");
+    }
+
+    /// From now on nothing that one machine sends gets to another, and it is not told; the other way is as before.
+    pub fn silence(&self, from: usize, to: usize) {
+        let words = ["neighbour", "replace", &Self::address(to), "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"];
+        self.tell(from, &words);
+    }
+
+    /// What one machine sends to another gets there again.
+    pub fn hear(&self, from: usize, to: usize) {
+        self.tell(from, &["neighbour", "delete", &Self::address(to), "dev", "eth0"]);
+    }
+
+    /// Makes a machine's cable a bad one for as long as the value lives.
+    pub fn worsen(&self, machine: usize, how: Badness) -> BadCable {
+        BadCable::between(self.bridge(), &port(machine), how).unwrap_or_else(|why| panic!("no bad cable: {why:#}"))
+    }
+
+    fn tell(&self, machine: usize, words: &[&str]) {
+        let name = self.name(machine);
+        ip(&[&["-n", &name], words].concat()).unwrap_or_else(|why| panic!("{why}"));
     }
 
     fn set(&self, machine: usize, state: &str) {
@@ -135,11 +164,14 @@ impl Drop for Namespaces {
     }
 }
 
+/// An address on the bridge that is nobody's: what is sent there is lost without a word.
+const NOBODY: &str = "02:00:00:00:00:99";
+
 fn port(machine: usize) -> String {
     format!("port{machine}")
 }
 
-fn ip(words: &[&str]) -> Result<(), String> {
+pub(crate) fn ip(words: &[&str]) -> Result<(), String> {
     let mut command = Command::new("ip");
     command.args(words);
     let output = Output::of(command, None);

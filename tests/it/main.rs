@@ -40,6 +40,7 @@ mod languages;
 mod lifecycle;
 mod linked;
 mod manifests;
+mod many_nodes;
 mod members;
 mod names;
 mod namespaces;
