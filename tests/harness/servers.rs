@@ -97,21 +97,41 @@ impl Servers {
 
     /// Lets a node join by this server, waits until it is ready, and gives its place among the nodes: it is called `agent-PLACE`.
     pub fn agent(&mut self, by: usize) -> usize {
-        let place = self.agents.len();
         let token = self.coracle(by, &["token"]).ok();
+        self.agent_with(by, token.trim())
+    }
+
+    /// The same, with a token that somebody has.
+    pub fn agent_with(&mut self, by: usize, token: &str) -> usize {
+        let place = self.agents.len();
         let data = self.folder.path().join(format!("agent-{place}"));
-        let free = format!("127.0.2.{}:0", place + 1);
-        let mut command = Command::new(&self.program);
-        command.args(["agent", "--server", &format!("https://{}", self.api(by)), "--token", token.trim()]);
-        command.args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
-        command.args(["--node-name", &format!("agent-{place}")]).arg("--data-dir").arg(&data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        self.agents.push(Machine { child: Some(child), data, words: Vec::new(), listen: None });
+        let words = ["--server", &format!("https://{}", self.api(by)), "--token", token].map(String::from).into();
+        self.agents.push(Machine { child: None, data, words, listen: None });
+        self.start_agent(place);
         let node = format!("node/agent-{place}");
         self.coracle(by, &["wait", "--for=create", &node, "--timeout", "120s"]).ok();
         self.coracle(by, &["wait", "--for=condition=Ready", &node, "--timeout", "120s"]).ok();
         place
+    }
+
+    /// Starts a node on its data.
+    pub fn start_agent(&mut self, place: usize) {
+        let Machine { data, words, .. } = &self.agents[place];
+        let free = format!("127.0.2.{}:0", place + 1);
+        let mut command = Command::new(&self.program);
+        command.arg("agent").args(words);
+        command.args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
+        command.args(["--node-name", &format!("agent-{place}")]).arg("--data-dir").arg(data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let _ = std::fs::remove_file(data.join("addresses.json"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        self.agents[place].child = Some(child);
+    }
+
+    /// Ends a node as a power cut would.
+    pub fn kill_agent(&mut self, place: usize) {
+        let mut child = self.agents[place].child.take().unwrap_or_else(|| panic!("agent {place} does not run"));
+        child.kill().and_then(|()| child.wait()).unwrap_or_else(|error| panic!("cannot kill it: {error}"));
     }
 
     /// Where a node keeps what it knows.
@@ -127,6 +147,18 @@ impl Servers {
 
     /// Starts a server on its data, where it was before.
     pub fn start(&mut self, place: usize) {
+        self.start_all(&[place]);
+    }
+
+    /// Starts several, of which none may come up before others.
+    pub fn start_all(&mut self, places: &[usize]) {
+        places.iter().for_each(|place| self.boot(*place));
+        for place in places {
+            self.machines[*place].listen = Some(told(&self.machines[*place].data, "api"));
+        }
+    }
+
+    fn boot(&mut self, place: usize) {
         let ip = format!("127.0.1.{}", place + 1);
         let free = format!("{ip}:0");
         let machine = &self.machines[place];
@@ -142,12 +174,6 @@ impl Servers {
         let _ = std::fs::remove_file(&addresses);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.machines[place].child = Some(child);
-        let listen = eventually(120, || {
-            let text = std::fs::read(&addresses).map_err(|error| error.to_string())?;
-            let told: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-            told["api"].as_str().map(String::from).ok_or_else(|| told.to_string())
-        });
-        self.machines[place].listen = Some(listen);
     }
 
     /// Ends a server as a power cut would.
@@ -264,7 +290,7 @@ impl Servers {
 
 /// What the `addresses.json` of a data directory says.
 fn told(data: &Path, name: &str) -> String {
-    eventually(60, || {
+    eventually(120, || {
         let text = std::fs::read(data.join("addresses.json")).map_err(|error| error.to_string())?;
         let told: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         told[name].as_str().map(String::from).ok_or_else(|| format!("no {name}: {told}"))

@@ -5,6 +5,7 @@ mod acme;
 mod admission;
 mod attach;
 mod audit;
+mod authority;
 mod autoscaling;
 mod backup;
 mod certificates;

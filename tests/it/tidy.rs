@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// Crates by layer, lowest first. A crate may depend on lower layers only; within layers 4 and 5 each stands alone.
 const LAYERS: [&[&str]; 7] = [
-    &["api"],
+    &["api", "trust"],
     &["state"],
     &["scheduler"],
     &["controllers"],
@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Crates that neither wait nor talk, and so have no use for any of [`IMPURE`].
-const PURE: [&str; 4] = ["api", "state", "scheduler", "controllers"];
+const PURE: [&str; 5] = ["api", "trust", "state", "scheduler", "controllers"];
 const IMPURE: [&str; 12] = [
     "tokio",
     "tokio-util",

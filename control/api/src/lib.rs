@@ -3,6 +3,7 @@
 //! Pure: no clock, no chance, no input or output. What a request means is decided here; carrying it out is for others.
 
 mod admit;
+pub mod authority;
 pub mod blobstore;
 pub mod catalog;
 pub mod cel;

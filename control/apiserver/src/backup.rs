@@ -103,7 +103,9 @@ pub(crate) async fn take(State(door): State<Arc<Door>>, request: Request) -> Res
 impl Backups {
     /// The world as it is now, ready to be written.
     pub async fn begin(&self, images: Images) -> Result<Backup, StatusError> {
-        let charter = self.0.charter.clone().ok_or_else(target::nothing_here)?;
+        // Before the world: what is agreed there about authorities is then the newer of the two.
+        let charter = self.0.charter.as_ref().ok_or_else(target::nothing_here)?;
+        let charter = charter().map_err(StatusError::internal)?;
         let key = self.key().await?;
         let world = self.0.store.read().await.map_err(unreadable)?;
         let contents = Contents {

@@ -17,6 +17,10 @@ use crate::Door;
 use crate::identity::{BOOTSTRAPPERS, Identity, SPENT, unauthorized};
 use crate::tokens::bootstrap::{self, Use};
 
+/// Tells the certificates of the authorities that are trusted at the moment, PEM.
+pub type Authorities = Arc<dyn Fn() -> String + Send + Sync>;
+/// Tells what makes a server at the moment, or why that cannot be told.
+pub type TellCharter = Arc<dyn Fn() -> Result<Charter, String> + Send + Sync>;
 /// Signs the request for a certificate (PEM) of the node named; the certificate comes back as PEM, or why there is none.
 pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
@@ -25,23 +29,26 @@ pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Charter {
-    /// The authority's certificate, PEM.
+    /// The certificates of those who are trusted, PEM; the first is the authority's.
     pub ca: String,
     /// The authority's key, PEM.
     pub ca_key: String,
     /// The key that signs the tokens of service accounts, PEM.
     pub account_key: String,
+    /// What the servers have agreed about authorities, where there was ever another than the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<serde_json::Value>,
 }
 
 /// What is needed to let machines join.
 #[derive(Clone)]
 pub struct Join {
-    /// The authority's certificate as PEM, which the machine will trust.
-    pub ca: String,
+    /// Those whom the machine will trust.
+    pub ca: Authorities,
     /// The authority.
     pub sign: Sign,
     /// What another server is given; none if there can be no other.
-    pub charter: Option<Charter>,
+    pub charter: Option<TellCharter>,
 }
 
 /// What a machine asks that is to be a node.
@@ -98,7 +105,7 @@ impl Join {
         };
         redeem(door, holder, &asked.machine, is_free).await?;
         let certificate = (self.sign)(&asked.csr, &asked.node_name).map_err(StatusError::bad_request)?;
-        Ok(Granted { certificate, ca: self.ca.clone() })
+        Ok(Granted { certificate, ca: (self.ca)() })
     }
 
     /// The next certificate of a node that is still one of the cluster's.
@@ -108,7 +115,7 @@ impl Join {
             return Err(StatusError::new(Reason::Forbidden, why));
         }
         let certificate = (self.sign)(&asked.csr, node).map_err(StatusError::bad_request)?;
-        Ok(Granted { certificate, ca: self.ca.clone() })
+        Ok(Granted { certificate, ca: (self.ca)() })
     }
 }
 

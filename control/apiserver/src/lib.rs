@@ -10,6 +10,7 @@ mod admission;
 mod answer;
 mod audit;
 mod authentication;
+mod authority;
 mod authorization;
 mod backup;
 mod body;
@@ -80,10 +81,11 @@ use tracing::{debug, warn};
 
 pub use admission::Gate;
 pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPolicyError};
+pub use authority::{Asked as AuthorityChange, Rotation};
 pub use backup::{Backup, Backups, CHARTER_FILE, IMAGES_FOLDER, Images as BackupImages};
 pub use connect::PORT_PROTOCOL;
 pub use identity::{BOOTSTRAP_SERVERS, MASTERS, NODE_USER, NODES, SERVER_USER, SERVERS};
-pub use join::{Charter, Join, Sign};
+pub use join::{Authorities, Charter, Join, Sign, TellCharter};
 pub use link::{Links, PROTOCOL as LINK_PROTOCOL, Patience};
 pub use registry::Siblings;
 pub use seed::{INGRESS_CLASS, KUBERNETES_ADDRESS, seed};
@@ -122,7 +124,9 @@ pub struct Config {
     /// How machines join; none if they cannot.
     pub join: Option<Join>,
     /// What makes a server of the cluster, which goes sealed into its backups; without it none are taken.
-    pub charter: Option<Charter>,
+    pub charter: Option<TellCharter>,
+    /// Has another authority take the place of the one there is; without it the authority stays.
+    pub rotation: Option<Arc<dyn Rotation>>,
     /// Signs the tokens of service accounts.
     pub accounts: Arc<Issuer>,
     /// What is written about requests; nothing if none.
@@ -169,7 +173,8 @@ pub(crate) struct Door {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) join: Option<Join>,
-    pub(crate) charter: Option<Charter>,
+    pub(crate) charter: Option<TellCharter>,
+    pub(crate) rotation: Option<Arc<dyn Rotation>>,
     pub(crate) tokens: Tokens,
     pub(crate) diary: Option<Diary>,
     pub(crate) images: Images,
@@ -261,6 +266,7 @@ impl Server {
             entropy: config.entropy,
             join: config.join,
             charter: config.charter,
+            rotation: config.rotation,
             tokens: Tokens::new(config.accounts),
             diary,
             images,

@@ -77,6 +77,7 @@ pub(crate) async fn enter(
         serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
     join::redeem(&door, &identity, &asked.machine, |_| Ok(())).await?;
     tracing::info!(user = identity.user, "a server joins");
+    let charter = charter().map_err(StatusError::internal)?;
     Ok(answer::value(StatusCode::OK, &json!(charter)))
 }
 

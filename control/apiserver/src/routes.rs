@@ -20,8 +20,8 @@ use crate::link::{Links, Record};
 use crate::negotiate::{Form, Offer, form};
 use crate::surface::Surface;
 use crate::{
-    Door, VERSION, audit, authentication, authorization, backup, body, custom_metrics, discovery, encryption, envelope,
-    fairness, impersonation, members, metrics, openapi, registry, rest, review, target, tokens,
+    Door, VERSION, audit, authentication, authority, authorization, backup, body, custom_metrics, discovery,
+    encryption, envelope, fairness, impersonation, members, metrics, openapi, registry, rest, review, target, tokens,
 };
 
 type Shared = State<Arc<Door>>;
@@ -62,6 +62,7 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         .route("/api/{version}/{*rest}", any(rest::handle))
         .route("/apis/{group}/{version}/{*rest}", any(rest::handle))
         .route("/coracle/v1/nodes/{name}/link", get(link))
+        .route("/coracle/v1/authority", get(authority::status).post(authority::change))
         .route("/coracle/v1/encryption", get(encryption::status))
         .route("/coracle/v1/encryption/rotate", post(encryption::rotate))
         .route("/coracle/v1/snapshot", get(backup::take))

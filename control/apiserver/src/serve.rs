@@ -2,6 +2,7 @@
 
 mod late;
 mod patient;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -17,10 +18,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use jiff::Timestamp;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -28,11 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
+use trust::{Trust, Verifier};
 
 use crate::identity::Identity;
 use crate::{ServeError, routes};
 use late::Late;
 use patient::Patient;
+use sessions::Sessions;
 
 /// What the server shows, and whom it trusts.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub struct Tls {
     /// The server's certificate and what it is signed by, leaf first, with the key of the leaf; asked at each handshake.
     pub server: Arc<dyn ResolvesServerCert>,
     /// Whose signature on a client's certificate is believed.
-    pub clients: Vec<CertificateDer<'static>>,
+    pub clients: Arc<Trust>,
 }
 
 /// Something else than HTTP that machines of the cluster may speak on the same port; chosen by ALPN.
@@ -102,23 +104,16 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 
 impl Tls {
     fn server_config(self, protocols: &[Protocol]) -> Result<ServerConfig, ServeError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in self.clients {
-            roots.add(certificate).map_err(ServeError::tls)?;
-        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        // Those without a certificate get in too: they may ask for the version, and join with a token.
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .map_err(ServeError::tls)?;
+        let sessions = Sessions::new(self.clients.clone());
         let with_own = |protocol: &Protocol| Some((protocol.name, protocol.certificate.clone()?));
         let shown = Shown { server: self.server, by_protocol: protocols.iter().filter_map(with_own).collect() };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(ServeError::tls)?
-            .with_client_cert_verifier(Arc::new(Late(verifier)))
+            .with_client_cert_verifier(Verifier::new(Late(self.clients)))
             .with_cert_resolver(Arc::new(shown));
+        config.session_storage = Arc::new(sessions);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.alpn_protocols.extend(protocols.iter().map(|protocol| protocol.name.to_vec()));
         Ok(config)

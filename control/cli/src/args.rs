@@ -2,6 +2,7 @@
 
 mod acme;
 mod audit;
+mod certificate;
 mod disk;
 mod edge;
 mod export;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acme::Acme;
 use audit::Audit;
+pub(crate) use certificate::{Certificate, CertificateCommand};
 use disk::Disk;
 use edge::Edge;
 pub(crate) use export::{Export, Import};
@@ -70,7 +72,9 @@ pub(crate) enum Command {
     Kubeconfig(Kubeconfig),
     /// Print the token with which an agent joins
     Token(Token),
-    /// The keys that seal what lies on the server's disk
+    /// The authority that vouches for servers, nodes and users, and another in its place
+    Certificate(Certificate),
+    /// The keys that seal what lies on the servers' disks
     Encryption(Encryption),
     /// The servers of the cluster
     Member(Member),
@@ -548,9 +552,9 @@ pub(crate) struct Encryption {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EncryptionCommand {
-    /// Show which keys there are
+    /// Show which keys each server has
     Status(Access),
-    /// Have a new key seal everything, and forget the old one; nothing stops meanwhile
+    /// Have a new key seal everything at every server, and forget the old ones; nothing stops meanwhile
     Rotate(Access),
 }
 

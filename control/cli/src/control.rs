@@ -8,23 +8,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::Object;
-use client::{Client, Identity, Kubeconfig, Target};
+use client::{Client, Identity, Target};
 use controllers::{Ruling, Signers};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use network::tunnel::{Hub, Relay};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use state::Snapshot;
 use store::{Pace, Seat, Store};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
 use crate::acme;
+use crate::administrator::Administrator;
 use crate::args;
+use crate::authority::Rotation;
 use crate::data_dir::{self, DataDir};
 use crate::figures::Figures;
 use crate::node;
-use crate::papers::Papers;
+use crate::papers::{Own, Papers};
 use crate::peers::{self, Coming};
 use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
@@ -42,8 +43,7 @@ pub(crate) struct Control {
     pub(crate) address: SocketAddr,
     pub(crate) store: Store,
     pub(crate) authority: Arc<Authority>,
-    /// The kubeconfig of the cluster's administrator.
-    pub(crate) kubeconfig: Kubeconfig,
+    administrator: Administrator,
     /// Who the node in this process is.
     node: Option<Arc<Papers>>,
     /// The way of the node in this process to other nodes, until it is taken.
@@ -95,14 +95,13 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     if let Some(name) = name {
         let step = progress.step("node");
         let client = control.node_client()?;
-        let authority = control.authority.certificate().to_owned();
         let options = node::Options {
             data: &data,
             name: &name,
             machine: &args.machine,
             defaults: &node::MACHINE,
             api: control.address,
-            authority: &authority,
+            trust: control.authority.trust().clone(),
             door: control.door()?,
             is_apart: false,
             kept: None,
@@ -151,25 +150,20 @@ impl Control {
         let names = pki::server_names(options.names, &own_addresses(address.ip()));
         let issue = {
             let authority = authority.clone();
-            move || serving(&authority, &names)
+            move || authority.server(&names, Timestamp::now())
         };
-        let serving = own_papers("server", &mut parts, issue)?;
-        let administrator = authority.administrator(now)?;
-        let url = format!("https://{}", reachable(address));
-        let kubeconfig = Kubeconfig::single(
-            "coracle",
-            &url,
-            authority.certificate(),
-            &administrator.certificate,
-            &administrator.key,
-        );
-        data_dir::write(&options.data.join("kubeconfig"), &kubeconfig.to_yaml()?)?;
+        let mut own = Own::default();
+        let serving = own.make("server", &mut parts, issue)?;
+        let here = reachable(address).to_string();
+        let signer = authority.clone();
+        let papers = own.make("administrator", &mut parts, move || signer.administrator(Timestamp::now()))?;
+        let administrator = Administrator::new(&authority, papers, &here, options.data);
+        administrator.write()?;
 
         let mut config = store::Config::new(options.data.join("store"));
         if let Some(keys) = options.keys {
             config.keys = keys.to_owned();
         }
-        let here = reachable(address).to_string();
         let mut peer = None;
         let store = match &options.coming {
             None => Store::open(config).await,
@@ -177,7 +171,7 @@ impl Control {
                 config.pace = Pace::CLUSTER;
                 let founds = matches!(coming, Coming::Founder);
                 let (signer, address) = (authority.clone(), here.clone());
-                let papers = own_papers("peer", &mut parts, move || peers::credential(&signer, &address))?;
+                let papers = own.make("peer", &mut parts, move || peers::credential(&signer, &address))?;
                 let seat = Seat { address: here.clone(), transport: peers::transport(&authority, &papers), founds };
                 peer = Some(papers);
                 Store::open_at(config, seat).await
@@ -188,30 +182,39 @@ impl Control {
         let (mut door, mut node) = (None, None);
         if let Some(name) = options.node {
             let (signer, user) = (authority.clone(), name.to_owned());
-            let papers = own_papers("node", &mut parts, move || node_credential(&signer, &user))?;
+            let papers = own.make("node", &mut parts, move || node_credential(&signer, &user))?;
             let relay = Relay::Here(hub.clone());
             let others = servers::over(store.view(), Vec::new(), Some(here.clone()));
-            let identity = network::tunnel::Identity::new(name, papers.clone(), authority.certificate())?;
+            let identity = network::tunnel::Identity::new(name, papers.clone(), authority.trust().clone());
             door = Some(tunnel::door(identity, store.view(), relay, others, address, None));
             node = Some(papers);
         }
-        let signer = authority.clone();
+        let rotation = Rotation {
+            authority: authority.clone(),
+            store: store.clone(),
+            own,
+            administrator: administrator.clone(),
+            node: options.node.map(String::from),
+            gone: Arc::new(Mutex::new(authority.agreed().step)),
+        };
+        let (signer, teller) = (authority.clone(), authority.clone());
         let accounts = Arc::new(apiserver::Issuer::new(&pki::account_key(&options.data.join("pki"))?)?);
         let mut protocols = tunnel::protocols(&hub, door.as_ref().map(|door| &door.tunnel));
         protocols.extend(options.coming.as_ref().map(|_| peers::protocol(store.clone())));
         let config = apiserver::Config {
-            tls: tls(&authority, serving)?,
+            tls: apiserver::Tls { server: serving, clients: authority.trust().clone() },
             clock: Arc::new(Timestamp::now),
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: options.data.join("registry"),
             join: Some(apiserver::Join {
-                ca: authority.certificate().to_owned(),
+                ca: Arc::new(move || teller.certificate()),
                 sign: Arc::new(move |request: &str, node: &str| {
                     signer.sign_node(request, node, Timestamp::now()).map_err(|error| format!("{error:#}"))
                 }),
-                charter: options.coming.is_some().then(|| peers::charter(options.data)).transpose()?,
+                charter: options.coming.is_some().then(|| peers::charter(&authority, options.data)),
             }),
-            charter: Some(peers::charter(options.data)?),
+            charter: Some(peers::charter(&authority, options.data)),
+            rotation: Some(Arc::new(rotation.clone())),
             accounts: accounts.clone(),
             audit: options.audit,
             patience: options.loss.patience(),
@@ -233,6 +236,7 @@ impl Control {
         };
         parts.start("API server", server.serve(parts.stopping()));
         parts.start("snapshots", keeping.run(parts.stopping()));
+        parts.start("change of authorities", rotation.run(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let usual = manager::Config::seeded(seed);
         let config = manager::Config {
@@ -246,17 +250,16 @@ impl Control {
         };
         let managed = manager::run(config, store.clone(), Timestamp::now, parts.stopping());
         parts.start("manager", managed);
-        let (file, own, place) = (options.data.join("kubeconfig"), kubeconfig.clone(), here.clone());
+        let writer = administrator.clone();
         let tell = move |known: Vec<String>| {
-            let written = servers::kubeconfig(&own, "coracle", &place, &known).to_yaml().map_err(Into::into);
-            if let Err(error) = written.and_then(|text| data_dir::write(&file, &text)) {
+            if let Err(error) = writer.learn(known) {
                 tracing::warn!(%error, "the kubeconfig does not tell of all servers");
             }
         };
         parts.start("kubeconfig", servers::follow(store.view(), tell, parts.stopping()));
-        let ordering = Client::new(kubeconfig.target(std::path::Path::new("/"))?);
-        parts.start("ACME client", acme::run(options.acme, store.clone(), ordering, parts.stopping()));
-        let mut control = Self { address, store, authority, kubeconfig, node, door, parts };
+        let ordering = acme::run(options.acme, store.clone(), administrator.client()?, parts.stopping());
+        parts.start("ACME client", ordering);
+        let mut control = Self { address, store, authority, administrator, node, door, parts };
         if let Some(Coming::Guest(url)) = &options.coming {
             peers::be_admitted(&control.store, url, &control.authority, &here).await?;
         }
@@ -282,7 +285,7 @@ impl Control {
 
     /// A client with the administrator's rights.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(self.kubeconfig.target(std::path::Path::new("/"))?))
+        self.administrator.client()
     }
 
     /// The way of the node in this process to other nodes.
@@ -294,9 +297,8 @@ impl Control {
     pub(crate) fn node_client(&mut self) -> anyhow::Result<Client> {
         let papers = self.node.clone().context("this process runs no node")?;
         let identity = Identity::Papers(papers);
-        let target =
-            Target::new(&format!("https://{}", self.reachable()), self.authority.certificate().to_owned(), identity)?;
-        let client = Client::new(target);
+        let url = format!("https://{}", self.reachable());
+        let client = Client::new(Target::trusting(&url, self.authority.trust().clone(), identity)?);
         let told = client.clone();
         let following = servers::follow(self.store.view(), move |known| told.learn(known), self.parts.stopping());
         self.parts.start("servers", following);
@@ -357,30 +359,6 @@ fn signers(authority: &Arc<Authority>, accounts: &Arc<apiserver::Issuer>) -> Sig
 
 fn node_credential(authority: &Authority, node: &str) -> anyhow::Result<Credential> {
     authority.client(&format!("system:node:{node}"), &["system:nodes"], Timestamp::now())
-}
-
-/// What the API server shows. The authority goes along in the chain, so that a machine that joins can know it by its fingerprint.
-fn serving(authority: &Authority, names: &[String]) -> anyhow::Result<Credential> {
-    let Credential { certificate, key } = authority.server(names, Timestamp::now())?;
-    Ok(Credential { certificate: certificate + authority.certificate(), key })
-}
-
-fn tls(authority: &Authority, server: Arc<Papers>) -> anyhow::Result<apiserver::Tls> {
-    let authority = CertificateDer::from_pem_slice(authority.certificate().as_bytes())?;
-    Ok(apiserver::Tls { server, clients: vec![authority] })
-}
-
-/// Papers that this process makes for itself, and goes on to.
-fn own_papers(
-    whose: &'static str,
-    parts: &mut Running,
-    issue: impl Fn() -> anyhow::Result<Credential> + Send + Sync + 'static,
-) -> anyhow::Result<Arc<Papers>> {
-    let papers = Papers::new(whose, &issue()?)?;
-    let own = papers.clone();
-    let renew = move || issue().and_then(|credential| own.replace(&credential));
-    papers.keep_in(parts, Box::new(move || Box::pin(std::future::ready(renew()))));
-    Ok(papers)
 }
 
 /// The address under which a listener is reached from its own machine.

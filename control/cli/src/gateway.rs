@@ -12,14 +12,15 @@ use std::time::Duration;
 use anyhow::Context;
 use client::Servers;
 use network::{Citizen, Fabric, Listener, Stream};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 use tracing::{debug, warn};
+use trust::{Trust, Verifier};
 
 /// What the service is called, and where it answers.
 const NAMESPACE: &str = "default";
@@ -48,17 +49,16 @@ pub(crate) struct Gateway {
 // === impl Gateway ===
 
 impl Gateway {
-    /// A way to one of the servers, for which the authority (PEM) vouches.
-    pub(crate) fn new(servers: watch::Receiver<Servers>, authority: &str) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            roots.add(certificate.context("the cluster's authority is not PEM")?)?;
-        }
+    /// A way to one of the servers, for which those vouch who are trusted when it is dialled.
+    pub(crate) fn new(servers: watch::Receiver<Servers>, trust: Arc<Trust>) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Verifier::new(trust))
             .with_no_client_auth();
+        // Who resumes a session is not verified again.
+        config.resumption = Resumption::disabled();
         // What is carried is what `wasi:http` says to a plain server.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { servers, tls: TlsConnector::from(Arc::new(config)) })

@@ -6,7 +6,7 @@
 //!
 //! What the node is told is kept as well. If no server answers when it starts, it starts with that, and joins when one does.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use agent::Kept;
 use anyhow::{Context, bail};
 use api::Revision;
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
-use api::{kinds, storage};
+use api::{authority, kinds, storage};
 use client::{Client, Identity, ListOptions, Target, Watched};
 use network::tunnel::Relay;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use state::Snapshot;
 use tokio::sync::watch;
+use trust::Trust;
 
 use crate::args;
 use crate::data_dir::{self, DataDir};
@@ -64,8 +65,8 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
     let name = node::name(args.machine.node_name.as_deref())?;
     let step = progress.step("join");
     let Admitted { credential, authority } = admitted(&data, &args.server, args.token.as_deref(), &name).await?;
-    let papers = Papers::new("node", &credential)?;
-    let target = Target::new(&args.server, authority.clone(), Identity::Papers(papers.clone()))?;
+    let (papers, trust) = (Papers::new("node", &credential)?, Trust::new(&authority)?);
+    let target = Target::trusting(&args.server, trust.clone(), Identity::Papers(papers.clone()))?;
     let given = target.server();
     let client = Client::new(target);
     client.learn(servers::kept(&data));
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
 
     let step = progress.step("node");
     let mut mirror = Running::new();
-    papers.keep_in(&mut mirror, renewal(client.clone(), papers.clone(), data.join(PAPERS)));
+    papers.keep_in(&mut mirror, renewal(client.clone(), papers.clone(), trust.clone(), &data));
     let (publish, mut view) = watch::channel(Snapshot::default());
     // Whoever comes to prove a host may come to this node's edge.
     let proofs = Watched {
@@ -92,8 +93,13 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         namespace: Some("default".into()),
         options: ListOptions { labels: None, fields: Some("metadata.name=kubernetes".into()) },
     };
+    let trusted = Watched {
+        kind: kinds::CONFIG_MAP,
+        namespace: Some(authority::NAMESPACE.into()),
+        options: ListOptions { labels: None, fields: Some(format!("metadata.name={}", authority::PUBLISHED)) },
+    };
     let kept = Watched { kind: kinds::VOLUME_SNAPSHOT_CONTENT, ..own.clone() };
-    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own, kept, servers]).collect();
+    let kinds = KINDS.map(Watched::all).into_iter().chain([proofs, own, kept, servers, trusted]).collect();
     let used = {
         let name = name.clone();
         move |world: &Snapshot| world.used_on(&name)
@@ -114,13 +120,16 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         told.learn(known);
     };
     mirror.start("servers", servers::follow(view.clone(), tell, mirror.stopping()));
+    let (own, trusted, teller) = (papers.clone(), trust.clone(), client.clone());
+    let following = crate::authority::follow(name.clone(), own, trusted, teller, view.clone(), mirror.stopping());
+    mirror.start("change of authorities", following);
     let api = tokio::net::lookup_host(client.server()).await.ok().and_then(|mut found| found.next());
     let api = api.or_else(|| kept.server()).with_context(|| format!("{} has no address", client.server()))?;
     kept.keep_server(api);
     let listener = node::listen("listen", args.listen).await?;
     let dialled = listener.local_addr()?;
     let over = servers::over(view.clone(), vec![given], None);
-    let identity = network::tunnel::Identity::new(name.as_str(), papers, &authority)?;
+    let identity = network::tunnel::Identity::new(name.as_str(), papers, trust.clone());
     let door = tunnel::door(identity, view.clone(), Relay::Servers, over, dialled, Some(listener));
     let options = node::Options {
         data: &data,
@@ -128,7 +137,7 @@ pub(crate) async fn run(args: args::Agent) -> anyhow::Result<()> {
         machine: &args.machine,
         defaults: &node::MACHINE,
         api,
-        authority: &authority,
+        trust,
         door,
         is_apart: true,
         kept: Some(kept),
@@ -181,18 +190,28 @@ struct Admitted {
     authority: String,
 }
 
-/// The file that holds this node's certificate and its key, one after the other.
+/// The file that holds this node's certificate and its key, one after the other,
 const PAPERS: &str = "node.pem";
+/// and the one that says who vouches for servers.
+const AUTHORITIES: &str = "node-ca.crt";
 
-/// Asks for the next certificate of this node, and keeps it.
-fn renewal(client: Client, papers: Arc<Papers>, file: PathBuf) -> papers::Renew {
+/// Asks for the next certificate of this node, and keeps it. With it comes who is trusted from now on, and that is kept first: whoever
+/// shows a certificate of another authority trusts it, too.
+fn renewal(client: Client, papers: Arc<Papers>, trust: Arc<Trust>, data: &DataDir) -> papers::Renew {
+    let files = [AUTHORITIES, PAPERS].map(|file| data.join(file));
     Box::new(move || {
-        let (client, papers, file) = (client.clone(), papers.clone(), file.clone());
+        let (client, papers, trust, [ca_file, file]) = (client.clone(), papers.clone(), trust.clone(), files.clone());
         Box::pin(async move {
             let (key, request) = pki::node_request()?;
             let body = json!({"csr": request}).to_string();
             let answer = client.send(http::Method::POST, "/coracle/v1/renew", Some("application/json"), body).await?;
-            let Joined { certificate, .. } = serde_json::from_slice(&answer)?;
+            let Joined { certificate, ca } = serde_json::from_slice(&answer)?;
+            if *trust.pem() != *ca {
+                let unusable = "whom the server says to trust cannot be used";
+                Trust::new(&ca).context(unusable)?;
+                data_dir::write(&ca_file, &ca)?;
+                trust.replace(&ca).context(unusable)?;
+            }
             data_dir::write(&file, &format!("{certificate}{key}"))?;
             papers.replace(&Credential { certificate, key })?;
             // Who was away for so long that his certificate was over is somebody again.
@@ -204,7 +223,7 @@ fn renewal(client: Client, papers: Arc<Papers>, file: PathBuf) -> papers::Renew 
 
 /// This node's certificate: the one kept, or one got for the token.
 async fn admitted(data: &DataDir, server: &str, token: Option<&str>, name: &str) -> anyhow::Result<Admitted> {
-    let [ca, papers] = ["node-ca.crt", PAPERS].map(|file| data.join(file));
+    let [ca, papers] = [AUTHORITIES, PAPERS].map(|file| data.join(file));
     let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
     if !papers.exists() {
         let Some(token) = token else {

@@ -5,9 +5,12 @@
 
 mod access;
 mod acme;
+mod administrator;
 mod apply;
 mod args;
+mod authority;
 mod bootstrap;
+mod certificate;
 mod control;
 mod data_dir;
 mod describe;
@@ -128,6 +131,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             },
             Command::Wait(args) => wait::run(args).await,
             Command::Push(args) => pushed(args).await,
+            Command::Certificate(args) => certificate::run(args.command).await,
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Member(args) => member::run(args.command).await,
             Command::Export(args) => export::export(args).await,

@@ -1,6 +1,7 @@
 //! A node in this process: agent, pod network, ingress and DNS, all looking at one view of the world.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use client::Client;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use state::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use trust::Trust;
 
 use crate::args;
 use crate::data_dir::{self, DataDir};
@@ -74,8 +76,8 @@ pub(crate) struct Options<'a> {
     pub(crate) defaults: &'a Defaults,
     /// Where the API answers; pods cannot reach it by that address.
     pub(crate) api: SocketAddr,
-    /// Who vouches for it, PEM.
-    pub(crate) authority: &'a str,
+    /// Who vouches for it.
+    pub(crate) trust: Arc<Trust>,
     /// The way to other nodes.
     pub(crate) door: Door,
     /// Whether the control plane is elsewhere, and goes on when this node stops.
@@ -112,7 +114,7 @@ impl Node {
         view: watch::Receiver<Snapshot>,
         client: Client,
     ) -> anyhow::Result<Self> {
-        let Options { data, name, machine, defaults, api, authority, door, is_apart, kept } = options;
+        let Options { data, name, machine, defaults, api, trust, door, is_apart, kept } = options;
         let http = listen("ingress-http", machine.ingress_http.unwrap_or(defaults.ingress_http)).await?;
         let https = listen("ingress-https", machine.ingress_https.unwrap_or(defaults.ingress_https)).await?;
         let names = Names::listen(&machine.names, defaults.dns, own_address(), &view).await?;
@@ -136,7 +138,7 @@ impl Node {
         let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
-        let gateway = Gateway::new(client.servers(), authority)?;
+        let gateway = Gateway::new(client.servers(), trust)?;
         doors.start("API for pods", gateway.run(fabric.clone(), doors.stopping()));
         let outbound = network::Outbound::new(fabric.clone(), services.clone(), reach);
 

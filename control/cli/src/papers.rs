@@ -1,7 +1,8 @@
 //! Papers: a certificate and its key, which are replaced before they end, while the process runs.
 //!
 //! Whoever shows them asks for them at each handshake, so that what is replaced is shown from then on; connections that are open stay
-//! open. They are replaced when two thirds of their life are over: who is refused, or away, has the last third to try again in.
+//! open. They are replaced when two thirds of their life are over: who is refused, or away, has the last third to try again in; or when
+//! somebody asks, because another authority signs.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,6 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Notify;
+use trust::Trust;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::pki::{CLOCK_SKEW, Credential};
@@ -26,7 +29,16 @@ pub(crate) struct Papers {
     /// Whose they are, for the log.
     whose: &'static str,
     current: RwLock<Current>,
+    /// Somebody wants the next at once.
+    asked: Notify,
 }
+
+/// Papers that this process makes for itself, and goes on to.
+#[derive(Clone, Default)]
+pub(crate) struct Own(Vec<(Arc<Papers>, Issue)>);
+
+/// Makes the next.
+type Issue = Arc<dyn Fn() -> anyhow::Result<Credential> + Send + Sync>;
 
 struct Current {
     key: Arc<CertifiedKey>,
@@ -50,7 +62,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 impl Papers {
     pub(crate) fn new(whose: &'static str, credential: &Credential) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self { whose, current: RwLock::new(Current::of(credential)?) }))
+        Ok(Arc::new(Self { whose, current: RwLock::new(Current::of(credential)?), asked: Notify::new() }))
     }
 
     pub(crate) fn replace(&self, credential: &Credential) -> anyhow::Result<()> {
@@ -77,21 +89,34 @@ impl Papers {
         });
     }
 
+    /// Has the next asked for now, or as soon as may be.
+    pub(crate) fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// The fingerprint of the authority that signed them, if it is one of those who are trusted.
+    pub(crate) fn signer(&self, trust: &Trust) -> Option<String> {
+        trust.signer_of(self.shown().cert.first()?)
+    }
+
     async fn keep(self: Arc<Self>, renew: Renew) {
         loop {
             let wait = self.life().wait(Timestamp::now());
-            if !wait.is_zero() {
-                tokio::time::sleep(wait.min(LOOK_EVERY)).await;
+            if !wait.is_zero() && !self.is_asked_within(wait.min(LOOK_EVERY)).await {
                 continue;
             }
             match renew().await {
                 Ok(()) => tracing::info!(whose = self.whose, "certificate renewed"),
                 Err(error) => {
                     tracing::warn!(whose = self.whose, error = format!("{error:#}"), "certificate not renewed");
-                    tokio::time::sleep(self.life().pause()).await;
+                    self.is_asked_within(self.life().pause()).await;
                 }
             }
         }
+    }
+
+    async fn is_asked_within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.asked.notified()).await.is_ok()
     }
 
     fn life(&self) -> Life {
@@ -122,6 +147,30 @@ impl ResolvesServerCert for Papers {
 impl fmt::Debug for Papers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Papers").field("whose", &self.whose).field("life", &self.life()).finish_non_exhaustive()
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    /// Makes papers, and has them replaced in time for as long as the parts run.
+    pub(crate) fn make(
+        &mut self,
+        whose: &'static str,
+        parts: &mut Running,
+        issue: impl Fn() -> anyhow::Result<Credential> + Send + Sync + 'static,
+    ) -> anyhow::Result<Arc<Papers>> {
+        let (papers, issue): (_, Issue) = (Papers::new(whose, &issue()?)?, Arc::new(issue));
+        let (own, next) = (papers.clone(), issue.clone());
+        let renew = move || next().and_then(|credential| own.replace(&credential));
+        papers.keep_in(parts, Box::new(move || Box::pin(std::future::ready(renew()))));
+        self.0.push((papers.clone(), issue));
+        Ok(papers)
+    }
+
+    /// Replaces all of them.
+    pub(crate) fn renew(&self) -> anyhow::Result<()> {
+        self.0.iter().try_for_each(|(papers, issue)| papers.replace(&issue()?))
     }
 }
 

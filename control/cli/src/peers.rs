@@ -18,10 +18,12 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::json;
 use store::{Change, Connection, Peer, Role, Store, Transport};
+use trust::Trust;
 
+use crate::authority::Agreed;
 use crate::data_dir::{self, DataDir};
 use crate::papers::Papers;
-use crate::pki::{Authority, Credential};
+use crate::pki::{self, Authority, Credential};
 use crate::{join, member};
 
 /// What servers speak to each other is called in ALPN.
@@ -53,7 +55,7 @@ pub(crate) enum Coming {
 /// The way to other servers.
 #[derive(Debug)]
 struct Wires {
-    authority: String,
+    trust: Arc<Trust>,
     papers: Arc<Papers>,
 }
 
@@ -98,23 +100,28 @@ pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str
 pub(crate) fn keep(data: &DataDir, charter: &Charter) -> anyhow::Result<()> {
     let pki = data.join("pki");
     std::fs::create_dir_all(&pki).with_context(|| format!("cannot make {}", pki.display()))?;
-    let files: [(PathBuf, &str); 3] = [
-        (pki.join("sa.key"), &charter.account_key),
-        (pki.join("ca.key"), &charter.ca_key),
-        (pki.join("ca.crt"), &charter.ca),
-    ];
-    files.iter().try_for_each(|(file, text)| data_dir::write(file, text))
+    data_dir::write(&pki.join("sa.key"), &charter.account_key)?;
+    if let Some(agreed) = &charter.authorities {
+        return pki::keep(&pki, &Agreed::read(&agreed.to_string())?);
+    }
+    data_dir::write(&pki.join("ca.key"), &charter.ca_key)?;
+    data_dir::write(&pki.join("ca.crt"), &charter.ca)
 }
 
-/// What a server of this data directory gives another.
-pub(crate) fn charter(data: &DataDir) -> anyhow::Result<Charter> {
-    let read =
-        |file: PathBuf| std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()));
-    let pki = data.join("pki");
-    Ok(Charter {
-        ca: read(pki.join("ca.crt"))?,
-        ca_key: read(pki.join("ca.key"))?,
-        account_key: read(pki.join("sa.key"))?,
+/// What this server gives another that is to be one.
+pub(crate) fn charter(authority: &Arc<Authority>, data: &DataDir) -> apiserver::TellCharter {
+    let (authority, file) = (authority.clone(), data.join("pki").join("sa.key"));
+    Arc::new(move || {
+        let account_key =
+            std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let agreed = authority.agreed();
+        let authorities = serde_json::to_value(&agreed).map_err(|error| error.to_string())?;
+        Ok(Charter {
+            ca: agreed.bundle(),
+            ca_key: agreed.signing.key,
+            account_key,
+            authorities: (agreed.step > 0).then_some(authorities),
+        })
     })
 }
 
@@ -134,7 +141,7 @@ pub(crate) fn siblings(store: &Store, authority: &Authority, papers: &Arc<Papers
 }
 
 fn wires(authority: &Authority, papers: &Arc<Papers>) -> Wires {
-    Wires { authority: authority.certificate().to_owned(), papers: papers.clone() }
+    Wires { trust: authority.trust().clone(), papers: papers.clone() }
 }
 
 /// What other servers are answered.
@@ -214,7 +221,7 @@ async fn is_member(store: &Store, authority: &Authority) -> bool {
 fn administrator(url: &str, authority: &Authority) -> anyhow::Result<Client> {
     let administrator = authority.administrator(Timestamp::now())?;
     let identity = Identity::Certificate { certificate: administrator.certificate, key: administrator.key };
-    Ok(Client::new(Target::new(url, authority.certificate().to_owned(), identity)?))
+    Ok(Client::new(Target::trusting(url, authority.trust().clone(), identity)?))
 }
 
 /// Has the cluster let this server learn what is stored, unless it does already.
@@ -259,7 +266,7 @@ pub(crate) async fn hand_over(store: &Store) {
 impl Wires {
     fn target(&self, address: &str) -> Result<Target, ClientError> {
         let identity = Identity::Papers(self.papers.clone());
-        Target::new(&format!("https://{address}"), self.authority.clone(), identity)
+        Target::trusting(&format!("https://{address}"), self.trust.clone(), identity)
     }
 }
 

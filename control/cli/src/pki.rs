@@ -1,24 +1,28 @@
 //! Who vouches for whom: the cluster's certificate authority and the certificates it gives.
 //!
-//! The authority is made once and kept in `<data-dir>/pki`; every other certificate is cheap and short, and made anew at each start
-//! and before it ends (`papers`). The administrator's, which lies in a file, is good for a year. Names follow Kubernetes: the
+//! The authority is made once and kept in `<data-dir>/pki`, until another takes its place (`authority`); every other certificate is cheap
+//! and short, and made anew at each start and before it ends (`papers`). The administrator's, which lies in a file, is good for a year. Names follow Kubernetes: the
 //! common name is the user, the organisations are the groups.
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use controllers::CertificateOrder;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use trust::Trust;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::authority::{Agreed, Pair};
 use crate::data_dir;
 
 /// Long enough that nobody meets its end by surprise.
@@ -30,12 +34,21 @@ pub(crate) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Clocks may be behind by so much.
 pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
+/// What the servers agreed on last, where there was ever another authority than the first.
+const AGREED: &str = "authorities.json";
+
 /// The cluster's certificate authority.
 pub(crate) struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+    current: RwLock<Arc<Current>>,
+    trust: Arc<Trust>,
+    directory: PathBuf,
     /// How long a certificate is good that a machine has.
     life: SignedDuration,
+}
+
+struct Current {
+    agreed: Agreed,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate with its key, both PEM.
@@ -50,22 +63,22 @@ impl Authority {
         let (certificate_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
         if !certificate_file.exists() {
             fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-            let key = KeyPair::generate()?;
-            let mut params = params(now, SignedDuration::from_hours(24 * CA_DAYS))?;
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages =
-                vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-            params.distinguished_name.push(DnType::CommonName, "coracle-ca");
+            let Pair { certificate, key } = fresh("coracle-ca", now)?;
             // The key first: an authority whose key is lost is worse than none.
-            data_dir::write(&key_file, &key.serialize_pem())?;
-            data_dir::write(&certificate_file, &params.self_signed(&key)?.pem())?;
+            data_dir::write(&key_file, &key)?;
+            data_dir::write(&certificate_file, &certificate)?;
         }
         let read = |file: &Path| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
-        let certificate = read(&certificate_file)?;
-        let key = KeyPair::from_pem(&read(&key_file)?).context("the certificate authority's key cannot be read")?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key).context("the certificate authority cannot be read")?;
+        let agreed_file = directory.join(AGREED);
+        let agreed = if agreed_file.exists() {
+            Agreed::read(&read(&agreed_file)?).with_context(|| format!("in {}", agreed_file.display()))?
+        } else {
+            Agreed::founded(Pair { certificate: read(&certificate_file)?, key: read(&key_file)? })
+        };
+        let trust = Trust::new(&agreed.bundle()).context("the certificate authority cannot be read")?;
+        let current = RwLock::new(Arc::new(Current::of(agreed)?));
         let life = SignedDuration::try_from(LIFE)?;
-        Ok(Self { certificate, issuer, life })
+        Ok(Self { current, trust, directory: directory.to_owned(), life })
     }
 
     /// The same, with certificates of machines that are good for so long.
@@ -78,9 +91,40 @@ impl Authority {
         self.user("kubernetes-admin", &[apiserver::MASTERS], now, SignedDuration::from_hours(24 * ADMINISTRATOR_DAYS))
     }
 
-    /// The authority's own certificate, PEM.
-    pub(crate) fn certificate(&self) -> &str {
-        &self.certificate
+    /// The certificates of all who are trusted, PEM; the first is that of whoever signs.
+    pub(crate) fn certificate(&self) -> String {
+        self.now().agreed.bundle()
+    }
+
+    /// Whom others are known by, now and whenever that changes.
+    pub(crate) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// What is agreed.
+    pub(crate) fn agreed(&self) -> Agreed {
+        self.now().agreed.clone()
+    }
+
+    /// Goes by what is agreed now. It is on the disk when this returns.
+    pub(crate) fn adopt(&self, agreed: &Agreed) -> anyhow::Result<()> {
+        let current = Current::of(agreed.clone())?;
+        keep(&self.directory, agreed)?;
+        self.trust.replace(&agreed.bundle()).context("the certificate authority cannot be used")?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        Ok(())
+    }
+
+    /// What would be agreed if another authority were introduced; none while one is.
+    pub(crate) fn successor(&self, now: Timestamp) -> anyhow::Result<Option<Agreed>> {
+        let agreed = self.agreed();
+        let next = fresh(&format!("coracle-ca@{}", now.as_second()), now)?;
+        let (next_cross, own_cross) = (cross(&next, &agreed.signing, now)?, cross(&agreed.signing, &next, now)?);
+        Ok(agreed.introduced(next, next_cross, own_cross))
+    }
+
+    fn now(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A server certificate for these names and addresses.
@@ -90,7 +134,9 @@ impl Authority {
         params = within(params, now, self.life)?;
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params)
+        let issued = self.issue(params)?;
+        // The authorities go along too, so that a machine that joins can know one by its fingerprint.
+        Ok(Credential { certificate: issued.certificate + &self.certificate(), ..issued })
     }
 
     /// A client certificate for a user and its groups.
@@ -116,7 +162,8 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
         params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
+        let now = self.now();
+        Ok(params.signed_by(&request.public_key, &now.issuer)?.pem() + now.agreed.cross())
     }
 
     /// Signs what a request asks for, for the usages and the time that were decided.
@@ -132,13 +179,62 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = order.usages.iter().filter_map(|usage| key_usage(usage)).collect();
         params.extended_key_usages = order.usages.iter().filter_map(|usage| extended_key_usage(usage)).collect();
-        Ok(request.signed_by(&self.issuer)?.pem())
+        Ok(request.signed_by(&self.now().issuer)?.pem())
     }
 
     fn issue(&self, params: CertificateParams) -> anyhow::Result<Credential> {
-        let key = KeyPair::generate()?;
-        Ok(Credential { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
+        let (key, now) = (KeyPair::generate()?, self.now());
+        let certificate = params.signed_by(&key, &now.issuer)?.pem() + now.agreed.cross();
+        Ok(Credential { certificate, key: key.serialize_pem() })
     }
+}
+
+impl Current {
+    fn of(agreed: Agreed) -> anyhow::Result<Self> {
+        let issuer = issuer(&agreed.signing)?;
+        Ok(Self { agreed, issuer })
+    }
+}
+
+/// Writes what is agreed to where a server looks for it when it starts, and beside it who signs, for those who know no more.
+pub(crate) fn keep(directory: &Path, agreed: &Agreed) -> anyhow::Result<()> {
+    data_dir::write(&directory.join(AGREED), &serde_json::to_string(agreed)?)?;
+    data_dir::write(&directory.join("ca.key"), &agreed.signing.key)?;
+    data_dir::write(&directory.join("ca.crt"), &agreed.bundle())
+}
+
+fn issuer(pair: &Pair) -> anyhow::Result<Issuer<'static, KeyPair>> {
+    let key = KeyPair::from_pem(&pair.key).context("the certificate authority's key cannot be read")?;
+    Issuer::from_ca_cert_pem(&pair.certificate, key).context("the certificate authority cannot be read")
+}
+
+/// An authority that nobody has heard of.
+fn fresh(name: &str, now: Timestamp) -> anyhow::Result<Pair> {
+    let key = KeyPair::generate()?;
+    let certificate = authority_params(name, now)?.self_signed(&key)?.pem();
+    Ok(Pair { certificate, key: key.serialize_pem() })
+}
+
+/// The certificate of one authority as another has signed it.
+fn cross(one: &Pair, other: &Pair, now: Timestamp) -> anyhow::Result<String> {
+    let known = CertificateDer::from_pem_slice(one.certificate.as_bytes()).context("the authority is not PEM")?;
+    let (_, known) = X509Certificate::from_der(&known).context("the authority cannot be read")?;
+    let name = known.subject().iter_common_name().find_map(|name| name.as_str().ok()).unwrap_or_default();
+    let crossed = authority_params(name, now)?.signed_by(issuer(one)?.key(), &issuer(other)?)?;
+    // Another name, or another way to write it, and nobody finds from one to the other.
+    let (_, written) = X509Certificate::from_der(crossed.der()).context("the authority cannot be read")?;
+    if written.subject().as_raw() != known.subject().as_raw() {
+        bail!("the authority's name, {}, is more than a common name: it cannot be rotated", known.subject());
+    }
+    Ok(crossed.pem())
+}
+
+fn authority_params(name: &str, now: Timestamp) -> anyhow::Result<CertificateParams> {
+    let mut params = params(now, SignedDuration::from_hours(24 * CA_DAYS))?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
 }
 
 /// The key that signs the tokens of service accounts, as the DER of PKCS#8: kept in `directory`, made if there is none.
@@ -222,6 +318,9 @@ fn within(mut params: CertificateParams, now: Timestamp, life: SignedDuration) -
 
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::{ServerName, UnixTime};
+    use trust::{Judge, Shown};
+
     use super::*;
 
     #[test]
@@ -249,6 +348,34 @@ mod tests {
         let mut forged = String::from_utf8(request.to_vec()).expect("PEM");
         forged = forged.replace("hAJm1xMa", "hAJm1xMb");
         assert!(authority.sign_order(&order(forged.as_bytes())).is_err(), "its signature does not hold");
+    }
+
+    #[test]
+    fn who_trusts_only_one_of_two_is_convinced_until_the_last_is_retired() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let now = Timestamp::now();
+        let authority = Authority::open(dir.path(), now).expect("made");
+        let introduced = authority.successor(now).expect("made").expect("a step");
+        let old = Trust::new(&authority.certificate()).expect("an authority");
+        let new = Trust::new(introduced.other().expect("the next")).expect("an authority");
+        let convinced = |trust: &Arc<Trust>| {
+            let shown = authority.server(&["localhost".to_owned()], now).expect("signed");
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(shown.certificate.as_bytes()).collect();
+            let (chain, name) = (chain.expect("PEM"), ServerName::try_from("localhost").expect("a name"));
+            let (leaf, intermediates) = chain.split_first().expect("a leaf");
+            trust.judge(&Shown { leaf, intermediates, name: Some(&name), now: UnixTime::now() }).is_ok()
+        };
+        assert_eq!((convinced(&old), convinced(&new)), (true, false));
+        let turned = introduced.turned().expect("a step");
+        for agreed in [&introduced, &turned] {
+            authority.adopt(agreed).expect("adopted");
+            assert_eq!((convinced(&old), convinced(&new)), (true, true), "step {}", agreed.step);
+            assert_eq!(authority.successor(now).expect("made"), None, "one after the other");
+        }
+        authority.adopt(&turned.retired().expect("a step")).expect("adopted");
+        assert_eq!((convinced(&old), convinced(&new)), (false, true));
+        let again = Authority::open(dir.path(), now).expect("kept");
+        assert_eq!((again.agreed(), again.certificate()), (authority.agreed(), new.pem().to_string()));
     }
 
     #[test]

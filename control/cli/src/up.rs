@@ -59,14 +59,13 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
     step.done(&format!("https://{}", control.reachable()));
 
     let step = progress.step("node");
-    let authority = control.authority.certificate().to_owned();
     let options = node::Options {
         data: &data,
         name: &name,
         machine: &args.machine,
         defaults: &node::LAPTOP,
         api: control.address,
-        authority: &authority,
+        trust: control.authority.trust().clone(),
         door: control.door()?,
         is_apart: false,
         kept: None,

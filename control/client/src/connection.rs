@@ -18,17 +18,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::client::WantsClientCert;
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use trust::{Trust, TrustError, Verifier};
 
 use crate::ClientError;
 use crate::pinned::{Pinned, Recognise};
@@ -105,31 +106,30 @@ pub enum Identity {
 
 impl Target {
     /// A server at `url` (`https://host:port`) whose certificate `ca` (PEM) vouches for.
-    pub fn new(url: &str, ca: String, identity: Identity) -> Result<Self, ClientError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-            let certificate = certificate.map_err(|_| wrong(url, "the certificate authority is not PEM"))?;
-            let added = roots.add(certificate);
-            added.map_err(|error| wrong(url, &format!("the certificate authority cannot be used: {error}")))?;
-        }
-        Self::with(url, identity, |builder| builder.with_root_certificates(roots))
+    pub fn new(url: &str, ca: &str, identity: Identity) -> Result<Self, ClientError> {
+        let trust = Trust::new(ca).map_err(|error| match error {
+            TrustError::NotPem => wrong(url, "the certificate authority is not PEM"),
+            TrustError::Unusable(error) => wrong(url, &format!("the certificate authority cannot be used: {error}")),
+        })?;
+        Self::trusting(url, trust, identity)
+    }
+
+    /// A server at `url` for which those vouch who are trusted when it is dialled.
+    pub fn trusting(url: &str, trust: Arc<Trust>, identity: Identity) -> Result<Self, ClientError> {
+        Self::with(url, identity, Verifier::new(trust))
     }
 
     /// A server at `url` that must show, in its chain, an authority that `recognise` knows.
     pub fn pinned(url: &str, recognise: Recognise, identity: Identity) -> Result<Self, ClientError> {
-        let verifier = Arc::new(Pinned { provider: provider(), recognise });
-        Self::with(url, identity, |builder| builder.dangerous().with_custom_certificate_verifier(verifier))
+        Self::with(url, identity, Verifier::new(Pinned { provider: provider(), recognise }))
     }
 
-    fn with(
-        url: &str,
-        identity: Identity,
-        trust: impl FnOnce(ConfigBuilder<ClientConfig, WantsVerifier>) -> ConfigBuilder<ClientConfig, WantsClientCert>,
-    ) -> Result<Self, ClientError> {
+    fn with(url: &str, identity: Identity, verifier: Arc<dyn ServerCertVerifier>) -> Result<Self, ClientError> {
         let wrong = |what: &str| wrong(url, what);
         let server = server_of(url)?;
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = trust(builder.map_err(|error| wrong(&error.to_string()))?);
+        let builder = builder.map_err(|error| wrong(&error.to_string()))?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let (tls, token) = match identity {
             Identity::Anonymous => (builder.with_no_client_auth(), None),
             Identity::Papers(papers) => {
@@ -161,6 +161,12 @@ impl Target {
         let server = server_of(url)?;
         self.servers.send_modify(|servers| servers.give(server));
         Ok(self)
+    }
+
+    /// The same cluster at one server, `host:port`, and no other.
+    fn only(&self, server: &str) -> Self {
+        let servers = watch::Sender::new(Servers::given(vec![server.to_owned()]));
+        Self { servers, seed: self.seed, tls: self.tls.clone(), token: self.token.clone() }
     }
 
     /// Host and port of the server that would be asked next.
@@ -265,6 +271,11 @@ impl Client {
     /// The same client over the same connection, whose requests do not wait behind those of its clones.
     pub fn apart(&self) -> Self {
         Self { turns: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), ..self.clone() }
+    }
+
+    /// A client of one server, `host:port`, and no other: for what each of them is asked by itself.
+    pub fn only(&self, server: &str) -> Self {
+        Self::new(self.target.only(server))
     }
 
     /// Host and port of the server that would be asked next.

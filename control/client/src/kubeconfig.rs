@@ -172,7 +172,7 @@ impl Kubeconfig {
                 && other.certificate_authority == cluster.certificate_authority
         };
         let mut others = self.clusters.iter().filter(is_same);
-        let target = Target::new(&cluster.server, ca, identity)?;
+        let target = Target::new(&cluster.server, &ca, identity)?;
         others.try_fold(target, |target, other| target.or(&other.value.cluster.server))
     }
 

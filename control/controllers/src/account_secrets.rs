@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use state::{Event, Guard, Snapshot, Txn};
 
 use crate::edit::replaced;
+use crate::root_certificate::agreed;
 use crate::{Config, Controller, Look, Plan, SignToken};
 
 /// The controller that fills them in.
@@ -42,6 +43,11 @@ impl Controller for AccountSecrets {
         let key = event.key();
         match key.kind() {
             kinds::SECRET if event.after().is_some_and(|secret| account_of(secret).is_some()) => vec![key.clone()],
+            // They tell of the authorities, too.
+            kinds::SECRET if *key == api::authority::key() => {
+                let secrets = view.list(kinds::SECRET).filter(|secret| account_of(secret).is_some());
+                secrets.map(|secret| secret.key().clone()).collect()
+            }
             kinds::SERVICE_ACCOUNT => {
                 let secrets = view.list_in(kinds::SECRET, key.namespace());
                 secrets.filter(|secret| account_of(secret) == Some(key.name())).map(|it| it.key().clone()).collect()
@@ -64,20 +70,20 @@ impl Controller for AccountSecrets {
         };
         match account.filter(is_meant) {
             None => Plan::of(Txn::delete(object)),
-            Some(account) => Plan::of(self.filled(object, account)),
+            Some(account) => Plan::of(self.filled(object, account, agreed(view, self.certificate.as_ref()))),
         }
     }
 }
 
 impl AccountSecrets {
-    fn filled(&self, object: &Object, account: &Object) -> Txn {
+    fn filled(&self, object: &Object, account: &Object, certificate: Option<Arc<str>>) -> Txn {
         let Some(sign) = &self.sign else { return Txn::default() };
         let (key, uid) = (object.key(), &*account.meta().uid);
         let txn = replaced::<Secret>(object, |secret| {
             secret.metadata.annotations.get_or_insert_default().insert(ACCOUNT_UID.into(), uid.into());
             let data = secret.data.get_or_insert_default();
             data.entry("namespace".into()).or_insert_with(|| ByteString(key.namespace().into()));
-            if let Some(certificate) = &self.certificate {
+            if let Some(certificate) = &certificate {
                 data.insert("ca.crt".into(), ByteString(certificate.as_bytes().to_vec()));
             }
             if data.get("token").is_none_or(|token| token.0.is_empty())

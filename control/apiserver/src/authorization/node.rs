@@ -9,13 +9,14 @@
 //! | services, endpointslices | the service table, names, the environment of pods |
 //! | nodes | the tunnels to other nodes, the addresses of the edge |
 //! | endpoints | those of the API: which servers there are |
+//! | the config map `kube-system/kube-root-ca.crt` | who is trusted: when that changes, the next certificate is asked for |
 //! | buckets, bucketentries | what components keep by `wasi:keyvalue`, in namespaces of which a pod is on the node |
 //! | ingresses, ingressclasses | the route table of the edge; their status says where the edge is |
 //!
 //! Of nodes, pods and leases it writes those that are its own: `restriction` sees to it, where it is known whose they are.
 
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
-use api::{GroupKind, kinds, snapshots, storage};
+use api::{GroupKind, authority, kinds, snapshots, storage};
 use state::Snapshot;
 
 use super::Decision;
@@ -95,6 +96,7 @@ fn reads(node: &str, verb: &str, asked: &Resource, kind: GroupKind, world: &Snap
         () if !asked.subresource.is_empty() => no("cannot read subresource"),
         () if asked.namespace.is_empty() => no("can only read namespaced object of this type"),
         // Whoever comes to prove a host may come to any edge, and nobody knows the proofs by their names.
+        () if kind == kinds::CONFIG_MAP && kind.key(&asked.namespace, &asked.name) == authority::published() => yes(),
         () if kind == kinds::SECRET && asked.namespace == PROOFS_NAMESPACE && asked.labels == PROOFS_LABEL => yes(),
         () => used(node, asked, kind, world),
     }

@@ -8,17 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, Error};
+use trust::{Judge, Shown, Trust};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::identity::{LATE_MAX, NODES};
 
-/// Verifies as another does, but for the time.
+/// Judges as those do who are trusted, but for the time.
 #[derive(Debug)]
-pub(super) struct Late(pub(super) Arc<dyn ClientCertVerifier>);
+pub(super) struct Late(pub(super) Arc<Trust>);
 
 /// When the certificate of a node ended; none if it is not one of a node.
 fn ended(leaf: &CertificateDer<'_>) -> Option<UnixTime> {
@@ -28,54 +27,24 @@ fn ended(leaf: &CertificateDer<'_>) -> Option<UnixTime> {
     is_node.then(|| UnixTime::since_unix_epoch(Duration::from_secs(at)))
 }
 
-impl ClientCertVerifier for Late {
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let refused = match self.0.verify_client_cert(leaf, intermediates, now) {
+impl Judge for Late {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
+        let refused = match self.0.judge(shown) {
             Err(Error::InvalidCertificate(
                 why @ (CertificateError::Expired | CertificateError::ExpiredContext { .. }),
             )) => why,
-            verified => return verified,
+            judged => return judged,
         };
-        match ended(leaf) {
-            Some(at) if now.as_secs().saturating_sub(at.as_secs()) <= LATE_MAX.as_secs() => {
-                self.0.verify_client_cert(leaf, intermediates, at)
+        match ended(shown.leaf) {
+            Some(at) if shown.now.as_secs().saturating_sub(at.as_secs()) <= LATE_MAX.as_secs() => {
+                self.0.judge(&Shown { now: at, ..*shown })
             }
             _ => Err(refused.into()),
         }
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+    /// Those without a certificate get in too: they may ask for the version, and join with a token.
+    fn is_mandatory(&self) -> bool {
+        false
     }
 }

@@ -159,20 +159,33 @@ impl Door {
         let authority = Authority::new();
         let server = authority.pair("kube-apiserver", &[], &["127.0.0.1", "localhost"]);
         let config = Config {
-            tls: Tls { server: Arc::new(server.shown()), clients: vec![authority.der.clone()] },
+            tls: Tls {
+                server: Arc::new(server.shown()),
+                clients: trust::Trust::new(&authority.pem).expect("an authority"),
+            },
             clock: Arc::new(Timestamp::now),
             entropy: Arc::new(|| uuid::Uuid::new_v4().as_u128()),
             registry_dir: directory.path().join("registry"),
             join: Some(Join {
-                ca: authority.pem.clone(),
+                ca: {
+                    let pem = authority.pem.clone();
+                    Arc::new(move || pem.clone())
+                },
                 sign: Arc::new(|csr, node| Ok(format!("{node} asked {csr}"))),
-                charter: Some(apiserver::Charter {
-                    ca: authority.pem.clone(),
-                    ca_key: "the key of the authority".into(),
-                    account_key: "the key of accounts".into(),
+                charter: Some({
+                    let ca = authority.pem.clone();
+                    Arc::new(move || {
+                        Ok(apiserver::Charter {
+                            ca: ca.clone(),
+                            ca_key: "the key of the authority".into(),
+                            account_key: "the key of accounts".into(),
+                            authorities: None,
+                        })
+                    })
                 }),
             }),
             charter: None,
+            rotation: None,
             accounts: Arc::new(
                 apiserver::Issuer::new(&KeyPair::generate().expect("a key").serialize_der()).expect("an issuer"),
             ),

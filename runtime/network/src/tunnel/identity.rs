@@ -3,17 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, Error, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use trust::{Judge, Shown, Trust, TrustError, Verifier};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::NODE;
@@ -23,14 +21,12 @@ const NODE_USER: &str = "system:node:";
 /// The group of all nodes.
 const NODES: &str = "system:nodes";
 
-/// The certificate that the cluster gave a node, and the authority that it knows others by. Cloning shares it.
+/// The certificate that the cluster gave a node, and the authorities that it knows others by. Cloning shares it.
 #[derive(Clone)]
 pub struct Identity {
     node: Arc<str>,
     papers: Arc<dyn Papers>,
-    roots: Arc<RootCertStore>,
-    /// Whether a certificate is one of the cluster's, made to identify somebody.
-    authority: Arc<dyn ClientCertVerifier>,
+    trust: Arc<Trust>,
 }
 
 /// What a node shows of itself, to whom it dials and to who dials it; asked at each handshake, so that it may be replaced.
@@ -56,7 +52,7 @@ pub enum IdentityError {
 #[derive(Debug)]
 struct Is {
     node: Arc<str>,
-    authority: Arc<dyn ClientCertVerifier>,
+    trust: Arc<Trust>,
 }
 
 /// The node that a certificate was made for, whoever signed it.
@@ -87,20 +83,16 @@ impl Identity {
         let node = chain.first().and_then(|leaf| node_of(leaf)).ok_or(IdentityError::NotNode)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| IdentityError::NotPem("key"))?;
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(unusable)?;
-        Self::new(node, Arc::new(SingleCertAndKey::from(key)), authority)
+        let trust = Trust::new(authority).map_err(|error| match error {
+            TrustError::NotPem => IdentityError::NotPem("authority"),
+            TrustError::Unusable(error) => IdentityError::Unusable(error),
+        })?;
+        Ok(Self::new(node, Arc::new(SingleCertAndKey::from(key)), trust))
     }
 
-    /// A node that shows what its papers are at the time; the authority's certificate is PEM.
-    pub fn new(node: impl Into<Arc<str>>, papers: Arc<dyn Papers>, authority: &str) -> Result<Self, IdentityError> {
-        let unusable = |error: Error| IdentityError::Unusable(error.into());
-        let mut roots = RootCertStore::empty();
-        for certificate in read("authority", authority)? {
-            roots.add(certificate).map_err(unusable)?;
-        }
-        let roots = Arc::new(roots);
-        let authority = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build();
-        let authority = authority.map_err(|error| IdentityError::Unusable(error.into()))?;
-        Ok(Self { node: node.into(), papers, roots, authority })
+    /// A node that shows what its papers are at the time, and believes whom it trusts then.
+    pub fn new(node: impl Into<Arc<str>>, papers: Arc<dyn Papers>, trust: Arc<Trust>) -> Self {
+        Self { node: node.into(), papers, trust }
     }
 
     /// The node's name.
@@ -115,14 +107,12 @@ impl Identity {
 
     /// For dialling this node and no other.
     pub(super) fn dialling_node(&self, node: &Arc<str>) -> Result<ClientConfig, Error> {
-        let verifier = Arc::new(Is { node: node.clone(), authority: self.authority.clone() });
-        self.dialling(verifier, NODE)
+        self.dialling(Verifier::new(Is { node: node.clone(), trust: self.trust.clone() }), NODE)
     }
 
     /// For dialling a server, by the name that is dialled.
     pub(super) fn dialling_server(&self, protocol: &'static [u8]) -> Result<ClientConfig, Error> {
-        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider()).build();
-        self.dialling(verifier.map_err(|error| Error::General(error.to_string()))?, protocol)
+        self.dialling(Verifier::new(self.trust.clone()), protocol)
     }
 
     fn dialling(&self, verifier: Arc<dyn ServerCertVerifier>, protocol: &'static [u8]) -> Result<ClientConfig, Error> {
@@ -140,8 +130,11 @@ impl Identity {
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13])?;
         let papers = self.papers.clone();
-        let mut config = builder.with_client_cert_verifier(self.authority.clone()).with_cert_resolver(papers);
+        let mut config =
+            builder.with_client_cert_verifier(Verifier::new(self.trust.clone())).with_cert_resolver(papers);
         config.alpn_protocols = vec![NODE.to_vec()];
+        // Who resumes a session is who began it, whoever is trusted by then.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
 }
@@ -154,43 +147,14 @@ impl fmt::Debug for Identity {
 
 // === impl Is ===
 
-impl ServerCertVerifier for Is {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+impl Judge for Is {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
         // A node's certificate says who it is, not that it is a server of some name.
-        self.authority.verify_client_cert(leaf, intermediates, now)?;
-        if node_of(leaf).as_deref() == Some(&*self.node) {
-            Ok(ServerCertVerified::assertion())
+        self.trust.judge(&Shown { name: None, ..*shown })?;
+        if node_of(shown.leaf).as_deref() == Some(&*self.node) {
+            Ok(())
         } else {
             Err(Error::InvalidCertificate(CertificateError::NotValidForName))
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.authority.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.authority.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authority.supported_verify_schemes()
     }
 }
