@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use harness::{Plan, eventually};
+use harness::{Plan, Servers, eventually};
 
 use crate::{PROGRAM, example};
 
@@ -47,12 +47,13 @@ fn a_stolen_disk_tells_no_secret_and_a_rotated_key_opens_nothing() {
 
     let status = || cluster.coracle(&["encryption", "status"]).stdout;
     let before = status();
-    assert_eq!(before.lines().count(), 1, "{before}");
+    assert_eq!(before.lines().count(), 2, "{before}");
     let stolen = std::fs::read_to_string(&keys).expect("a key file");
     let rotated = cluster.coracle(&["encryption", "rotate"]);
     assert_eq!(rotated.code, 0, "{rotated:?}");
     let after = status();
-    assert_eq!(after.lines().count(), 1, "{after}");
+    assert_eq!(after.lines().count(), 2, "{after}");
+    assert!(after.contains("<none>"), "{after}");
     assert_ne!(before, after);
     assert!(secret(), "the API still tells it");
     silent();
@@ -69,6 +70,39 @@ fn a_stolen_disk_tells_no_secret_and_a_rotated_key_opens_nothing() {
         let got = cluster.coracle(&["get", "secret", "word", "-o", "json"]);
         if got.stdout.contains(spellings[1]) { Ok(()) } else { Err(format!("{got:?}")) }
     });
+}
+
+#[test]
+fn one_command_gives_every_server_a_new_key_and_names_who_was_away() {
+    let mut servers = Servers::alone(PROGRAM, 3);
+    let keys = |servers: &Servers| -> Vec<String> {
+        let files = (0..3).map(|place| servers.data(place).join("store/keys.json"));
+        files.map(|file| std::fs::read_to_string(file).expect("a key file")).collect()
+    };
+    let before = keys(&servers);
+    servers.kill(2);
+    let away = servers.api(2);
+    let told = servers.coracle(0, &["encryption", "rotate"]);
+    assert!(told.stderr.contains(&format!("have not rotated their keys: {away}; ask again")), "{told:?}");
+    assert_ne!(told.code, 0);
+    let after = keys(&servers);
+    assert!(before[0] != after[0] && before[1] != after[1] && before[2] == after[2], "one was away");
+    servers.start(2);
+    let told = servers.coracle(1, &["encryption", "rotate"]).ok();
+    for place in 0..3 {
+        assert!(told.contains(&servers.api(place)), "{told}");
+    }
+    let last = keys(&servers);
+    assert!(after.iter().zip(&last).all(|(after, last)| after != last), "all have another");
+    let status = servers.coracle(2, &["encryption", "status"]).ok();
+    assert_eq!(status.lines().count(), 4, "{status}");
+    // What each has still opens.
+    for place in 0..3 {
+        servers.kill(place);
+    }
+    servers.start_all(&[0, 1, 2]);
+    servers.settled(3);
+    servers.coracle(2, &["get", "namespaces"]).ok();
 }
 
 fn manifest_text() -> String {

@@ -1,6 +1,6 @@
 //! The keys that what lies on disk is sealed with, for those who run the cluster: which there are, and a new one.
 //!
-//! Keys themselves never leave the server; what is told is their numbers.
+//! Keys themselves never leave the server, and each server has its own; what is told is their numbers.
 
 use std::sync::Arc;
 

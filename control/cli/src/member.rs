@@ -15,14 +15,16 @@ pub(crate) const PATH: &str = "/coracle/v1/members";
 pub(crate) struct Members {
     /// The one that tells.
     id: String,
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
+/// One of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Member {
+pub(crate) struct Member {
     id: String,
-    address: String,
+    /// Where it is; empty of one that is only ever alone.
+    pub(crate) address: String,
     role: String,
     is_leader: bool,
 }
