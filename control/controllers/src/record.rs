@@ -3,15 +3,15 @@
 //! An event's name follows from what it says of whom: saying it again finds the first telling and counts it up.
 
 use api::{Key, Object, kinds};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use state::{Guard, Snapshot, Txn};
+use state::{Guard, Snapshot, Txn, Write};
 
 use crate::Look;
-use crate::edit::written;
+use crate::edit::{edited, written};
 
 /// What is told.
 #[derive(Clone, Debug)]
@@ -48,6 +48,65 @@ pub(crate) fn told(view: &Snapshot, look: Look<'_>, about: &Object, tale: &Tale<
     };
     let put = |event| Txn::default().guard(Guard::Alive(home)).put(event);
     written(kinds::EVENT, &event).map_or_else(Txn::default, put)
+}
+
+/// Tells each of these of `about`, as a transaction of its own. Where the same is told of many (a set that creates a thousand
+/// pods), the first are told one by one, and from then on all others are one event that counts them: as Kubernetes has it.
+pub(crate) fn told_of_many(view: &Snapshot, look: Look<'_>, about: &Object, tales: &[Tale<'_>]) -> Vec<Txn> {
+    let mut single = SINGLE_MAX.saturating_sub(similar(view, look, about, tales.first()));
+    let mut combined = 0;
+    let mut txns: Vec<Txn> = Vec::with_capacity(tales.len());
+    for tale in tales {
+        let is_known = view.get(&key(about, tale)).is_some();
+        let is_single = is_known || single > 0;
+        single -= usize::from(is_single && !is_known);
+        combined += usize::from(!is_single);
+        txns.push(if is_single { told(view, look, about, tale) } else { Txn::default() });
+    }
+    if let Some((last, tale)) = txns.last_mut().zip(tales.last()).filter(|_| combined > 0) {
+        *last = std::mem::take(last).and(told_together(view, look, about, tale, combined));
+    }
+    txns
+}
+
+/// How many events of a time tell the same of many before all others are one.
+const SINGLE_MAX: usize = 10;
+/// Events that are older are of another time.
+const SIMILAR_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// How the event begins that stands for many.
+const COMBINED: &str = "(combined from similar events)";
+
+/// How many events have told of `about` lately what `tale` tells, in whatever words.
+fn similar(view: &Snapshot, look: Look<'_>, about: &Object, tale: Option<&Tale<'_>>) -> usize {
+    let Some(tale) = tale else { return 0 };
+    let (place, start) = (key(about, tale).namespace().to_owned(), format!("{}.", about.key().name()));
+    let near = view.list_after(kinds::EVENT, &place, &start);
+    let near = near.take_while(|event| event.key().namespace() == place && event.key().name().starts_with(&start));
+    let is_similar = |event: &Event| {
+        event.reason.as_deref() == Some(tale.reason)
+            && event.reporting_component.as_deref() == Some(tale.by)
+            && event.involved_object.uid.as_deref() == Some(&*about.meta().uid)
+            && event.last_timestamp.as_ref().is_some_and(|last| look.now.duration_since(last.0) < SIMILAR_FOR)
+    };
+    near.filter(|event| event.decode::<Event>().is_ok_and(|event| is_similar(&event))).count()
+}
+
+/// Tells what `tale` tells, and as often as `times` what is like it.
+fn told_together(view: &Snapshot, look: Look<'_>, about: &Object, tale: &Tale<'_>, times: usize) -> Txn {
+    let whole = Tale { message: COMBINED, ..tale.clone() };
+    let more = i32::try_from(times).unwrap_or(i32::MAX).saturating_sub(1);
+    let told = told(view, look, about, &whole);
+    let counted = |event: &Object| {
+        edited::<Event>(event, |event| {
+            event.count = Some(event.count.unwrap_or(1).saturating_add(more));
+            event.message = Some(format!("{COMBINED}: {}", tale.message));
+        })
+    };
+    let writes = told.writes.into_iter().map(|write| match write {
+        Write::Put(event) => Write::Put(counted(&event).unwrap_or(event)),
+        Write::Delete(key) => Write::Delete(key),
+    });
+    Txn { guards: told.guards, writes: writes.collect() }
 }
 
 /// Tells it of `about`, unless that is known. What was told is forgotten after a while and then told again.

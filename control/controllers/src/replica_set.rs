@@ -10,6 +10,7 @@ mod status;
 
 pub(crate) use status::{REPLICA_FAILURE, number};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::selector::LabelSelector;
@@ -22,12 +23,12 @@ use state::{Event, Guard, Snapshot, Txn};
 use crate::charge::{Tab, has_more_room};
 use crate::created::{awaits_account, created_pod};
 use crate::deletion::{Propagation, delete};
-use crate::record::{Tale, Tone, told};
+use crate::record::{Tale, Tone, told, told_of_many};
 use crate::{Controller, Look, Plan, claim, owners, pods, refusal, selector, template};
 use kind::Kind;
 
-/// Enough for a rollout to be quick, few enough for one record of the log.
-const PODS_PER_LOOK_MAX: usize = 100;
+/// Enough for a rollout to be quick, few enough for one record of the log; as many as Kubernetes creates at a time.
+const PODS_PER_LOOK_MAX: usize = 500;
 /// What asks for so many pods.
 const KINDS: [GroupKind; 2] = [kinds::REPLICA_SET, kinds::REPLICATION_CONTROLLER];
 
@@ -131,14 +132,19 @@ fn grow(
     let mut created = Vec::new();
     let mut refused = None;
     let mut tab = Tab::open(object.key(), view, look);
+    let mut names = HashSet::new();
     for n in 0..missing.min(PODS_PER_LOOK_MAX) {
         let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
-        let pod = template::pod(template, object, template::free_name(object, object.key().name(), n, view, look));
+        let name = template::free_name(object, object.key().name(), n, view, look);
+        // Two that are called the same by chance are one; the other comes with the next look.
+        if !names.insert(name.clone()) {
+            continue;
+        }
+        let pod = template::pod(template, object, name);
         match created_pod(&pod, &mut tab) {
             Ok(pod) => {
-                let message = format!("Created pod: {}", pod.key().name());
-                let tale = Tale { by, tone: Tone::Normal, reason: "SuccessfulCreate", message: &message };
-                txn = txn.and(told(view, look, object, &tale)).guard(Guard::Absent(pod.key().clone())).put(pod.clone());
+                let pod = pod.settled();
+                txn = txn.guard(Guard::Absent(pod.key().clone())).put(pod.clone());
                 created.push(pod);
             }
             Err(why) => {
@@ -155,6 +161,10 @@ fn grow(
         }
     }
     txn = txn.and(tab.settle());
+    let messages: Vec<String> = created.iter().map(|pod| format!("Created pod: {}", pod.key().name())).collect();
+    let tale = |message| Tale { by, tone: Tone::Normal, reason: "SuccessfulCreate", message };
+    let tales: Vec<Tale<'_>> = messages.iter().map(|message| tale(message)).collect();
+    txn = told_of_many(view, look, object, &tales).into_iter().fold(txn, Txn::and);
     if !created.is_empty() {
         txn = txn.guard(Guard::Alive(kinds::NAMESPACE.cluster_key(object.key().namespace())));
     }
@@ -167,11 +177,13 @@ fn shrink(object: &Object, active: &[&Replica<'_>], excess: usize, view: &Snapsh
     let doomed = ranking::doomed(object, active, excess.min(PODS_PER_LOOK_MAX), view, look.now);
     let unchanged = Guard::Unchanged(object.key().clone(), object.revision());
     let by = Kind::of(object).component();
-    let txns = doomed.into_iter().map(|replica| {
-        let message = format!("Deleted pod: {}", replica.object.key().name());
-        let tale = Tale { by, tone: Tone::Normal, reason: "SuccessfulDelete", message: &message };
-        let gone = delete(replica.object, Propagation::Background, look.now);
-        gone.guard(unchanged.clone()).and(told(view, look, object, &tale))
+    let messages: Vec<String> =
+        doomed.iter().map(|replica| format!("Deleted pod: {}", replica.object.key().name())).collect();
+    let tale = |message| Tale { by, tone: Tone::Normal, reason: "SuccessfulDelete", message };
+    let tales: Vec<Tale<'_>> = messages.iter().map(|message| tale(message)).collect();
+    let told = told_of_many(view, look, object, &tales);
+    let txns = doomed.into_iter().zip(told).map(|(replica, told)| {
+        delete(replica.object, Propagation::Background, look.now).guard(unchanged.clone()).and(told)
     });
     txns.collect()
 }

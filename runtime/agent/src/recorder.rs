@@ -53,6 +53,17 @@ const QUEUE_MAX: usize = 1_024;
 /// As with Kubernetes' own recorder: after this an event is a new one.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 
+/// As a kubelet has it (`eventRecordQPS`, `eventBurst`): so much of daily life is told of at once and in a second. Where thousands
+/// of pods begin together, most begin without three stories each; what somebody should look at is always told.
+const DAILY_BURST: f64 = 100.0;
+const DAILY_PER_SECOND: f64 = 50.0;
+
+/// How much of daily life may still be told of.
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
 // === impl Recorder ===
 
 impl Recorder {
@@ -72,8 +83,17 @@ impl Recorder {
 
 async fn write_all(mut queue: mpsc::Receiver<Note>, client: Client, node: String) {
     let mut known: HashMap<Sameness, Known> = HashMap::new();
+    let (mut allowance, mut sweep_at) = (Allowance::full(Instant::now()), Instant::now() + FORGOTTEN_AFTER);
     while let Some(note) = queue.recv().await {
-        known.retain(|_, known| known.seen.elapsed() < FORGOTTEN_AFTER);
+        let now = Instant::now();
+        if note.told.severity == Severity::Normal && !allowance.take(now) {
+            tracing::debug!(pod = %note.pod, reason = note.told.reason, "too much happens for this event");
+            continue;
+        }
+        if now >= sweep_at {
+            known.retain(|_, known| now.duration_since(known.seen) < FORGOTTEN_AFTER);
+            sweep_at = now + FORGOTTEN_AFTER;
+        }
         if let Err(error) = write(&client, &node, &mut known, &note).await {
             tracing::debug!(pod = %note.pod, reason = note.told.reason, %error, "an event was not written");
         }
@@ -87,7 +107,8 @@ async fn write(
     note: &Note,
 ) -> Result<(), client::ClientError> {
     let sameness = note.sameness();
-    if let Some(known) = known.get_mut(&sameness) {
+    let lately = known.get_mut(&sameness).filter(|known| known.seen.elapsed() < FORGOTTEN_AFTER);
+    if let Some(known) = lately {
         known.count = known.count.saturating_add(note.times);
         known.seen = Instant::now();
         let patch = json!({"count": known.count, "lastTimestamp": format!("{:.0}", note.at)});
@@ -102,6 +123,25 @@ async fn write(
     client.create(&object).await?;
     known.insert(sameness, Known { key: object.key().clone(), count: note.times, seen: Instant::now() });
     Ok(())
+}
+
+// === impl Allowance ===
+
+impl Allowance {
+    fn full(at: Instant) -> Self {
+        Self { left: DAILY_BURST, at }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.at).as_secs_f64() * DAILY_PER_SECOND;
+        (self.left, self.at) = ((self.left + earned).min(DAILY_BURST), now);
+        let is_left = self.left >= 1.0;
+        if is_left {
+            self.left -= 1.0;
+        }
+        is_left
+    }
 }
 
 // === impl Note ===
@@ -150,6 +190,19 @@ fn unique(at: Timestamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_daily_life_as_much_is_told_as_a_kubelet_tells() {
+        let start = Instant::now();
+        let mut allowance = Allowance::full(start);
+        let mut told = |millis: u64, asked: usize| {
+            let now = start + Duration::from_millis(millis);
+            (0..asked).filter(|_| allowance.take(now)).count()
+        };
+        assert_eq!((told(0, 1_000), told(0, 1)), (100, 0));
+        assert_eq!((told(1_000, 1_000), told(1_010, 1)), (50, 0));
+        assert_eq!(told(60_000, 1_000), 100, "what was not needed does not gather");
+    }
 
     #[test]
     fn an_event_reads_as_a_kubelet_s() {

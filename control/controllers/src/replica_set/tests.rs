@@ -28,6 +28,23 @@ fn what_is_missing_is_made_and_counted_in_one_breath() {
     assert_eq!((view.count(kinds::POD), view.count(kinds::EVENT)), (2, 2));
 }
 
+/// Ten are told of one by one, as Kubernetes has it; after that one event counts all others, however many looks they take.
+#[test]
+fn of_many_pods_the_first_are_told_of_and_the_others_counted() {
+    let mut view = with_home(&[set(PODS_PER_LOOK_MAX as u32 + 30)]);
+    for seed in 1..3 {
+        let key = set(0).key().clone();
+        let plan = ReplicaSets.reconcile(&key, &view, crate::Look::new(crate::notation::noon(), seed));
+        view = plan.txns.iter().fold(view, |view, txn| view.apply(txn).expect("every guard holds").0);
+    }
+    assert_eq!(view.count(kinds::POD), PODS_PER_LOOK_MAX + 30);
+    let told: Vec<Value> = view.list(kinds::EVENT).map(|event| event.to_value().expect("a tree")).collect();
+    let counts: Vec<u64> = told.iter().filter_map(|event| event["count"].as_u64()).collect();
+    assert_eq!((counts.len(), counts.iter().sum()), (11, PODS_PER_LOOK_MAX as u64 + 30));
+    let together = told.iter().find(|event| event["count"] != 1).and_then(|event| event["message"].as_str());
+    assert!(together.is_some_and(|message| message.starts_with("(combined from similar events): Created pod: web-")));
+}
+
 /// Each try has another name; what is told has none, or nothing would ever come to rest.
 #[test]
 fn a_refusal_is_told_once_and_tried_again_in_a_while() {
