@@ -114,6 +114,16 @@ impl Key {
         &self.name
     }
 
+    /// The same as `new`, of words that are shared with whoever else has them.
+    pub(crate) fn shared(kind: GroupKind, namespace: Arc<str>, name: Arc<str>) -> Self {
+        Self { kind, namespace, name }
+    }
+
+    /// Namespace and name, shared with the key: where the object stands among its kind.
+    pub fn place(&self) -> (Arc<str>, Arc<str>) {
+        (self.namespace.clone(), self.name.clone())
+    }
+
     /// The key of another kind of object beside this one, in the same namespace.
     pub fn sibling(&self, kind: GroupKind, name: &str) -> Self {
         Self { kind, namespace: self.namespace.clone(), name: name.into() }

@@ -144,7 +144,7 @@ impl Object {
         };
         let meta = Meta::deserialize(&*metadata).map_err(NotAnObject::because)?;
         Ok(Self(Arc::new(Parts {
-            key: Key::new(kind, &meta.namespace, &meta.name),
+            key: Key::shared(kind, meta.namespace.clone(), meta.name.clone()),
             revision,
             meta: Arc::new(meta),
             written: OnceLock::new(),
@@ -226,7 +226,7 @@ impl Object {
             return Self::from_tree(kind, value).map(|object| object.at(revision));
         };
         Ok(Self(Arc::new(Parts {
-            key: Key::new(kind, &metadata.namespace, &metadata.name),
+            key: Key::shared(kind, metadata.namespace.clone(), metadata.name.clone()),
             revision,
             meta: Arc::new(metadata),
             written: OnceLock::from(Written { body, splice: found + METADATA.len() }),

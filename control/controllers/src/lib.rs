@@ -121,7 +121,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(cron_job::CronJobs),
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
-        Box::new(scheduling::Scheduling),
+        Box::<scheduling::Scheduling>::default(),
         Box::new(endpoints::Endpoints),
         Box::new(load_balancer::LoadBalancers),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),

@@ -2,20 +2,23 @@
 //!
 //! All pods without a node are one key: decisions made side by side on one snapshot would all see the same empty node, so one
 //! look places every waiting pod in turn and remembers what it gave away. The bindings then stand alone, each guarded by its
-//! pod's revision and by its node being there.
+//! pod's revision and by its node being there. With its node a pod gets its address there.
 //!
 //! A pod that fits nowhere may send away others that matter less. It is promised their node (`nominatedNodeName`), and nobody who
 //! matters less gets the room while they leave.
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{GroupKind, Key, Object, kinds, storage};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodIP};
 use scheduler::volumes::Choice;
 use scheduler::{Budgets, Cluster, Demand, NodeName, Resources, Unplaceable};
-use state::{Event, Guard, Snapshot, Txn};
+use state::address::{self, Ranges};
+use state::{Claim, Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
 use crate::deletion::disrupt;
@@ -30,10 +33,18 @@ const SCHEDULER: &str = "default-scheduler";
 const PODS_PER_LOOK_MAX: usize = 1_000;
 
 /// The controller that binds pods to nodes.
-pub(crate) struct Scheduling;
+#[derive(Default)]
+pub(crate) struct Scheduling {
+    /// The address that each node's pods were given last. A hint and no more: what is free is what the world says, and the next is
+    /// looked for from here, so that an address rests after its pod has gone.
+    given: Mutex<HashMap<NodeName, IpAddr>>,
+}
 
 /// One look at all pods that wait, and what it gave away.
 struct Round<'a> {
+    given: &'a Mutex<HashMap<NodeName, IpAddr>>,
+    /// The addresses of the nodes that pods were bound to.
+    ranges: HashMap<NodeName, Ranges>,
     cluster: Cluster,
     view: &'a Snapshot,
     look: Look<'a>,
@@ -76,7 +87,14 @@ impl Controller for Scheduling {
             let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
             (Reverse(priority), object.meta().creation_timestamp, object.revision())
         });
-        let mut round = Round { cluster: Cluster::of(view), view, look, budgets: OnceCell::new() };
+        let mut round = Round {
+            given: &self.given,
+            ranges: HashMap::new(),
+            cluster: Cluster::of(view),
+            view,
+            look,
+            budgets: OnceCell::new(),
+        };
         let decisions = waiting.into_iter().map(|(object, pod)| round.decide(object, &pod));
         decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect()
     }
@@ -143,11 +161,30 @@ impl Round<'_> {
                 let choices = self.cluster.choices(&node, &demand);
                 self.cluster.assume(&node, &demand);
                 let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
-                let bound = claims(object, pod, view).fold(bind(object, &node, view, look), Txn::guard);
+                let address = self.address(pod, &node);
+                let bound = claims(object, pod, view).fold(bind(object, &node, address, view, look), Txn::guard);
                 chosen.fold(bound, Txn::and)
             }
             Err(reasons) => self.make_room(object, pod, &demand, &reasons),
         }
+    }
+
+    /// An address of the node that is free, for a pod that needs one. Where none can be found the node says so.
+    fn address(&mut self, pod: &Pod, node: &NodeName) -> Option<IpAddr> {
+        let is_on_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+        let has_one = pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
+        if is_on_host || has_one {
+            return None;
+        }
+        if !self.ranges.contains_key(node) {
+            self.ranges.insert(node.clone(), address::ranges(self.view, node.as_str()).ok()?);
+        }
+        let ranges = &self.ranges[node];
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = given.get(node).copied().or_else(|| address::last_held(self.view, ranges));
+        let picked = address::pick(self.view, ranges, None, last, |_| false).ok()?;
+        given.insert(node.clone(), picked);
+        Some(picked)
     }
 
     /// What a pod that fits nowhere can do about it.
@@ -191,10 +228,17 @@ fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, l
     disrupt(victim, "PreemptionByScheduler", why, look).and(told(view, look, victim, &tale))
 }
 
-fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look<'_>) -> Txn {
+/// The pod with its node, and with the address that it will have there: nobody else gets that from now on, and the node need not
+/// ask for one.
+fn bind(object: &Object, node: &NodeName, address: Option<IpAddr>, view: &Snapshot, look: Look<'_>) -> Txn {
     let bound = replaced::<Pod>(object, |pod| {
         pod.spec.get_or_insert_default().node_name = Some(node.to_string());
-        let conditions = &mut pod.status.get_or_insert_default().conditions;
+        let status = pod.status.get_or_insert_default();
+        if let Some(address) = address {
+            status.pod_ip = Some(address.to_string());
+            status.pod_ips = Some(vec![PodIP { ip: address.to_string() }]);
+        }
+        let conditions = &mut status.conditions;
         let says = Says { kind: "PodScheduled", status: "True", reason: "", message: "" };
         pod_says(conditions, says, &look.time());
         for condition in conditions.iter_mut().flatten().filter(|condition| condition.type_ == "PodScheduled") {
@@ -204,6 +248,8 @@ fn bind(object: &Object, node: &NodeName, view: &Snapshot, look: Look<'_>) -> Tx
     let (namespace, name) = (object.key().namespace(), object.key().name());
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Scheduled", message: &message };
+    let is_free = address.map(|address| Guard::Free(Claim::PodIp(address), object.key().clone()));
+    let bound = is_free.into_iter().fold(bound, Txn::guard);
     bound.guard(Guard::Alive(kinds::NODE.cluster_key(node.as_str()))).and(told(view, look, object, &tale))
 }
 

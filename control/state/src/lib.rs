@@ -3,6 +3,7 @@
 //! A [`Snapshot`] is all objects at one revision; a [`Txn`] is what someone wants; applying one to the other gives the next
 //! snapshot and the [`Event`]s between them. Pure: durability is the store's business, and time travels inside objects.
 
+pub mod address;
 mod claim;
 mod event;
 mod given;

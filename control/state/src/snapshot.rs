@@ -4,10 +4,12 @@
 //! everything beside the objects (who owns whom, what runs where, who holds which claim) is an index: a function of them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api::{GroupKind, Key, Object, Revision, keyvalue, kinds};
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use crate::claim::Standing;
@@ -45,7 +47,7 @@ impl Snapshot {
 
     /// The object of this key.
     pub fn get(&self, key: &Key) -> Option<&Object> {
-        self.objects.get(&key.kind())?.get(&place(key))
+        self.objects.get(&key.kind())?.get(&key.place())
     }
 
     /// All objects of a kind, by namespace and name.
@@ -86,6 +88,21 @@ impl Snapshot {
         }
     }
 
+    /// What has become of the objects of a kind since an earlier world, by namespace and name: each object that is another now, as
+    /// it was and as it is. What both worlds share is passed over, so that it costs what has changed and not what there is.
+    pub fn changes<'a>(
+        &'a self,
+        earlier: &'a Self,
+        kind: GroupKind,
+    ) -> impl Iterator<Item = (Option<&'a Object>, Option<&'a Object>)> {
+        let of = |world: &'a Self| world.objects.get(&kind).unwrap_or(&NONE);
+        of(earlier).diff(of(self)).map(|difference| match difference {
+            DiffItem::Add(_, after) => (None, Some(after)),
+            DiffItem::Update { old: (_, before), new: (_, after) } => (Some(before), Some(after)),
+            DiffItem::Remove(_, before) => (Some(before), None),
+        })
+    }
+
     /// The world with the objects of these kinds alone; it shares them, and keeps nothing else from being forgotten.
     pub fn part(&self, kinds: &[GroupKind]) -> Self {
         let objects = kinds.iter().filter_map(|kind| Some((*kind, self.objects.get(kind)?.clone())));
@@ -114,9 +131,14 @@ impl Snapshot {
     }
 
     /// The pods bound to a node.
-    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Object> {
+    pub fn pods_on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Object> + use<'a> {
         let keys = self.index.pods_by_node.get(node).into_iter().flat_map(OrdSet::iter);
         keys.filter_map(|key| self.get(key))
+    }
+
+    /// Whether the pod of this key is there and bound to a node.
+    pub fn is_on(&self, node: &str, pod: &Key) -> bool {
+        self.index.pods_by_node.get(node).is_some_and(|pods| pods.contains(pod))
     }
 
     /// The pods that are bound to no node.
@@ -125,8 +147,14 @@ impl Snapshot {
     }
 
     /// Who holds a claim. More than one only if objects came in unguarded.
-    pub fn holders(&self, claim: &Claim) -> impl Iterator<Item = &Key> {
+    pub fn holders<'a>(&'a self, claim: &Claim) -> impl Iterator<Item = &'a Key> + use<'a> {
         self.index.claims.get(claim).into_iter().flat_map(OrdSet::iter)
+    }
+
+    /// The greatest address that a pod holds from `first` to `last`.
+    pub(crate) fn last_pod_address(&self, first: IpAddr, last: IpAddr) -> Option<IpAddr> {
+        let held = self.index.claims.range(Claim::PodIp(first)..=Claim::PodIp(last)).next_back();
+        held.and_then(|(claim, _)| if let Claim::PodIp(address) = claim { Some(*address) } else { None })
     }
 
     /// How many bytes the entries of a bucket take together, as they are stored.
@@ -211,7 +239,7 @@ impl Snapshot {
     }
 
     fn place(&mut self, object: Object) -> Option<Object> {
-        let place = place(object.key());
+        let place = object.key().place();
         let before = self.objects.entry(object.key().kind()).or_default().insert(place, object.clone());
         if let Some(before) = &before {
             self.index.forget(before);
@@ -222,7 +250,7 @@ impl Snapshot {
 
     fn displace(&mut self, key: &Key) -> Option<Object> {
         let of_kind = self.objects.get_mut(&key.kind())?;
-        let before = of_kind.remove(&place(key))?;
+        let before = of_kind.remove(&key.place())?;
         if of_kind.is_empty() {
             self.objects.remove(&key.kind());
         }
@@ -231,9 +259,8 @@ impl Snapshot {
     }
 }
 
-fn place(key: &Key) -> Place {
-    (key.namespace().into(), key.name().into())
-}
+/// The objects of a kind of which there are none.
+static NONE: LazyLock<OrdMap<Place, Object>> = LazyLock::new(OrdMap::new);
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

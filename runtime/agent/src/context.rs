@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use api::Key;
 use client::Client;
 use host::{Host, Ledger};
 use network::{Attachment, Fabric, Outbound};
-use state::Snapshot;
+use state::address::{self, NoAddress};
+use state::{Claim, Snapshot};
 use tokio::sync::{mpsc, watch};
 
-use crate::address::{self, NoAddress};
 use crate::allotment::Allotments;
 use crate::config::Config;
 use crate::desired::Uid;
@@ -117,6 +118,13 @@ impl Context {
         addresses.by.insert(uid.clone(), picked);
         addresses.last = Some(picked);
         Ok(picked)
+    }
+
+    /// Whether the cluster says of this pod, and of no other, that it has the address.
+    pub(crate) fn is_held_by(&self, pod: &Key, address: IpAddr) -> bool {
+        let view = self.view.borrow();
+        let mut holders = view.holders(&Claim::PodIp(address));
+        holders.next() == Some(pod) && holders.next().is_none()
     }
 
     /// A pod's place on the network, while it has one.

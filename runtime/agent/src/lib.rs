@@ -5,7 +5,7 @@
 //!                                                       ├─► effects: claim, mount, pull, prepare, start, stop, probe
 //!                                                       └─► PodState::status(…) ─► report: the difference ─► API
 //! ```
-//! What a pod should do is decided in [`pod`], by values alone; what it is given in [`environment`], [`volumes`], [`address`] and
+//! What a pod should do is decided in [`pod`], by values alone; what it is given in [`environment`], [`volumes`], [`state::address`] and
 //! [`image`], by functions of a snapshot; one loop for each pod carries it out. The node's own object and lease are kept true
 //! beside it, and what containers print is read over a link that the agent dials.
 //!
@@ -25,7 +25,6 @@
 //! A command cannot be asked to stop, because WASI has no signals: nobody new is let in, and it is ended once those inside have
 //! left, or when its grace is over.
 
-pub mod address;
 mod allotment;
 mod beneath;
 mod body;

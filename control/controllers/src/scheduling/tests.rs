@@ -16,7 +16,7 @@ fn pod() -> Object {
 fn a_pod_gets_the_node_that_has_room_and_the_story_is_told() {
     let told = ["event Scheduled: Successfully assigned default/p to n1", "~Pod p \"n1\" \"True\""];
     check(
-        &Scheduling,
+        &Scheduling::default(),
         &[node("2Gi"), pod()],
         &waiting_room(),
         &["/spec/nodeName", "/status/conditions/0/status"],
@@ -25,13 +25,45 @@ fn a_pod_gets_the_node_that_has_room_and_the_story_is_told() {
 }
 
 #[test]
+fn a_pod_is_bound_with_an_address_of_its_node_that_nobody_has() {
+    let mut home = node("9Gi").to_value().expect("a tree");
+    home["spec"] = json!({"podCIDR": "10.42.3.0/29", "podCIDRs": ["10.42.3.0/29"]});
+    let home = Object::from_value(kinds::NODE, &home).expect("a node");
+    let bound = |name: &str, address: &str| {
+        let status = json!({"phase": "Running", "podIP": address});
+        object(
+            kinds::POD,
+            &format!("default/{name}"),
+            json!({"spec": {"nodeName": "n1", "containers": []}, "status": status}),
+        )
+    };
+    let waiting = |name: &str, on_host: bool| {
+        let spec = json!({"hostNetwork": on_host, "containers": [{"name": "c"}]});
+        object(kinds::POD, &format!("default/{name}"), json!({"spec": spec}))
+    };
+    let world = [home, bound("x", "10.42.3.5"), waiting("a", false), waiting("b", true), waiting("c", false)];
+    let told = ["a", "b", "c"].map(|pod| format!("event Scheduled: Successfully assigned default/{pod} to n1"));
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let pods = ["~Pod a \"n1\" \"10.42.3.6\"", "~Pod b \"n1\"", "~Pod c \"n1\" \"10.42.3.2\""];
+    let told = [told.as_slice(), &pods].concat();
+    let show = ["/spec/nodeName", "/status/podIP"];
+    check(&Scheduling::default(), &world, &waiting_room(), &show, &told);
+}
+
+#[test]
 fn a_pod_that_fits_nowhere_says_why_once() {
     let why = "0/1 nodes are available: 1 Insufficient memory.";
     let told = [format!("event FailedScheduling: {why}"), format!("~Pod p \"Unschedulable\" \"{why}\"")];
     let show = ["/status/conditions/0/reason", "/status/conditions/0/message"];
-    let view = check(&Scheduling, &[node("1Mi"), pod()], &waiting_room(), &show, &told.each_ref().map(String::as_str));
+    let view = check(
+        &Scheduling::default(),
+        &[node("1Mi"), pod()],
+        &waiting_room(),
+        &show,
+        &told.each_ref().map(String::as_str),
+    );
     let after: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
-    check(&Scheduling, &after, &waiting_room(), &show, &[]);
+    check(&Scheduling::default(), &after, &waiting_room(), &show, &[]);
 }
 
 fn ranked(name: &str, memory: &str, priority: i32, node: Option<&str>) -> Object {
@@ -54,10 +86,10 @@ fn a_pod_that_matters_more_gets_the_room_of_one_that_matters_less() {
     ];
     let show = ["/status/nominatedNodeName", "/spec/nodeName"];
     let world = [node("1Gi"), low, ranked("high", "1Gi", 9, None)];
-    let view = check(&Scheduling, &world, &waiting_room(), &show, &told);
+    let view = check(&Scheduling::default(), &world, &waiting_room(), &show, &told);
     let after: Vec<Object> = view.objects().filter(|it| it.key().kind() != kinds::NAMESPACE).cloned().collect();
     let told = ["event Scheduled: Successfully assigned default/high to n1", "~Pod high \"n1\" \"n1\""];
-    check(&Scheduling, &after, &waiting_room(), &show, &told);
+    check(&Scheduling::default(), &after, &waiting_room(), &show, &told);
 }
 
 #[test]
@@ -73,5 +105,5 @@ fn while_others_leave_nobody_takes_the_room_that_was_promised() {
     let told = [waiting.as_str(), waiting.as_str(), "~Pod high \"n1\"", "~Pod late"];
     let show = ["/status/nominatedNodeName", "/spec/nodeName"];
     let world = [node("1500Mi"), leaving, promised, ranked("late", "1000Mi", 5, None)];
-    check(&Scheduling, &world, &waiting_room(), &show, &told);
+    check(&Scheduling::default(), &world, &waiting_room(), &show, &told);
 }

@@ -32,6 +32,27 @@ fn a_part_of_the_world_agrees_with_it_and_holds_nothing_else() {
     assert!(!later.agrees(&part, kinds::POD));
 }
 
+fn changed(now: &Snapshot, earlier: &Snapshot) -> Vec<String> {
+    let told = now.changes(earlier, kinds::POD).map(|(before, after)| {
+        let at = |object: Option<&Object>| object.map_or("-".into(), |object| object.revision().to_string());
+        let name = before.or(after).map_or("", |object| object.key().name());
+        format!("{name} {} {}", at(before), at(after))
+    });
+    told.collect()
+}
+
+#[test]
+fn what_has_become_of_the_objects_of_a_kind_is_told_by_two_worlds() {
+    let first =
+        after(&Snapshot::default(), &Txn::create(pod("a", "n1", "")).put(pod("b", "n1", "")).put(pod("d", "", "")));
+    let second = after(&first, &Txn::default().put(pod("b", "n2", "")).put(pod("c", "n1", "")).remove(key("d")));
+    assert_eq!(changed(&first, &Snapshot::default()), ["a - 1", "b - 2", "d - 3"]);
+    assert_eq!(changed(&second, &first), ["b 2 4", "c - 5", "d 3 -"]);
+    assert_eq!(changed(&second, &second), [""; 0]);
+    assert_eq!(changed(&Snapshot::default(), &first).len(), 3);
+    assert!(second.is_on("n2", &key("b")) && !second.is_on("n1", &key("b")) && !second.is_on("n1", &key("d")));
+}
+
 #[test]
 fn each_change_takes_one_revision_and_tells_before_and_after() {
     let txn = Txn::create(pod("a", "n1", "")).put(pod("b", "n1", "")).remove(key("absent")).put(pod("b", "n1", ""));

@@ -53,13 +53,14 @@ impl Worker {
     }
 }
 
-/// Picks an address and writes it into the pod's status: only then is it the pod's.
+/// Picks an address and writes it into the pod's status: only then is it the pod's. The one that the pod was bound with, or had
+/// before, is there already.
 async fn claim(context: &Context, key: &Key, uid: &Uid, mut preferred: Option<IpAddr>) -> Result<IpAddr, String> {
     let (mut avoid, told) = (BTreeSet::new(), preferred);
     for _ in 0..CLAIMS_MAX {
         let address = context.pick_address(uid, preferred.take(), &avoid).map_err(|none| none.to_string())?;
-        // What its status says already is the pod's; there is nobody now to say it to again.
-        if context.is_alone() && told == Some(address) {
+        // What its status says already is the pod's. Who is alone has nobody to say it to again.
+        if told == Some(address) && (context.is_alone() || context.is_held_by(key, address)) {
             return Ok(address);
         }
         let ip = address.to_string();

@@ -1,12 +1,13 @@
-//! Which address a pod gets: a pure function of a snapshot. Nobody keeps a list of free ones.
+//! Which address a pod gets on a node: a pure function of a snapshot. Nobody keeps a list of free ones.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use api::kinds;
 use ipnet::{IpNet, Ipv4Net};
-use k8s_openapi::api::core::v1::Node;
-use state::{Claim, Snapshot};
+use serde::Deserialize;
+
+use crate::{Claim, Snapshot};
 
 /// Why no address can be picked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,18 +20,35 @@ pub enum NoAddress {
     Exhausted(Vec<Ipv4Net>),
 }
 
+/// The ranges of addresses of a node's pods.
+pub type Ranges = Vec<Ipv4Net>;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    range: Option<String>,
+    #[serde(rename = "podCIDRs")]
+    ranges: Option<Vec<String>>,
+}
+
 fn told(ranges: &[Ipv4Net]) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The ranges of addresses of a node's pods: never none.
-pub fn ranges(view: &Snapshot, node: &str) -> Result<Vec<Ipv4Net>, NoAddress> {
+pub fn ranges(view: &Snapshot, node: &str) -> Result<Ranges, NoAddress> {
     let none = || NoAddress::NoRange(node.to_owned());
     let object = view.get(&kinds::NODE.cluster_key(node)).ok_or_else(none)?;
-    let object = object.decode::<Node>().map_err(|_| none())?;
-    let spec = object.spec.as_ref().ok_or_else(none)?;
-    let mut ranges: Vec<Ipv4Net> = Vec::new();
-    for range in spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten()).filter_map(|cidr| cidr.parse().ok()) {
+    let Node { spec } = object.read().map_err(|_| none())?;
+    let mut ranges = Ranges::new();
+    for range in spec.range.iter().chain(spec.ranges.iter().flatten()).filter_map(|range| range.parse().ok()) {
         if !ranges.contains(&range) {
             ranges.push(range);
         }
@@ -64,6 +82,13 @@ pub fn pick(
     free.ok_or_else(|| NoAddress::Exhausted(ranges.to_vec()))
 }
 
+/// The greatest address of the ranges that somebody holds, in their order: where the next is looked for by whoever does not know which
+/// was given last.
+pub fn last_held(view: &Snapshot, ranges: &[Ipv4Net]) -> Option<IpAddr> {
+    let ends = |range: &Ipv4Net| (IpAddr::V4(range.network()), IpAddr::V4(range.broadcast()));
+    ranges.iter().rev().map(ends).find_map(|(first, last)| view.last_pod_address(first, last))
+}
+
 /// What pods may have of a range.
 fn hosts(range: &Ipv4Net) -> RangeInclusive<u32> {
     u32::from(range.network()).saturating_add(2)..=u32::from(range.broadcast()).saturating_sub(1)
@@ -71,8 +96,20 @@ fn hosts(range: &Ipv4Net) -> RangeInclusive<u32> {
 
 #[cfg(test)]
 mod tests {
+    use api::{Object, Revision};
+    use serde_json::Value;
+
     use super::*;
-    use crate::fixture::{object, world};
+
+    fn object(text: &str) -> Object {
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        let kind = if value["kind"] == "Node" { kinds::NODE } else { kinds::POD };
+        Object::from_tree(kind, value).expect("an object")
+    }
+
+    fn world(objects: impl IntoIterator<Item = Object>) -> Snapshot {
+        Snapshot::load(Revision(1), objects)
+    }
 
     fn view(taken: &[u8]) -> Snapshot {
         let pods = taken.iter().map(|last| {
@@ -124,6 +161,13 @@ mod tests {
         let ranges = ranges(&view, "n1").expect("a range");
         assert_eq!(pick(&view, &ranges, Some(old), None, |_| false), Ok(old));
         assert_eq!(pick(&view, &ranges, Some(old), None, |one| *one == old), Ok(IpAddr::from([10, 42, 3, 3])));
+    }
+
+    #[test]
+    fn the_last_that_is_held_is_found_in_the_order_of_the_ranges() {
+        let ranges = ["10.42.9.0/29", "10.42.3.0/29"].map(|range| range.parse().expect("a range"));
+        assert_eq!(last_held(&view(&[2, 5, 3]), &ranges), Some(IpAddr::from([10, 42, 3, 5])));
+        assert_eq!(last_held(&view(&[2]), &ranges[..1]), None);
     }
 
     #[test]
