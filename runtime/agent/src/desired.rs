@@ -1,10 +1,9 @@
-//! Which pods a node should run: a pure function of a snapshot.
+//! What a node should run: a pure function of the pods that are bound to it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::pod_spec::ephemeral;
-use api::{DecodeError, Key, Revision};
+use api::{DecodeError, Object};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use state::Snapshot;
 
@@ -14,37 +13,21 @@ pub type Uid = Arc<str>;
 /// A pod bound to the node, as the cluster last told it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its name.
-    pub key: Key,
-    /// When it was written.
-    pub revision: Revision,
+    /// As it is stored.
+    pub object: Object,
     /// What it says.
     pub pod: Arc<Pod>,
 }
 
-/// Everything bound to a node.
-#[derive(Debug, Default)]
-pub struct Desired {
-    /// The pods, by uid.
-    pub pods: BTreeMap<Uid, Wanted>,
-    /// Pods that cannot be read; they are left alone.
-    pub unreadable: Vec<DecodeError>,
+/// What an object says that is a pod of this node. One that cannot be read is left alone.
+pub fn desired(object: &Object) -> Result<Wanted, DecodeError> {
+    let pod = with_all_containers(object.decode::<Pod>()?);
+    Ok(Wanted { object: object.clone(), pod })
 }
 
-/// The pods that the snapshot binds to `node`.
-pub fn desired(view: &Snapshot, node: &str) -> Desired {
-    let mut desired = Desired::default();
-    for object in view.pods_on(node) {
-        match object.decode::<Pod>() {
-            Ok(pod) => {
-                let pod = with_all_containers(pod);
-                let wanted = Wanted { key: object.key().clone(), revision: object.revision(), pod };
-                desired.pods.insert(object.meta().uid.clone(), wanted);
-            }
-            Err(error) => desired.unreadable.push(error),
-        }
-    }
-    desired
+/// All pods of a node that can be read.
+pub(crate) fn all<'a>(view: &'a Snapshot, node: &str) -> impl Iterator<Item = (Uid, Wanted)> + use<'a> {
+    view.pods_on(node).filter_map(|object| Some((object.meta().uid.clone(), desired(object).ok()?)))
 }
 
 /// Ephemeral containers are run as the others are, behind them; the pod's own list of them still says which they are.
@@ -67,20 +50,18 @@ pub(crate) fn is_ephemeral(spec: &PodSpec, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{object, world};
+    use crate::fixture::object;
 
     #[test]
-    fn a_node_wants_its_own_pods_only() {
-        let pod = |name: &str, node: &str| {
-            object(&format!(
-                r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"shop","uid":"u-{name}"}},
-                    "spec":{{"nodeName":"{node}","containers":[{{"name":"c","image":"hello:v1"}}]}}}}"#
-            ))
-        };
-        let view = world([pod("a", "n1"), pod("b", "n2"), pod("c", "n1")]);
-        let desired = desired(&view, "n1");
-        let names: Vec<&str> = desired.pods.values().map(|wanted| wanted.key.name()).collect();
-        assert_eq!(names, ["a", "c"]);
-        assert_eq!(desired.pods["u-a"].pod.spec.as_ref().map(|spec| spec.containers.len()), Some(1));
+    fn ephemeral_containers_run_behind_the_others() {
+        let pod = object(
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"shop","uid":"u-a"},
+                "spec":{"nodeName":"n1","containers":[{"name":"c","image":"hello:v1"}],
+                    "ephemeralContainers":[{"name":"look","image":"box:v1"}]}}"#,
+        );
+        let wanted = desired(&pod).expect("a pod");
+        let containers = wanted.pod.spec.iter().flat_map(|spec| &spec.containers);
+        assert_eq!(containers.map(|one| one.name.as_str()).collect::<Vec<_>>(), ["c", "look"]);
+        assert_eq!(wanted.object, pod);
     }
 }

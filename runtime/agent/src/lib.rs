@@ -1,7 +1,7 @@
 //! One node: the pods the cluster wants here become workloads, and what becomes of them becomes their status.
 //!
 //! ```text
-//! view ─► desired(view, node) ─► a worker for each pod ─┬─► PodState::on(happening, now) ─► state, effects     pure
+//! view ─► desired(pod) ─► a worker for each pod of the node ─┬─► PodState::on(happening, now) ─► state, effects     pure
 //!                                                       ├─► effects: claim, mount, pull, prepare, start, stop, probe
 //!                                                       └─► PodState::status(…) ─► report: the difference ─► API
 //! ```
@@ -63,7 +63,7 @@ pub mod volumes;
 mod worker;
 
 pub use config::{Collection, Config, Eviction, Resources, Rotation};
-pub use desired::{Desired, Uid, Wanted, desired};
+pub use desired::{Uid, Wanted, desired};
 pub use eviction::{Amount, InvalidThreshold, Thresholds};
 pub use kept::Kept;
 pub use run::{Engines, RunError, run};

@@ -30,6 +30,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::kinds;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -52,7 +53,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info};
 
 use crate::context::Context;
-use crate::desired::{Uid, Wanted, desired};
+use crate::desired::{self, Uid, Wanted, desired};
 use crate::logs::{Options, Whose};
 use crate::usage;
 
@@ -173,9 +174,9 @@ type Refusal = (StatusCode, String);
 
 /// A pod of this node, or that it is not one.
 fn here(context: &Context, namespace: &str, pod: &str) -> Result<(Uid, Wanted), Refusal> {
-    let desired = desired(&context.view(), &context.config.node_name);
-    let mut pods = desired.pods.into_iter();
-    let found = pods.find(|(_, wanted)| wanted.key.namespace() == namespace && wanted.key.name() == pod);
+    let (view, key) = (context.view(), kinds::POD.key(namespace, pod));
+    let found = view.get(&key).filter(|_| view.is_on(&context.config.node_name, &key));
+    let found = found.and_then(|object| Some((object.meta().uid.clone(), desired(object).ok()?)));
     found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node")))
 }
 
@@ -191,8 +192,9 @@ fn at(context: &Context, namespace: &str, pod: &str) -> Result<(IpAddr, Reach), 
 
 /// The pods of this node, as a kubelet lists them.
 async fn pods(State(context): State<Arc<Context>>) -> Response {
-    let desired = desired(&context.view(), &context.config.node_name);
-    let pods: Vec<Pod> = desired.pods.into_values().map(|wanted| Pod::clone(&wanted.pod)).collect();
+    let view = context.view();
+    let pods: Vec<Pod> =
+        desired::all(&view, &context.config.node_name).map(|(_, wanted)| Pod::clone(&wanted.pod)).collect();
     axum::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})).into_response()
 }
 

@@ -23,7 +23,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
@@ -90,6 +90,9 @@ enum Step {
     Failed { retry_at: Timestamp },
     Done,
 }
+
+/// What a pod that rests says: all that do share it.
+static NOTHING: LazyLock<Arc<Pod>> = LazyLock::new(Arc::default);
 
 /// Why a pod failed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +162,25 @@ impl PodState {
     /// The pod as the cluster last told it, with what its containers are promised.
     pub fn pod(&self) -> &Arc<Pod> {
         &self.pod
+    }
+
+    /// Whether it is up and nothing is to become of it: then it may rest.
+    pub fn can_rest(&self) -> bool {
+        self.stage == Stage::Up && Arc::ptr_eq(&self.pod, &self.wanted) && !self.is_deleted()
+    }
+
+    /// Lets go of what the pod says until it is [roused](Self::rouse); nothing may happen to it before.
+    pub fn rest(&mut self) -> bool {
+        let can_rest = self.can_rest();
+        if can_rest {
+            (self.pod, self.wanted) = (NOTHING.clone(), NOTHING.clone());
+        }
+        can_rest
+    }
+
+    /// Knows again what the pod says, which has not changed.
+    pub fn rouse(&mut self, pod: Arc<Pod>) {
+        (self.pod, self.wanted) = (pod.clone(), pod);
     }
 
     /// Its address, once it has one.

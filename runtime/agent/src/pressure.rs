@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::context::Context;
-use crate::desired::{Uid, desired};
+use crate::desired::{self, Uid, Wanted};
 use crate::eviction::{self, Candidate, Level, Met, Pressures, Scarce, Signals, StorageUsed};
 use crate::pod::Happening;
 use crate::usage::PodUsage;
@@ -88,9 +88,9 @@ async fn count(post: &tokio::sync::mpsc::UnboundedSender<Mail>) -> Option<PodUsa
 }
 
 async fn candidates(context: &Arc<Context>, scarce: Scarce) -> Vec<Candidate> {
-    let desired = desired(&context.view(), &context.config.node_name);
+    let all: Vec<(Uid, Wanted)> = desired::all(&context.view(), &context.config.node_name).collect();
     let mut candidates = Vec::new();
-    for (uid, wanted) in desired.pods {
+    for (uid, wanted) in all {
         if eviction::is_critical(&wanted.pod) {
             continue;
         }

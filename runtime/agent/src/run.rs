@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use api::Revision;
+use api::{GroupKind, Object, Revision, kinds};
 use bytes::Bytes;
 use client::Client;
 use futures::future::BoxFuture;
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::allotment::Allotments;
 use crate::config::Config;
 use crate::context::Context;
-use crate::desired::{Uid, desired};
+use crate::desired::{Uid, Wanted, desired};
 use crate::image::{Cache, ClusterRegistry, Images, Nodes, collect};
 use crate::logs::Logs;
 use crate::machine::Machine;
@@ -72,6 +72,9 @@ struct Employed {
     /// What its volumes were made from.
     sources: Sources,
 }
+
+/// What volumes are made from.
+const SOURCES: [GroupKind; 2] = [kinds::CONFIG_MAP, kinds::SECRET];
 
 /// Runs the pods of one node until `shutdown`. Then everything stops at once, and nothing is written about it: the pods are
 /// still wanted, and run again when the agent does.
@@ -126,6 +129,7 @@ pub async fn run(
             finished: HashSet::new(),
             tasks: JoinSet::new(),
             swept: false,
+            seen: Snapshot::default(),
         };
         loop {
             let start = Instant::now();
@@ -142,7 +146,6 @@ pub async fn run(
                     },
                     Some(ended) = workers.tasks.join_next() => {
                         workers.ended(ended);
-                        is_due = true;
                     }
                     () = &mut rested, if is_due => break,
                 }
@@ -181,63 +184,83 @@ struct Workers {
     /// Pods that are over and done with here, while the cluster still has them: somebody else's finalizer may hold them.
     finished: HashSet<Uid>,
     swept: bool,
+    /// The world at the last look.
+    seen: Snapshot,
     /// Each gives back the pod's uid when nothing is left of it.
     tasks: JoinSet<Uid>,
 }
 
 impl Workers {
-    /// Tells each worker what changed, and employs one for each new pod.
+    /// Tells each worker what changed, and employs one for each new pod. It costs what has changed since the last look, however
+    /// many pods there are.
     fn look(&mut self, world: &Snapshot) {
-        let desired = desired(world, &self.context.config.node_name);
-        for error in &desired.unreadable {
-            warn!(%error, "a pod is left alone");
-        }
         // A view that has not been filled yet wants nothing, which is not to be believed.
         if world.revision() == Revision::ZERO {
             return;
         }
+        let node = self.context.config.node_name.clone();
         if !std::mem::replace(&mut self.swept, true) {
             let config = &self.context.config;
+            let wanted: HashSet<&str> = world.pods_on(&node).map(|pod| &*pod.meta().uid).collect();
             for directory in [Some(&config.data_dir), config.memory_dir.as_ref()].into_iter().flatten() {
-                sweep(directory, |uid| desired.pods.contains_key(uid));
+                sweep(directory, |uid| wanted.contains(uid));
             }
         }
-        self.finished.retain(|uid| desired.pods.contains_key(uid));
-        for (uid, employed) in &self.employed {
-            if !desired.pods.contains_key(uid) {
-                // Its room is for those who come now, however long it takes to end.
-                self.context.allot(|allotments| allotments.release(uid));
-                let _ = employed.post.send(Mail::Removed);
+        let seen = std::mem::replace(&mut self.seen, world.clone());
+        if SOURCES.iter().any(|kind| !world.agrees(&seen, *kind)) {
+            for employed in self.employed.values_mut() {
+                if employed.sources.look(world) {
+                    let _ = employed.post.send(Mail::VolumesChanged);
+                }
             }
         }
-        for (uid, wanted) in desired.pods {
-            if let Some(employed) = self.employed.get_mut(&uid)
-                && employed.sources.look(world)
+        for (before, after) in world.changes(&seen, kinds::POD) {
+            let here = |view: &Snapshot, pod: &&Object| view.is_on(&node, pod.key());
+            let (before, after) = (before.filter(|pod| here(&seen, pod)), after.filter(|pod| here(world, pod)));
+            if let Some(before) =
+                before.filter(|before| after.is_none_or(|after| after.meta().uid != before.meta().uid))
             {
-                let _ = employed.post.send(Mail::VolumesChanged);
+                self.left(&before.meta().uid);
             }
-            match self.employed.get_mut(&uid) {
-                Some(employed) if employed.told >= wanted.revision => {}
-                Some(employed) => {
-                    employed.told = wanted.revision;
-                    let _ = employed.post.send(Mail::Wanted(wanted));
+            if let Some(after) = after {
+                match desired(after) {
+                    Ok(wanted) => self.wanted(&after.meta().uid, wanted, world),
+                    Err(error) => warn!(%error, "a pod is left alone"),
                 }
-                None if self.finished.contains(&uid) => {}
-                None => {
-                    let (post, mail) = mpsc::unbounded_channel();
-                    let employed = Employed {
-                        post: post.clone(),
-                        told: wanted.revision,
-                        sources: Sources::of(&wanted.pod, world),
-                    };
-                    self.employed.insert(uid.clone(), employed);
-                    self.context.posts().insert(uid.clone(), post.clone());
-                    let context = self.context.clone();
-                    self.tasks.spawn(async move {
-                        worker::work(context, wanted, uid.clone(), post, mail).await;
-                        uid
-                    });
-                }
+            }
+        }
+    }
+
+    /// A pod is not in the cluster any more, or not for this node.
+    fn left(&mut self, uid: &Uid) {
+        self.finished.remove(uid);
+        if let Some(employed) = self.employed.get(uid) {
+            // Its room is for those who come now, however long it takes to end.
+            self.context.allot(|allotments| allotments.release(uid));
+            let _ = employed.post.send(Mail::Removed);
+        }
+    }
+
+    /// The cluster says this about a pod of this node.
+    fn wanted(&mut self, uid: &Uid, wanted: Wanted, world: &Snapshot) {
+        match self.employed.get_mut(uid) {
+            Some(employed) if employed.told >= wanted.object.revision() => {}
+            Some(employed) => {
+                employed.told = wanted.object.revision();
+                let _ = employed.post.send(Mail::Wanted(wanted));
+            }
+            None if self.finished.contains(uid) => {}
+            None => {
+                let (post, mail) = mpsc::unbounded_channel();
+                let sources = Sources::of(&wanted.pod, world);
+                let employed = Employed { post: post.clone(), told: wanted.object.revision(), sources };
+                self.employed.insert(uid.clone(), employed);
+                self.context.posts().insert(uid.clone(), post.clone());
+                let (context, uid) = (self.context.clone(), uid.clone());
+                self.tasks.spawn(async move {
+                    worker::work(context, wanted, uid.clone(), post, mail).await;
+                    uid
+                });
             }
         }
     }

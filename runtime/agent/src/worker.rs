@@ -16,22 +16,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::pod_spec::resize;
-use api::{Key, Revision};
+use api::{Key, Object, Revision};
 use host::{Ledger, Workload};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use network::Attachment;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::context::Context;
-use crate::desired::{Uid, Wanted};
+use crate::desired::{Uid, Wanted, desired};
 use crate::eviction::{self, StorageUsed};
 use crate::image::Hold;
 use crate::pod::{Effect, Happening, LINKED, Nature, Place, PodState, Role, Told};
 use crate::recorder::Note;
-use crate::report::{self, Report};
+use crate::report::{Report, Telling};
 use crate::usage::PodUsage;
 use crate::visit::Visit;
 use crate::volumes::{Placed, Tokens};
@@ -82,13 +82,31 @@ struct Worker {
     post: mpsc::UnboundedSender<Mail>,
     /// Ends what is under way when the worker ends.
     tasks: JoinSet<()>,
-    reports: watch::Sender<Report>,
+    telling: Telling,
     last: Arc<PodStatus>,
     seen: (Revision, Arc<PodStatus>),
+    /// The pod as the cluster last told it.
+    object: Object,
+    rest: Rest,
     /// Whether its room on the node is for others.
     released: bool,
     ended: bool,
 }
+
+/// Whether a worker has let go of what its pod says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// It knows what the pod says.
+    Awake,
+    /// It does, and cannot let go of it.
+    Restless,
+    /// It has let go of it. Nothing is to be done before this.
+    Asleep { until: Option<Timestamp> },
+}
+
+/// So long nothing happens to a pod until its worker rests; and who would be woken sooner does not.
+const REST_AFTER: Duration = Duration::from_secs(10);
+const REST_MIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// What there is of one container.
 #[derive(Default)]
@@ -112,12 +130,11 @@ pub(crate) async fn work(
     post: mpsc::UnboundedSender<Mail>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
-    let Wanted { key, revision, pod } = wanted;
+    let Wanted { object, pod } = wanted;
+    let key = object.key().clone();
     let status = Arc::new(pod.status.clone().unwrap_or_default());
-    let seen = (revision, status.clone());
-    let (reports, told) = watch::channel(Report { status: status.clone(), seen: seen.clone(), ended: false });
-    let telling = tokio::spawn(report::tell(context.clone(), key.clone(), uid.clone(), told));
-    let telling = tokio_util::task::AbortOnDropHandle::new(telling);
+    let seen = (object.revision(), status.clone());
+    let telling = Telling::new(context.clone(), key.clone(), uid.clone(), seen.clone());
     // Who was here already stays.
     let is_new = status.start_time.is_none();
     let short = eviction::refusal(*context.pressures.borrow(), &pod).filter(|_| is_new);
@@ -151,38 +168,50 @@ pub(crate) async fn work(
         uid,
         state,
         post,
-        reports,
+        telling,
+        object,
         seen,
+        rest: Rest::Awake,
     };
     worker.happen(first);
     while !worker.state.is_gone() {
         let wake = worker.wake_at().map(|at| {
             Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(CLOCK_UNSEEN_MAX)
         });
+        let quiet = worker.quiet_for();
         tokio::select! {
-            Some(mail) = mail.recv() => worker.take(mail),
+            Some(mail) = mail.recv() => {
+                worker.rouse();
+                worker.take(mail);
+            }
             Some(_) = worker.tasks.join_next() => {}
+            () = worker.telling.go_on() => {}
             () = async { tokio::time::sleep(wake.unwrap_or_default()).await }, if wake.is_some() => worker.wake(),
+            () = async { tokio::time::sleep(quiet.unwrap_or_default()).await }, if quiet.is_some() => worker.rest(),
         }
     }
     info!(pod = %worker.key, "gone");
-    let ended = worker.ended;
     worker.tasks.shutdown().await;
     worker.context.remotes.leave(&worker.uid);
-    drop(worker);
-    if ended {
+    if let Some(telling) = worker.part() {
         // The last status and the delete are still to be heard.
-        let _ = telling.await;
+        telling.finish().await;
     }
 }
 
 impl Worker {
+    /// Lets go of all it has; what is left is to tell the end, if there is one to be told.
+    fn part(self) -> Option<Telling> {
+        self.ended.then_some(self.telling)
+    }
+
     fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Wanted(wanted) => {
-                let status = Arc::new(wanted.pod.status.clone().unwrap_or_default());
+                let status = one_of(wanted.pod.status.clone().unwrap_or_default(), [&self.last, &self.seen.1]);
                 self.last = one_of(merged(&self.last, &status), [&status, &self.last]);
-                self.seen = (wanted.revision, status);
+                self.seen = (wanted.object.revision(), status);
+                self.object = wanted.object;
                 let told = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 let other = told(self.state.pod()) != told(&wanted.pod);
                 self.happen(Happening::Wanted(wanted.pod));
@@ -229,10 +258,18 @@ impl Worker {
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
+        if let Rest::Asleep { until } = self.rest {
+            return until;
+        }
         [self.state.wake_at(), self.tokens_due].into_iter().flatten().min()
     }
 
     fn wake(&mut self) {
+        // The clock alone was looked at.
+        if self.wake_at().is_none_or(|due| due > Timestamp::now()) {
+            return;
+        }
+        self.rouse();
         if self.tokens_due.is_some_and(|due| due <= Timestamp::now()) {
             self.tokens_due = None;
             self.update_volumes();
@@ -255,11 +292,53 @@ impl Worker {
         let host = self.context.config.host_address();
         self.last = one_of(self.state.status(host, &self.last, now), [&self.last, &self.seen.1]);
         let report = Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended };
-        self.reports.send_if_modified(|told| {
-            let differs = *told != report;
-            *told = report;
-            differs
-        });
+        self.telling.say(report);
+    }
+
+    /// How long nothing may happen until it rests, if it may.
+    fn quiet_for(&mut self) -> Option<Duration> {
+        let soon = self.wake_at().is_some_and(|due| due.duration_since(Timestamp::now()) < REST_MIN);
+        let may_rest = !soon && self.telling.is_done() && self.tasks.is_empty() && self.state.can_rest();
+        match self.rest {
+            Rest::Awake if may_rest => Some(REST_AFTER),
+            _ => None,
+        }
+    }
+
+    /// Lets go of what the pod says, which the cluster's own object says as well: a pod that is up and left alone has no use for it.
+    fn rest(&mut self) {
+        let is_as_told = self.seen.0 == self.object.revision() && Arc::ptr_eq(&self.last, &self.seen.1);
+        let until = self.wake_at();
+        if !is_as_told || !self.state.rest() {
+            self.rest = Rest::Restless;
+            return;
+        }
+        self.know(Arc::default());
+        // Once more than anybody has asked since.
+        self.object.rest();
+        self.object.rest();
+        self.rest = Rest::Asleep { until };
+    }
+
+    /// Knows again what the pod says.
+    fn rouse(&mut self) {
+        let was = std::mem::replace(&mut self.rest, Rest::Awake);
+        if !matches!(was, Rest::Asleep { .. }) {
+            return;
+        }
+        match desired(&self.object) {
+            Ok(Wanted { pod, .. }) => {
+                self.know(Arc::new(pod.status.clone().unwrap_or_default()));
+                self.state.rouse(pod);
+            }
+            Err(error) => warn!(%error, "a pod was understood once and is not any more"),
+        }
+    }
+
+    /// The status that is as the cluster has it.
+    fn know(&mut self, status: Arc<PodStatus>) {
+        (self.last, self.seen.1) = (status.clone(), status.clone());
+        self.telling.exchange(Report { status, seen: self.seen.clone(), ended: self.ended });
     }
 
     fn learn(&mut self, happening: Happening, now: Timestamp) {
