@@ -1,5 +1,6 @@
 //! What is said to a question, whoever asks it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
@@ -90,7 +91,7 @@ impl Reply {
                 // Who takes the first address should not always get the same one.
                 let turn = draw() % answers.len();
                 answers.rotate_left(turn);
-                let answers = answers.into_iter().cloned().collect();
+                let answers = answers.into_iter().map(Cow::into_owned).collect();
                 Self { answers, additionals: additionals.to_vec(), ..yes }
             }
             Answer::Alias { record, .. } => Self { answers: vec![record.clone()], ..yes },

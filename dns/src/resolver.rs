@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use api::kinds;
 use arc_swap::{ArcSwap, Guard};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -25,7 +26,7 @@ use crate::forward::Forwarder;
 use crate::machine::Machine;
 use crate::reply::{self, Reply};
 use crate::tables::Tables;
-use crate::zone::{self, View};
+use crate::zone::{Pods, SOURCES, View};
 use crate::{Authority, Error};
 
 /// Servers that pods have chosen themselves, each with a cache; beyond this the others are forgotten.
@@ -83,7 +84,7 @@ pub enum LookupError {
 impl Resolver {
     /// Looks names up in the zone of `view`, and for the rest asks whom the machine asks.
     pub fn new(authority: Authority, machine: Machine, view: &Snapshot) -> Result<Self, Error> {
-        let tables = ArcSwap::from_pointee(Tables::new(&authority, view)?);
+        let tables = ArcSwap::from_pointee(Tables::new(&authority, view, &Pods::of(view))?);
         let forwarder = Forwarder::new(&machine.servers).map_err(Error::Upstreams)?;
         let inner = Inner {
             authority,
@@ -100,20 +101,29 @@ impl Resolver {
 
     /// Keeps the zone that of the latest snapshot, for as long as it is polled.
     pub async fn follow(&self, mut view: watch::Receiver<Snapshot>) -> Error {
-        let mut seen = view.borrow_and_update().clone();
+        let (mut pods, mut before) = (Pods::default(), Snapshot::default());
+        let mut tables: Option<Arc<Tables>> = None;
         loop {
             let start = Instant::now();
-            match Tables::new(&self.inner.authority, &seen) {
-                Ok(next) => self.inner.tables.store(Arc::new(next)),
+            let seen = view.borrow_and_update().clone();
+            pods.follow(&before, &seen);
+            let is_same = SOURCES.iter().all(|kind| seen.agrees(&before, *kind));
+            let next = match tables.filter(|_| is_same) {
+                Some(tables) => Ok(tables.when_pods_are(&pods)),
+                None => Tables::new(&self.inner.authority, &seen, &pods),
+            };
+            let next = match next {
+                Ok(next) => Arc::new(next),
                 Err(error) => return error,
-            }
+            };
+            self.inner.tables.store(next.clone());
+            (tables, before) = (Some(next), seen);
             // However often the world changes, most of the time is left for answers.
             sleep(PAUSE.max(4 * start.elapsed())).await;
-            seen = match next(&mut view, seen).await {
-                Some(next) => next,
+            if changed(&mut view, &before).await.is_none() {
                 // Nobody publishes any more; what was last true is still the best answer.
-                None => std::future::pending().await,
-            };
+                std::future::pending::<()>().await;
+            }
         }
     }
 
@@ -248,13 +258,13 @@ fn probe() -> Name {
     Name::from_ascii(text).expect("letters, digits and dots are a name")
 }
 
-/// The next snapshot in which something is different that zones are made of. None: there will be none.
-async fn next(view: &mut watch::Receiver<Snapshot>, seen: Snapshot) -> Option<Snapshot> {
+/// Waits for a snapshot in which something is different that zones are made of. None: there will be none.
+async fn changed(view: &mut watch::Receiver<Snapshot>, before: &Snapshot) -> Option<()> {
     loop {
         view.changed().await.ok()?;
-        let now = view.borrow_and_update().clone();
-        if !zone::SOURCES.iter().all(|kind| now.agrees(&seen, *kind)) {
-            return Some(now);
+        let now = view.borrow_and_update();
+        if !SOURCES.iter().chain([&kinds::POD]).all(|kind| now.agrees(before, *kind)) {
+            return Some(());
         }
     }
 }

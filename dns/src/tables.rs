@@ -3,7 +3,7 @@
 use state::Snapshot;
 
 use crate::zone::wire::Wire;
-use crate::zone::{View, Zone};
+use crate::zone::{Pods, View, Zone};
 use crate::{Authority, Error};
 
 /// The zones of one snapshot.
@@ -23,10 +23,17 @@ pub(crate) struct Table {
 // === impl Tables ===
 
 impl Tables {
-    pub(crate) fn new(authority: &Authority, snapshot: &Snapshot) -> Result<Self, Error> {
-        let table = |view| Table::new(authority, snapshot, view);
+    /// The zones of a snapshot whose pods are known.
+    pub(crate) fn new(authority: &Authority, snapshot: &Snapshot, pods: &Pods) -> Result<Self, Error> {
+        let table = |view| Table::new(authority, snapshot, view, pods.clone());
         let node = authority.mirror.is_some().then(|| table(View::Node)).transpose()?;
         Ok(Self { pods: table(View::Pods)?, node, world: table(View::World)? })
+    }
+
+    /// The same zones, where nothing has changed but the pods.
+    pub(crate) fn when_pods_are(&self, pods: &Pods) -> Self {
+        let table = |table: &Table| table.when_pods_are(pods);
+        Self { pods: table(&self.pods), node: self.node.as_ref().map(table), world: table(&self.world) }
     }
 
     pub(crate) fn seen_by(&self, view: View) -> &Table {
@@ -41,8 +48,12 @@ impl Tables {
 // === impl Table ===
 
 impl Table {
-    fn new(authority: &Authority, snapshot: &Snapshot, view: View) -> Result<Self, Error> {
-        let zone = Zone::seen_by(view, authority, snapshot)?;
+    fn when_pods_are(&self, pods: &Pods) -> Self {
+        Self { zone: self.zone.when_pods_are(pods.clone()), wire: self.wire.when_pods_are(pods.clone()) }
+    }
+
+    fn new(authority: &Authority, snapshot: &Snapshot, view: View, pods: Pods) -> Result<Self, Error> {
+        let zone = Zone::with_pods(view, authority, snapshot, pods)?;
         let wire = Wire::new(&zone);
         Ok(Self { zone, wire })
     }

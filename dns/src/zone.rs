@@ -3,7 +3,9 @@
 //! The law is the Kubernetes DNS specification 1.1.0. A name that has names below it exists even if it has no record, and so
 //! answers "no data" rather than "no such name"; a headless service without a ready endpoint does not exist at all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use api::{GroupKind, kinds};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
@@ -11,23 +13,28 @@ use ipnet::IpNet;
 use state::Snapshot;
 
 use crate::{Authority, Error};
+use pods::{Made, PodNames};
+
+pub(crate) use pods::Pods;
 
 mod build;
+mod pods;
 pub(crate) mod wire;
 
 /// How long an answer may be remembered, in seconds; also when it is a no. What Kubernetes' own servers say: short enough
 /// that a roll-out is seen by those who remember.
 pub const TTL: u32 = 5;
 
-/// What the zone is made of.
-pub(crate) const SOURCES: &[GroupKind] =
-    &[kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::POD, kinds::NAMESPACE, kinds::INGRESS];
+/// What the zone is made of beside pods, whose names are made when they are asked for.
+pub(crate) const SOURCES: &[GroupKind] = &[kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::NAMESPACE, kinds::INGRESS];
 
 /// The names of a cluster. It holds the zone of the cluster's domain and the reverse zones of its networks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Zone {
-    apexes: Vec<Apex>,
-    nodes: HashMap<LowerName, Node>,
+    apexes: Arc<[Apex]>,
+    nodes: Arc<HashMap<LowerName, Node>>,
+    /// A pod that has a name in a headless service has that backwards.
+    pods: PodNames,
 }
 
 /// Whose terms a zone speaks in.
@@ -47,7 +54,7 @@ pub enum Answer<'a> {
     /// These records, and others that the asker will want next.
     Records {
         /// What was asked for.
-        answers: Vec<&'a Record>,
+        answers: Vec<Cow<'a, Record>>,
         /// The addresses of names in the answers.
         additionals: &'a [Record],
     },
@@ -94,7 +101,17 @@ impl Zone {
 
     /// The zone of a snapshot, as these see it.
     pub fn seen_by(view: View, authority: &Authority, snapshot: &Snapshot) -> Result<Self, Error> {
-        build::zone(view, authority, snapshot)
+        Self::with_pods(view, authority, snapshot, Pods::of(snapshot))
+    }
+
+    /// The same, of a snapshot whose pods are known.
+    pub(crate) fn with_pods(view: View, authority: &Authority, snapshot: &Snapshot, pods: Pods) -> Result<Self, Error> {
+        build::zone(view, authority, snapshot, pods)
+    }
+
+    /// The same zone, where nothing has changed but the pods.
+    pub(crate) fn when_pods_are(&self, pods: Pods) -> Self {
+        Self { pods: PodNames { pods, ..self.pods.clone() }, ..self.clone() }
     }
 
     /// What there is at `name`.
@@ -102,14 +119,22 @@ impl Zone {
         let above = self.apexes.iter().filter(|apex| apex.name.zone_of(name));
         let Some(apex) = above.max_by_key(|apex| apex.name.num_labels()) else { return Answer::Outside };
         let Some(node) = self.nodes.get(name).or_else(|| self.wildcard(apex, name)) else {
-            return Answer::NoName { soa: &apex.soa };
+            let is_wanted = |record: &Record| wanted == RecordType::ANY || wanted == record.record_type();
+            return match self.pods.at(name) {
+                Some(Made::Record(record)) if is_wanted(&record) => {
+                    Answer::Records { answers: vec![Cow::Owned(*record)], additionals: &[] }
+                }
+                Some(_) => Answer::NoData { soa: &apex.soa },
+                None => Answer::NoName { soa: &apex.soa },
+            };
         };
         let wanted = match wanted {
             // One kind of record is answer enough to who does not say what for (RFC 8482).
             RecordType::ANY => node.records.first().map_or(RecordType::ANY, Record::record_type),
             wanted => wanted,
         };
-        let answers: Vec<&Record> = node.records.iter().filter(|record| record.record_type() == wanted).collect();
+        let answers = node.records.iter().filter(|record| record.record_type() == wanted);
+        let answers: Vec<Cow<'_, Record>> = answers.map(Cow::Borrowed).collect();
         if !answers.is_empty() {
             let additionals = if wanted == RecordType::SRV { &node.additionals[..] } else { &[] };
             return Answer::Records { answers, additionals };
@@ -139,12 +164,12 @@ impl Zone {
         self.nodes.keys().any(|name| name.is_wildcard() && apex.name.zone_of(name))
     }
 
-    /// Every record, in no order.
+    /// Every record but those of pods, in no order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.nodes.values().flat_map(|node| &node.records)
     }
 
-    /// How many names there are.
+    /// How many names there are beside those of pods.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -8,11 +8,12 @@ use api::{Object, kinds};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use state::Snapshot;
 
-use super::{Apex, TTL, View, Zone, reverse_apex};
+use super::pods::{PodNames, Pods};
+use super::{Apex, Node, TTL, View, Zone, reverse_apex};
 use crate::public::{self, PublicZone};
 use crate::{Authority, Error, Mirror};
 
@@ -24,7 +25,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 type Slices<'a> = HashMap<(&'a str, &'a str), Vec<Arc<EndpointSlice>>>;
 
 struct Builder<'a> {
-    zone: Zone,
+    apexes: Vec<Apex>,
+    nodes: HashMap<LowerName, Node>,
     domain: Name,
     networks: &'a [IpNet],
     /// None: addresses are what they are.
@@ -38,23 +40,24 @@ struct Member<'a> {
     slice: &'a EndpointSlice,
 }
 
-pub(super) fn zone(view: View, authority: &Authority, snapshot: &Snapshot) -> Result<Zone, Error> {
+pub(super) fn zone(view: View, authority: &Authority, snapshot: &Snapshot, pods: Pods) -> Result<Zone, Error> {
     let unreadable = |source| Error::Domain { domain: authority.domain.clone(), source };
     let mut domain = Name::from_ascii(&authority.domain).map_err(unreadable)?;
     domain.set_fqdn(true);
     let mirror = authority.mirror.as_ref().filter(|_| view == View::Node);
-    let mut builder = Builder { zone: Zone::default(), domain, networks: &authority.networks, mirror };
+    let networks = &authority.networks;
+    let mut builder = Builder { apexes: Vec::new(), nodes: HashMap::new(), domain, networks, mirror };
     if view != View::World {
         builder.add_apexes(authority, snapshot);
         builder.add_namespaces(snapshot);
         builder.add_services(snapshot);
-        // After the services: a pod that has a name in a headless service keeps that as its reverse name.
-        builder.add_pods(snapshot);
     }
     for zone in &authority.zones {
         builder.add_public(zone, snapshot)?;
     }
-    Ok(builder.zone)
+    let domain = (view != View::World).then_some(builder.domain);
+    let pods = PodNames { pods, domain, networks: networks.as_slice().into() };
+    Ok(Zone { apexes: builder.apexes.into(), nodes: Arc::new(builder.nodes), pods })
 }
 
 // === impl Builder ===
@@ -71,7 +74,7 @@ impl Builder<'_> {
         for name in names {
             let soa = SOA::new(nameserver.clone(), master.clone(), serial, 7200, 1800, 86400, TTL);
             let soa = Record::from_rdata(name.clone(), TTL, RData::SOA(soa));
-            self.zone.apexes.push(Apex { name: LowerName::new(&name), soa: soa.clone() });
+            self.apexes.push(Apex { name: LowerName::new(&name), soa: soa.clone() });
             self.add(&name, RData::NS(NS(nameserver.clone())));
             self.add(&name, soa.data);
         }
@@ -94,7 +97,7 @@ impl Builder<'_> {
         let serial = view.revision().0 as u32;
         let soa = SOA::new(nameserver.clone(), master, serial, 7200, 1800, 86400, public::TTL);
         let soa = Record::from_rdata(apex.clone(), public::TTL, RData::SOA(soa));
-        self.zone.apexes.push(Apex { name: LowerName::new(&apex), soa: soa.clone() });
+        self.apexes.push(Apex { name: LowerName::new(&apex), soa: soa.clone() });
         self.add_for(&apex, public::TTL, soa.data);
         self.add_for(&apex, public::TTL, RData::NS(NS(nameserver.clone())));
         for address in &zone.nameservers {
@@ -189,31 +192,12 @@ impl Builder<'_> {
         }
     }
 
-    fn add_pods(&mut self, view: &Snapshot) {
-        for object in view.list(kinds::POD) {
-            let Ok(pod) = object.decode::<Pod>() else { continue };
-            let Some(status) = &pod.status else { continue };
-            if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-                continue;
-            }
-            let addresses = status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip);
-            for address in addresses.filter_map(|address| address.parse::<IpAddr>().ok()) {
-                let Some(name) = self.name(&[&dashed(address), object.key().namespace(), "pod"]) else { continue };
-                self.add(&name, address_data(address));
-                let reverse = LowerName::from(Name::from(address));
-                if self.zone.nodes.get(&reverse).is_none_or(|node| node.records.is_empty()) {
-                    self.add_reverse(address, &name);
-                }
-            }
-        }
-    }
-
     fn add_port(&mut self, service: &Name, port: &str, protocol: &str, number: u16, target: &Name, at: &[IpAddr]) {
         let labels = [format!("_{port}"), format!("_{}", protocol.to_ascii_lowercase())];
         let Some(name) = below(service, &[&labels[0], &labels[1]]) else { return };
         self.add(&name, RData::SRV(SRV::new(0, 100, number, target.clone())));
         let additionals = at.iter().map(|address| Record::from_rdata(target.clone(), TTL, address_data(*address)));
-        let node = self.zone.nodes.entry(LowerName::from(name)).or_default();
+        let node = self.nodes.entry(LowerName::from(name)).or_default();
         for additional in additionals {
             if !node.additionals.contains(&additional) {
                 node.additionals.push(additional);
@@ -235,7 +219,7 @@ impl Builder<'_> {
     /// The same, to be remembered for so long.
     fn add_for(&mut self, name: &Name, ttl: u32, data: RData) {
         self.add_name(name);
-        let node = self.zone.nodes.entry(LowerName::new(name)).or_default();
+        let node = self.nodes.entry(LowerName::new(name)).or_default();
         if node.records.iter().all(|record| record.data != data) {
             node.records.push(Record::from_rdata(name.clone(), ttl, data));
         }
@@ -244,9 +228,9 @@ impl Builder<'_> {
     /// Makes a name exist, and with it every name between it and its apex.
     fn add_name(&mut self, name: &Name) {
         let mut name = LowerName::new(name);
-        while self.zone.apexes.iter().any(|apex| apex.name.zone_of(&name)) && !self.zone.nodes.contains_key(&name) {
+        while self.apexes.iter().any(|apex| apex.name.zone_of(&name)) && !self.nodes.contains_key(&name) {
             let parent = name.base_name();
-            self.zone.nodes.insert(name, Default::default());
+            self.nodes.insert(name, Default::default());
             name = parent;
         }
     }
@@ -261,7 +245,7 @@ impl Builder<'_> {
 }
 
 /// A name below another. None: it would be longer than names may be.
-fn below(base: &Name, labels: &[&str]) -> Option<Name> {
+pub(super) fn below(base: &Name, labels: &[&str]) -> Option<Name> {
     labels.iter().rev().try_fold(base.clone(), |name, label| name.prepend_label(label.as_bytes())).ok()
 }
 
@@ -296,11 +280,11 @@ fn is_ready(endpoint: &Endpoint) -> bool {
 }
 
 /// The address as a label, such as `10-42-0-5`.
-fn dashed(address: IpAddr) -> String {
+pub(super) fn dashed(address: IpAddr) -> String {
     address.to_string().replace(['.', ':'], "-")
 }
 
-fn address_data(address: IpAddr) -> RData {
+pub(super) fn address_data(address: IpAddr) -> RData {
     match address {
         IpAddr::V4(v4) => RData::A(A(v4)),
         IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),

@@ -5,10 +5,12 @@
 //! rare or wrong, is not answered here but goes the long way, which says the same (a property of the tests).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use super::Zone;
+use super::pods::{Made, PodNames, Pods};
 
 /// The largest answer over UDP: what passes every link unfragmented.
 pub(crate) const UDP_BYTES_MAX: usize = 1232;
@@ -32,11 +34,12 @@ const POINTER_MAX: usize = 0x3fff;
 const TYPES: [RecordType; 4] = [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::PTR];
 
 /// Answers by name, both as they are on the wire.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Wire {
     /// The longest first: the first that fits is the nearest.
-    apexes: Vec<Apex>,
-    nodes: HashMap<Box<[u8]>, Node>,
+    apexes: Arc<[Apex]>,
+    nodes: Arc<HashMap<Box<[u8]>, Node>>,
+    pods: PodNames,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,22 @@ impl Wire {
         let mut apexes: Vec<Apex> = zone.apexes.iter().map(|apex| Apex::new(apex, zone.has_wildcards(apex))).collect();
         apexes.sort_by_key(|apex| std::cmp::Reverse(apex.name.len()));
         let nodes = zone.nodes.iter().map(|(name, node)| Node::new(name, node)).collect();
-        Self { apexes, nodes }
+        Self { apexes: apexes.into(), nodes: Arc::new(nodes), pods: zone.pods.clone() }
+    }
+
+    /// The same, of a zone where nothing has changed but the pods.
+    pub(crate) fn when_pods_are(&self, pods: Pods) -> Self {
+        Self { pods: PodNames { pods, ..self.pods.clone() }, ..self.clone() }
+    }
+
+    /// What pods have at a name that nobody else has.
+    fn made(&self, name: &[u8]) -> Option<Node> {
+        let name = LowerName::new(&Name::from_labels(labels(name)).ok()?);
+        let records = match self.pods.at(&name)? {
+            Made::Record(record) => vec![*record],
+            Made::Above => Vec::new(),
+        };
+        Some(Node::new(&name, &super::Node { records, additionals: Vec::new() }).1)
     }
 
     /// Writes the answer to `request` into `out`, which is empty; `turn` says which of several addresses comes first.
@@ -102,7 +120,9 @@ impl Wire {
         out[2] = 0x84 | (request[2] & 0x01);
         out[3] = (request[3] & 0x10) | if is_recursive { 0x80 } else { 0 };
         let mut counts = [1, 0, 0, 0];
-        match self.nodes.get(name) {
+        let known = self.nodes.get(name);
+        let made = if known.is_none() { self.made(name) } else { None };
+        match known.or(made.as_ref()) {
             Some(node) if node.is_alias => return None,
             Some(node) => match node.sets.iter().find(|set| set.kind == question.kind) {
                 Some(set) => (counts[1], counts[3]) = set.write(room, turn, out)?,
@@ -354,6 +374,17 @@ fn name_bytes(name: &Name) -> Vec<u8> {
     }
     bytes.push(0);
     bytes
+}
+
+/// The labels of a name as it is on the wire.
+fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let (length, more) = rest.split_first()?;
+        let (label, more) = more.split_at_checked(usize::from(*length)).filter(|(label, _)| !label.is_empty())?;
+        rest = more;
+        Some(label)
+    })
 }
 
 fn lower_bytes(name: &LowerName) -> Box<[u8]> {
