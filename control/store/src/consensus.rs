@@ -10,6 +10,7 @@ use openraft::vote::leader_id_adv;
 use state::{Conflict, Snapshot, Txn};
 
 use crate::proposals::{Proposal, Sessions};
+use crate::runtime::Runtime;
 use crate::{Committed, MemberId, Pace};
 
 mod machine;
@@ -25,6 +26,7 @@ openraft::declare_raft_types!(
         R = Outcome,
         NodeId = MemberId,
         Node = Member,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Raft = openraft::Raft<Types, Machine>;

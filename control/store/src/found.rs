@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 
 use state::Snapshot;
 
 use crate::consensus::{LeaderId, LogId, Member, Membership, StoredMembership};
+use crate::disk::{Disk, Real};
 use crate::image::{Image, Standing};
 use crate::seal::{Keys, Sealer};
 use crate::{Config, MemberId, OpenError, identity};
@@ -26,11 +27,11 @@ pub fn found(config: &Config, world: &Snapshot) -> Result<MemberId, OpenError> {
         let source = io::Error::new(io::ErrorKind::AlreadyExists, "there is a store already");
         return Err(OpenError::Io { path: image, source });
     }
-    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    created.map_err(|source| OpenError::Io { path: directory.clone(), source })?;
-    let sealer = Sealer::new(&Keys::establish(&config.keys)?);
-    let member = identity::establish(directory)?;
-    Image::found(&image, config.image, sealer, world, &standing(member, world)?)?;
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    disk.make_directory(directory).map_err(|source| OpenError::Io { path: directory.clone(), source })?;
+    let sealer = Sealer::new(&Keys::establish(&disk, &config.keys)?);
+    let member = identity::establish(&*disk, directory)?;
+    Image::found(&*disk, &image, config.image, sealer, world, &standing(member, world)?)?;
     Ok(member)
 }
 

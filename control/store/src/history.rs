@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use state::{Event, Revision, Snapshot};
 
 use crate::TooOld;
+use crate::fault::{Bug, planted};
 
 mod interest;
 mod subscription;
@@ -85,7 +86,8 @@ impl History {
     pub(crate) fn record(&self, now: &Snapshot, events: impl IntoIterator<Item = Arc<Event>>) {
         let mut ring = self.ring.write();
         let mut touched: Vec<Arc<Event>> = Vec::new();
-        for event in events {
+        let count = if planted(Bug::EventLost) { 1 } else { usize::MAX };
+        for event in events.into_iter().take(count) {
             touched.push(event.clone());
             ring.push(event);
         }
@@ -136,7 +138,7 @@ impl History {
         let base = ring.base;
         let topic = ring.topics.open(&interest, base, after);
         let (forgotten, grown) = (topic.forgotten, topic.grown.subscribe());
-        if after < forgotten {
+        if after < forgotten && !planted(Bug::ResumedTooLate) {
             ring.topics.leave(&interest);
             drop(grown);
             return Err(TooOld { oldest: ring.topics.all.forgotten });
@@ -149,7 +151,7 @@ impl History {
         let ring = self.ring.read();
         let topic = ring.topics.get(interest);
         let forgotten = topic.map_or(ring.base, |topic| topic.forgotten);
-        if after < forgotten {
+        if after < forgotten && !planted(Bug::ResumedTooLate) {
             return Err(TooOld { oldest: ring.topics.all.forgotten });
         }
         let events: Vec<_> = topic.into_iter().flat_map(|topic| topic.after(after)).take(max).cloned().collect();

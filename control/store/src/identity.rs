@@ -1,14 +1,15 @@
 //! Who this member is: a random number, made with the data directory and never used for another.
 //!
 //! Raft trusts that a member remembers what it promised, so a member that lost its disk must not come back under its old
-//! number. Keeping the number beside the data makes that so.
+//! number. Keeping the number beside the data makes that so. A checksum sees to it that it is the same number.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Disk};
+use crate::seal::random;
 use crate::{MemberId, OpenError};
 
 const FILE: &str = "member.json";
@@ -21,57 +22,84 @@ const LAYOUT: u32 = 1;
 struct Identity {
     layout: u32,
     member: MemberId,
+    /// Of the number. Absent where it was written before there was one.
+    #[serde(default)]
+    checksum: Option<u32>,
 }
 
 /// The number of the member that lives in `directory`; a new one if nobody does yet.
-pub(crate) fn establish(directory: &Path) -> Result<MemberId, OpenError> {
+pub(crate) fn establish(disk: &dyn Disk, directory: &Path) -> Result<MemberId, OpenError> {
     let path = directory.join(FILE);
-    let text = match fs::read_to_string(&path) {
+    let text = match disk::read(disk, &path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return create(directory).map_err(|source| OpenError::Io { path, source });
+            return create(disk, directory).map_err(|source| OpenError::Io { path, source });
         }
         Err(source) => return Err(OpenError::Io { path, source }),
     };
-    let identity: Identity = serde_json::from_str(&text)
+    let identity: Identity = serde_json::from_slice(&text)
         .map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
     if identity.layout != LAYOUT {
         let reason = format!("layout {} is not known to this version, which has {LAYOUT}", identity.layout);
         return Err(OpenError::Damaged { path, reason });
     }
+    if identity.checksum.is_some_and(|written| written != checksum(identity.member)) {
+        return Err(OpenError::Damaged { path, reason: "the number in it is not the one that was written".into() });
+    }
     Ok(identity.member)
 }
 
-fn create(directory: &Path) -> io::Result<MemberId> {
-    let mut random = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let identity = Identity { layout: LAYOUT, member: MemberId::from_le_bytes(random) };
-    let unfinished = directory.join("member.new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(&serde_json::to_vec(&identity)?)?;
-    file.sync_all()?;
-    fs::rename(unfinished, directory.join(FILE))?;
-    File::open(directory)?.sync_all()?;
-    Ok(identity.member)
+fn create(disk: &dyn Disk, directory: &Path) -> io::Result<MemberId> {
+    let member = MemberId::from_le_bytes(random());
+    let identity = Identity { layout: LAYOUT, member, checksum: Some(checksum(member)) };
+    let written = serde_json::to_vec(&identity)?;
+    disk::write(disk, &directory.join(FILE), &directory.join("member.new"), &written)?;
+    Ok(member)
+}
+
+fn checksum(member: MemberId) -> u32 {
+    crc32fast::hash(&member.to_le_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::Real;
 
     #[test]
     fn a_member_keeps_its_number() {
         let directory = tempfile::tempdir().expect("a directory");
-        let number = establish(directory.path()).expect("a new number");
-        assert_eq!(establish(directory.path()).expect("the same"), number);
+        let number = establish(&Real, directory.path()).expect("a new number");
+        assert_eq!(establish(&Real, directory.path()).expect("the same"), number);
         let other = tempfile::tempdir().expect("a directory");
-        assert_ne!(establish(other.path()).expect("another"), number);
+        assert_ne!(establish(&Real, other.path()).expect("another"), number);
+    }
+
+    #[test]
+    fn a_number_from_before_there_were_checksums_is_read_and_a_flipped_one_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE);
+        fs::write(&path, r#"{"layout":1,"member":7}"#).expect("written");
+        assert_eq!(establish(&Real, directory.path()).expect("an old one"), 7);
+        fs::remove_file(&path).expect("removed");
+        let number = establish(&Real, directory.path()).expect("a new one");
+        let written = fs::read(&path).expect("it is there");
+        for bit in 0..written.len() * 8 {
+            let mut flipped = written.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, flipped).expect("written");
+            assert!(matches!(establish(&Real, directory.path()), Err(OpenError::Damaged { .. })), "bit {bit}");
+        }
+        fs::write(&path, written).expect("written");
+        assert_eq!(establish(&Real, directory.path()).expect("as it was"), number);
     }
 
     #[test]
     fn a_directory_from_the_future_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join(FILE), r#"{"layout":2,"member":7}"#).expect("written");
-        assert!(matches!(establish(directory.path()), Err(OpenError::Damaged { .. })));
+        assert!(matches!(establish(&Real, directory.path()), Err(OpenError::Damaged { .. })));
     }
 }

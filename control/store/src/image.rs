@@ -16,6 +16,7 @@ use state::{Event, Revision, Snapshot};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::consensus::{LogId, StoredMembership};
+use crate::disk::Disk;
 use crate::proposals::Sessions;
 use crate::seal::Sealer;
 use crate::{ImageLimits, OpenError, room};
@@ -57,6 +58,9 @@ struct Shared {
     /// What waited has been taken.
     room: Notify,
     written: watch::Sender<Written>,
+    /// The same as `wake`, for those who are no threads.
+    #[cfg(test)]
+    bell: Notify,
 }
 
 /// What the image does not have yet.
@@ -92,9 +96,13 @@ struct Written {
 
 impl Image {
     /// Opens the image, or makes an empty one, and reads what it holds.
-    pub(crate) fn open(path: &Path, limits: ImageLimits, sealer: Sealer) -> Result<(Self, Standing, Past), OpenError> {
-        let tables = Tables::open(path, limits.cache_bytes, sealer)?;
-        let (standing, past) = tables.load().map_err(|error| error.at(path))?;
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        limits: ImageLimits,
+        sealer: Sealer,
+    ) -> Result<(Self, Standing, Past), OpenError> {
+        let (tables, standing, past) = Tables::load(disk, path, limits.cache_bytes, sealer)?;
         let written = Written { applied: standing.applied, failure: None };
         let shared = Arc::new(Shared {
             limits,
@@ -102,8 +110,15 @@ impl Image {
             wake: Condvar::new(),
             room: Notify::new(),
             written: watch::Sender::new(written),
+            #[cfg(test)]
+            bell: Notify::new(),
         });
         let (writer, floor) = (shared.clone(), standing.floor);
+        #[cfg(test)]
+        if crate::simulation::executor::current().is_some() {
+            drop(crate::runtime::spawn(simulated_write_behind(writer, tables, floor)));
+            return Ok((Self(Arc::new(Handle { shared, thread: Mutex::default() })), standing, past));
+        }
         let thread = std::thread::Builder::new()
             .name("image".into())
             .spawn(move || write_behind(&writer, tables, floor))
@@ -113,13 +128,14 @@ impl Image {
 
     /// Makes an image that holds this world and nothing else.
     pub(crate) fn found(
+        disk: &dyn Disk,
         path: &Path,
         limits: ImageLimits,
         sealer: Sealer,
         world: &Snapshot,
         standing: &Standing,
     ) -> Result<(), OpenError> {
-        let tables = Tables::open(path, limits.cache_bytes, sealer)?;
+        let tables = Tables::open(disk, path, limits.cache_bytes, sealer)?;
         tables.replace(world, standing).map_err(|error| error.at(path))
     }
 
@@ -145,7 +161,7 @@ impl Image {
         waiting.changes.extend(changes);
         waiting.standing = Some(standing);
         if first || waiting.bytes >= self.0.shared.limits.batch_bytes {
-            self.0.shared.wake.notify_one();
+            self.0.shared.wake();
         }
     }
 
@@ -166,7 +182,7 @@ impl Image {
         {
             let mut waiting = self.0.shared.waiting.lock();
             waiting.hurry = waiting.standing.is_some();
-            self.0.shared.wake.notify_one();
+            self.0.shared.wake();
         }
         let reached = written.wait_for(|written| written.failure.is_some() || written.applied >= applied).await;
         match reached.map(|written| written.failure.clone()) {
@@ -180,7 +196,7 @@ impl Image {
     pub(crate) async fn reseal(&self) -> Result<(), io::Error> {
         let (done, resealed) = oneshot::channel();
         self.0.shared.waiting.lock().resealing.push(done);
-        self.0.shared.wake.notify_one();
+        self.0.shared.wake();
         resealed.await.map_err(|_| io::Error::other("the image cannot be written"))
     }
 
@@ -225,19 +241,30 @@ fn write_behind(shared: &Shared, mut tables: Tables, mut floor: Revision) {
             tables = again;
             outcome = taken.write(&tables, floor);
         }
-        let Taken { standing, resealing, .. } = taken;
-        floor = standing.as_ref().map_or(floor, |standing| standing.floor);
-        match outcome {
-            Ok(()) => {
-                if let Some(standing) = standing {
-                    shared.written.send_modify(|written| written.applied = standing.applied);
-                }
-                // Who no longer waits need not be told.
-                for done in resealing {
-                    let _ = done.send(());
-                }
-            }
-            Err(error) => return shared.failed(&error),
+        if !shared.settle(taken, outcome, &mut floor) {
+            return;
+        }
+    }
+}
+
+/// The same without a thread.
+#[cfg(test)]
+async fn simulated_write_behind(shared: Arc<Shared>, tables: Tables, mut floor: Revision) {
+    loop {
+        let bell = shared.bell.notified();
+        if shared.waiting.lock().is_idle() {
+            bell.await;
+            continue;
+        }
+        let deadline = crate::runtime::Instant::now() + shared.limits.delay;
+        while !shared.waiting.lock().is_due(&shared.limits) && crate::runtime::Instant::now() < deadline {
+            let _ = crate::runtime::timeout(deadline - crate::runtime::Instant::now(), shared.bell.notified()).await;
+        }
+        crate::simulation::disk::latency().await;
+        let Some(taken) = shared.taken() else { return };
+        let outcome = taken.write(&tables, floor);
+        if !shared.settle(taken, outcome, &mut floor) {
+            return;
         }
     }
 }
@@ -261,6 +288,21 @@ impl Taken {
             (None, _) => {}
         }
         if self.resealing.is_empty() { Ok(()) } else { tables.reseal() }
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Nothing is to be done.
+    fn is_idle(&self) -> bool {
+        self.standing.is_none() && self.resealing.is_empty() && !self.stop
+    }
+
+    /// What waits is to be written now, without waiting for more.
+    fn is_due(&self, limits: &ImageLimits) -> bool {
+        let is_urgent = self.hurry || self.stop || self.world.is_some() || !self.resealing.is_empty();
+        is_urgent || self.bytes >= limits.batch_bytes
     }
 }
 
@@ -295,26 +337,54 @@ impl Shared {
         }
     }
 
+    /// How writing what was taken went; whether to go on.
+    fn settle(&self, taken: Taken, outcome: Result<(), TablesError>, floor: &mut Revision) -> bool {
+        let Taken { standing, resealing, .. } = taken;
+        *floor = standing.as_ref().map_or(*floor, |standing| standing.floor);
+        if let Err(error) = outcome {
+            self.failed(&error);
+            return false;
+        }
+        if let Some(standing) = standing {
+            self.written.send_modify(|written| written.applied = standing.applied);
+        }
+        // Who no longer waits need not be told.
+        for done in resealing {
+            let _ = done.send(());
+        }
+        true
+    }
+
     fn stop(&self) {
         self.waiting.lock().stop = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.wake.notify_one();
+        #[cfg(test)]
+        self.bell.notify_one();
     }
 
     /// The next batch, or `None` when all is written and the store closes.
     fn take(&self) -> Option<Taken> {
         let mut waiting = self.waiting.lock();
-        while waiting.standing.is_none() && waiting.resealing.is_empty() && !waiting.stop {
+        while waiting.is_idle() {
             self.wake.wait(&mut waiting);
         }
         let deadline = Instant::now() + self.limits.delay;
-        let ready = |waiting: &Waiting| {
-            waiting.hurry || waiting.stop || waiting.world.is_some() || !waiting.resealing.is_empty()
-        };
-        while !ready(&waiting) && waiting.bytes < self.limits.batch_bytes {
+        while !waiting.is_due(&self.limits) {
             if self.wake.wait_until(&mut waiting, deadline).timed_out() {
                 break;
             }
         }
+        drop(waiting);
+        self.taken()
+    }
+
+    /// What waits, if anything does.
+    fn taken(&self) -> Option<Taken> {
+        let mut waiting = self.waiting.lock();
         let stop = waiting.stop;
         let taken = std::mem::replace(&mut *waiting, Waiting { stop, ..Waiting::default() });
         drop(waiting);

@@ -8,16 +8,18 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::{Entry, LogId, Types, Vote};
+use crate::disk::Disk;
+use crate::fault::{Bug, planted};
 use crate::seal::Sealer;
 use crate::{LogLimits, OpenError};
 
@@ -38,7 +40,7 @@ const READ_BYTES_MAX: usize = 2 << 20;
 pub(crate) struct Log {
     memory: Arc<RwLock<Memory>>,
     sealer: Sealer,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
     closing: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -47,17 +49,27 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens the log in `directory`, or begins one there. What a crash left unfinished at its end is cut off.
-    pub(crate) fn open(directory: &Path, limits: LogLimits, sealer: Sealer) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        directory: &Path,
+        limits: LogLimits,
+        sealer: Sealer,
+    ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: directory.into(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let (memory, tail) = recovery::recover(directory)?;
+        disk.make_directory(directory).map_err(failed)?;
+        let (memory, tail) = recovery::recover(&**disk, directory)?;
         let memory = Arc::new(RwLock::new(memory));
         let closing = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(directory, limits, memory.clone(), sealer.clone(), closing.clone(), tail);
+        let (mine, memory_of) = (disk.clone(), memory.clone());
+        let writer = Writer::new(mine, directory, limits, memory_of, sealer.clone(), closing.clone(), tail);
         let writer = writer.map_err(failed)?;
-        let (jobs, queue) = mpsc::channel();
-        let thread =
-            std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&queue)).map_err(failed)?;
+        let (jobs, queue) = mpsc::unbounded_channel();
+        #[cfg(test)]
+        if crate::simulation::executor::current().is_some() {
+            drop(crate::runtime::spawn(writer.simulate(queue)));
+            return Ok(Self { memory, sealer, jobs, closing, thread: Arc::default() });
+        }
+        let thread = std::thread::Builder::new().name("log".into()).spawn(move || writer.run(queue)).map_err(failed)?;
         Ok(Self { memory, sealer, jobs, closing, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -69,6 +81,11 @@ impl Log {
     /// Goes on in a new file: nothing written before lies in it.
     pub(crate) async fn roll(&self) -> Result<(), io::Error> {
         self.ask(Job::Roll).await
+    }
+
+    /// The last entry that was let go at the front.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.memory.read().purged
     }
 
     /// The last entry.
@@ -103,7 +120,7 @@ impl Log {
         answer.await.map_err(|_| closed())?
     }
 
-    fn read(&self, range: impl RangeBounds<u64>, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+    pub(crate) fn read(&self, range: impl RangeBounds<u64>, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(start) => start + 1,
@@ -155,7 +172,9 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.ask(|done| Job::Vote(*vote, done)).await?;
+        if !planted(Bug::VoteForgotten) {
+            self.ask(|done| Job::Vote(*vote, done)).await?;
+        }
         self.memory.write().vote = Some(*vote);
         Ok(())
     }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
-use tokio::time::Instant;
 
 use crate::MemberId;
 use crate::consensus::{Member, StoredMembership, Types};
+use crate::runtime::{self, Instant};
 use crate::store::Parts;
 use crate::transport::Peer;
 use crate::wire::Answer;
@@ -154,7 +154,7 @@ impl Parts {
                         if Instant::now() < deadline =>
                     {
                         is_begun = true;
-                        tokio::time::sleep(TURN_POLL).await;
+                        runtime::sleep(TURN_POLL).await;
                     }
                     error => return Some(Answer::Refused(error.to_string())),
                 },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openraft::metrics::Metric;
 
+use crate::runtime;
 use crate::{RotationError, Store};
 
 /// What became of a change of keys.
@@ -77,5 +78,5 @@ impl Store {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    runtime::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +10,15 @@ use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use state::{Event, Revision, Snapshot, Txn};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::consensus::{self, Machine, Member, Network, Raft};
+use crate::disk::{Disk, Real};
 use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
 use crate::peers::{self, Peers};
 use crate::proposals::Proposals;
+use crate::runtime::{self, Task};
 use crate::seal::{Keys, Sealer};
 use crate::transport::{Connection, Nowhere, Transport};
 use crate::world::{self, World};
@@ -55,7 +55,7 @@ pub(crate) struct Parts {
     /// One change of the members at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// What goes on by itself until the store is shut down.
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Vec<Task<()>>>,
 }
 
 /// The place of a store among others.
@@ -89,9 +89,14 @@ impl Store {
 
     /// Opens a member of a cluster of several. One that is not alone returns before it knows who leads.
     pub async fn open_at(config: Config, seat: Seat) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(Real), config, seat).await
+    }
+
+    /// Opens a member whose files are on this disk.
+    pub(crate) async fn open_on(disk: Arc<dyn Disk>, config: Config, seat: Seat) -> Result<Self, OpenError> {
         let settings = config.clone();
         let files =
-            tokio::task::spawn_blocking(move || Files::open(&settings)).await.map_err(OpenError::consensus)??;
+            runtime::spawn_blocking(move || Files::open(&disk, &settings)).await.map_err(OpenError::consensus)??;
         let Files { member, world, image, log, machine, keys, sealer, proposals } = files;
         let settings = consensus::config(config.pace).map_err(OpenError::consensus)?;
         let peers = Arc::new(Peers::new(member, seat.transport.clone()));
@@ -100,9 +105,9 @@ impl Store {
         let raft = raft.map_err(OpenError::consensus)?;
         take_the_lead(&raft, member, &seat).await?;
         let (publish, cluster) = watch::channel(known(&raft));
-        let trimming = tokio::spawn(trim(raft.clone(), image.clone(), log.clone(), config.log));
-        let publishing = tokio::spawn(publish_cluster(raft.clone(), publish));
-        let resting = tokio::spawn(world::rest(world.clone()));
+        let trimming = runtime::spawn(trim(raft.clone(), image.clone(), log.clone(), config.log));
+        let publishing = runtime::spawn(publish_cluster(raft.clone(), publish));
+        let resting = runtime::spawn(world::rest(world.clone()));
         let tasks = Mutex::new(vec![trimming, publishing, resting]);
         let keys = Arc::new(tokio::sync::Mutex::new(keys));
         let rounds = Rounds::default();
@@ -124,7 +129,7 @@ impl Store {
         };
         let store = Self(Arc::new(parts));
         let (reading, settling) = (read::run(Arc::downgrade(&store.0)), home::run(Arc::downgrade(&store.0), seat));
-        store.0.tasks.lock().extend([tokio::spawn(reading), tokio::spawn(settling)]);
+        store.0.tasks.lock().extend([runtime::spawn(reading), runtime::spawn(settling)]);
         Ok(store)
     }
 
@@ -202,7 +207,7 @@ impl Store {
             tracing::warn!(%error, "consensus did not stop cleanly");
         }
         let (log, image) = (self.0.log.clone(), self.0.image.clone());
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = runtime::spawn_blocking(move || {
             log.close();
             image.close();
         });
@@ -227,12 +232,12 @@ impl Parts {
 }
 
 /// What is on disk, opened.
-struct Files {
+pub(crate) struct Files {
     member: MemberId,
-    world: Arc<World>,
-    image: Image,
-    log: Log,
-    machine: Machine,
+    pub(crate) world: Arc<World>,
+    pub(crate) image: Image,
+    pub(crate) log: Log,
+    pub(crate) machine: Machine,
     keys: Keys,
     sealer: Sealer,
     proposals: Proposals,
@@ -241,17 +246,24 @@ struct Files {
 // === impl Files ===
 
 impl Files {
-    fn open(config: &Config) -> Result<Self, OpenError> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Self, OpenError> {
         let directory = &config.directory;
         // The world includes secrets.
-        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let created = disk.make_directory(directory);
         created.map_err(|source| OpenError::Io { path: directory.clone(), source })?;
-        let keys = Keys::establish(&config.keys)?;
+        let keys = Keys::establish(disk, &config.keys)?;
         let sealer = Sealer::new(&keys);
         // The image before the rest: opening it locks the directory.
-        let (image, standing, past) = Image::open(&directory.join("image.redb"), config.image, sealer.clone())?;
-        let member = identity::establish(directory)?;
-        let log = Log::open(&directory.join("log"), config.log, sealer.clone())?;
+        let path = directory.join("image.redb");
+        let (image, standing, past) = Image::open(&**disk, &path, config.image, sealer.clone())?;
+        let member = identity::establish(&**disk, directory)?;
+        let log = Log::open(disk, &directory.join("log"), config.log, sealer.clone())?;
+        // The log lets go of what the image has, and of nothing else.
+        if log.purged() > standing.applied {
+            let (applied, purged) = [standing.applied, log.purged()].map(|id| id.map_or(0, |id| id.index)).into();
+            let reason = format!("it ends with entry {applied} of the log, which begins behind entry {purged}");
+            return Err(OpenError::Damaged { path, reason });
+        }
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
         let proposals = Proposals::new(u64::from_le_bytes(crate::seal::random()));
         let machine = Machine::new(world.clone(), image.clone(), proposals.clone(), &standing);

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Command, LogId, Outcome, SnapshotMeta, StoredMembership, Transfer, Types, Whole};
 use crate::Committed;
+use crate::fault::{Bug, planted};
 use crate::image::{Image, Standing};
 use crate::proposals::{Proposals, Sessions};
 use crate::world::World;
@@ -73,7 +74,9 @@ impl Machine {
             let meta = SnapshotMeta { last_log_id: reached.applied, last_membership: reached.membership.clone() };
             (meta, Whole { world: reached.world.clone(), sessions: reached.sessions.clone() })
         };
-        self.image.flush(meta.last_log_id).await?;
+        if !planted(Bug::PurgedTooEarly) {
+            self.image.flush(meta.last_log_id).await?;
+        }
         Ok(Transfer { meta, snapshot })
     }
 
@@ -123,7 +126,7 @@ impl Machine {
 impl Reached {
     /// Whether what is commanded is to happen: not if it has happened before.
     fn admits(&mut self, command: &Command, at: LogId) -> bool {
-        let Some(proposal) = command.proposal else { return true };
+        let Some(proposal) = command.proposal.filter(|_| !planted(Bug::AppliedTwice)) else { return true };
         Arc::make_mut(&mut self.sessions).admit(proposal, at.index)
     }
 }
@@ -154,7 +157,10 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, whole: Whole) -> Result<(), io::Error> {
-        let Whole { world, sessions } = whole;
+        let Whole { world, mut sessions } = whole;
+        if planted(Bug::SessionsNotTransferred) {
+            sessions = Arc::default();
+        }
         let (applied, membership) = (meta.last_log_id, meta.last_membership.clone());
         let reached = Reached { applied, membership, world, sessions };
         let standing = Standing { floor: reached.world.revision(), ..self.standing(&reached) };

@@ -13,11 +13,11 @@ use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesResponse, SnapshotResponse, TransferLeaderResponse};
 use openraft::{AnyError, OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
 
 use super::{AppendRequest, Appended, HandOver, Member, Transfer, Types, Vote, VoteRequest, VoteResponse, Whole};
 use crate::MemberId;
 use crate::peers::{Caller, Line, Peers, SILENCE_MAX};
+use crate::runtime::{self, Instant};
 use crate::transport::Peer;
 use crate::wire::{self, Answer, Append, Call, Installed, Lane, Piece, Told};
 
@@ -181,9 +181,10 @@ impl RaftNetworkV2<Types> for ToMember {
             Ok(SnapshotResponse { vote })
         };
         tokio::select! {
+            biased;
             sent = sending => sent,
             closed = cancel => Err(closed.into()),
-            () = tokio::time::sleep(option.hard_ttl()) => Err(broken()),
+            () = runtime::sleep(option.hard_ttl()) => Err(broken()),
         }
     }
 
@@ -239,7 +240,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Session<'_, S> {
                         return Some(Err(error));
                     },
                 },
-                () = tokio::time::sleep_until(deadline) => return Some(Err(self.to.silent().into())),
+                () = runtime::sleep_until(deadline) => return Some(Err(self.to.silent().into())),
             }
         }
         None

@@ -1,12 +1,14 @@
 //! The library's own suite for storage, run on the log and the state machine.
 
+use std::sync::Arc;
+
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
-use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{Machine, Types};
 use crate::Config;
+use crate::disk::{Disk, Real};
 use crate::image::Image;
 use crate::log::Log;
 use crate::world::World;
@@ -20,9 +22,10 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Fresh {
         let mut config = Config::new(directory.path());
         config.log.segment_bytes = 4 << 10;
         config.log.memory_bytes_max = 1 << 10;
+        let disk: Arc<dyn Disk> = Arc::new(Real);
         let (image, standing, past) =
-            Image::open(&directory.path().join("image.redb"), config.image, sealer.clone()).expect("an image");
-        let log = Log::open(&directory.path().join("log"), config.log, sealer).expect("a log");
+            Image::open(&Real, &directory.path().join("image.redb"), config.image, sealer.clone()).expect("an image");
+        let log = Log::open(&disk, &directory.path().join("log"), config.log, sealer).expect("a log");
         let world = Arc::new(World::new(config.history, past.base, past.events, past.world));
         Ok((directory, log, Machine::new(world, image, crate::proposals::Proposals::new(1), &standing)))
     }

@@ -3,6 +3,9 @@
 //! `versions` maps each revision to what it wrote: an object, or the fact that one is gone, and the revision this replaced.
 //! Revisions ascend, so the table grows at its end. A version leaves when the event that replaced it is forgotten. Reading the
 //! table from front to back gives the world, and its last part again as events.
+//!
+//! The database verifies what it reads only where it has crashed, and the seal of an object says nothing of its revision. So the line
+//! about where it stands has a [sum](Sums) of all rows, and a checksum of its own: what is loaded is what was written, or nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::{Key, Object};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use state::{Change, Event, Revision, Snapshot};
 
 use super::Standing;
 use crate::OpenError;
 use crate::codec::{self, FORMAT, Malformed, Reader};
 use crate::consensus::StoredMembership;
+use crate::disk::{self, Disk};
+use crate::fault::{Bug, planted};
 use crate::proposals::Sessions;
 use crate::room;
 use crate::seal::Sealer;
@@ -26,6 +31,14 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const STANDING: &str = "standing";
 /// A line of its own, because images from before there was more than one member do not have it.
 const SESSIONS: &str = "sessions";
+
+/// The format of the line about where it stands, since it has sums.
+const SUMMED: u8 = 2;
+
+mod sums;
+
+use sums::Rows;
+pub(super) use sums::Sums;
 
 /// Events given back to watches after a restart: enough for those who reconnect at once, few enough to read in milliseconds.
 const EVENTS_RESTORED_MAX: u64 = 2_048;
@@ -45,6 +58,7 @@ mod mark {
 pub(super) struct Tables {
     database: Database,
     sealer: Sealer,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     cache_bytes: usize,
 }
@@ -98,40 +112,75 @@ enum Body {
 // === impl Tables ===
 
 impl Tables {
-    pub(super) fn open(path: &Path, cache_bytes: usize, sealer: Sealer) -> Result<Self, OpenError> {
-        let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
+    pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize, sealer: Sealer) -> Result<Self, OpenError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes);
+        let failed = |error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
             DatabaseError::Storage(redb::StorageError::Io(source)) => OpenError::Io { path: path.into(), source },
             other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
-        })?;
-        Ok(Self { database, sealer, path: path.into(), cache_bytes })
+        };
+        let io = |source| OpenError::Io { path: path.into(), source };
+        if !disk.exists(path).map_err(io)? {
+            // A crash may leave half of a database, and half of one is none: it gets its name when it is whole.
+            let unfinished = path.with_extension("new");
+            disk.create(&unfinished).map_err(io)?;
+            drop(disk.database(&builder, &unfinished).map_err(failed)?);
+            disk.rename(&unfinished, path).map_err(io)?;
+            disk.sync_directory(disk::directory(path)).map_err(io)?;
+        }
+        let database = disk.database(&builder, path).map_err(failed)?;
+        Ok(Self { database, sealer, disk: disk.share(), path: path.into(), cache_bytes })
     }
 
     /// Opens it anew: a database that could not write once does nothing any more.
     pub(super) fn reopener(&self) -> impl Fn() -> Result<Self, OpenError> + use<> {
-        let (path, cache_bytes, sealer) = (self.path.clone(), self.cache_bytes, self.sealer.clone());
-        move || Self::open(&path, cache_bytes, sealer.clone())
+        let (disk, path) = (self.disk.clone(), self.path.clone());
+        let (cache_bytes, sealer) = (self.cache_bytes, self.sealer.clone());
+        move || Self::open(&*disk, &path, cache_bytes, sealer.clone())
     }
 
-    /// Where the image stands and what it holds.
-    pub(super) fn load(&self) -> Result<(Standing, Past), TablesError> {
+    /// Opens an image, and reads where it stands and what it holds.
+    pub(super) fn load(
+        disk: &dyn Disk,
+        path: &Path,
+        cache_bytes: usize,
+        sealer: Sealer,
+    ) -> Result<(Self, Standing, Past), OpenError> {
+        // The library takes for granted that a page is what it was.
+        let loaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let tables = Self::open(disk, path, cache_bytes, sealer)?;
+            let (standing, past) = tables.read().map_err(|error| error.at(path))?;
+            Ok((tables, standing, past))
+        }));
+        loaded
+            .unwrap_or_else(|_| Err(OpenError::Damaged { path: path.into(), reason: "its pages make no sense".into() }))
+    }
+
+    fn read(&self) -> Result<(Standing, Past), TablesError> {
         let empty = || Past { world: Snapshot::default(), base: Revision::ZERO, events: Vec::new() };
         let read = self.database.begin_read()?;
-        let standing = match read.open_table(META) {
-            Err(redb::TableError::TableDoesNotExist(_)) => None,
-            table => {
-                let table = table?;
-                let sessions = table.get(SESSIONS)?.map(|bytes| decode_sessions(bytes.value())).transpose()?;
-                let standing = table.get(STANDING)?.map(|bytes| decode_standing(bytes.value())).transpose()?;
-                standing.map(|standing| Standing { sessions: Arc::new(sessions.unwrap_or_default()), ..standing })
+        let table = match read.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) if read.list_tables()?.next().is_none() => {
+                return Ok((Standing::default(), empty()));
             }
+            table => table?,
         };
-        let Some(standing) = standing else { return Ok((Standing::default(), empty())) };
-        let mut rows = BTreeMap::new();
+        let line = table.get(STANDING)?.ok_or(Malformed { what: "image: it does not say where it stands" })?;
+        let sessions = table.get(SESSIONS)?;
+        let sessions_bytes = sessions.as_ref().map_or(&[][..], redb::AccessGuard::value);
+        let (standing, sums) = decode_standing(line.value(), sessions_bytes)?;
+        let (mut rows, mut found) = (BTreeMap::new(), Sums::default());
         for entry in read.open_table(VERSIONS)?.iter()? {
             let (revision, bytes) = entry?;
+            found.add(revision.value(), bytes.value());
             rows.insert(Revision(revision.value()), Row::decode(bytes.value())?);
         }
+        if sums.is_some_and(|sums| sums != found) && !planted(Bug::SumsIgnored) {
+            return Err(Malformed { what: "image: its rows are not those that were written" }.into());
+        }
+        let sessions = if sessions_bytes.is_empty() { Sessions::default() } else { decode_sessions(sessions_bytes)? };
+        let standing = Standing { sessions: Arc::new(sessions), ..standing };
         let past = past(&standing, &rows, &self.sealer)?;
         Ok((standing, past))
     }
@@ -144,15 +193,16 @@ impl Tables {
         floor: Revision,
     ) -> Result<(), TablesError> {
         self.transact(|write| {
-            let mut versions = write.open_table(VERSIONS)?;
+            let mut versions = Rows::open(write)?;
             let mut bytes = Vec::new();
-            for event in changes {
+            let left_out = usize::from(planted(Bug::ImageAhead));
+            for event in &changes[..changes.len().saturating_sub(left_out)] {
                 Version::of(event).encode(&mut bytes, &self.sealer);
-                versions.insert(event.revision.0, bytes.as_slice())?;
+                versions.insert(event.revision.0, &bytes)?;
             }
             forget(&mut versions, floor, standing.floor)?;
-            drop(versions);
-            put_standing(write, standing)
+            let sums = versions.close();
+            put_standing(write, standing, sums)
         })
     }
 
@@ -160,15 +210,15 @@ impl Tables {
     pub(super) fn replace(&self, world: &Snapshot, standing: &Standing) -> Result<(), TablesError> {
         self.transact(|write| {
             write.delete_table(VERSIONS)?;
-            let mut versions = write.open_table(VERSIONS)?;
+            let mut versions = Rows::anew(write)?;
             let objects: BTreeMap<_, _> = world.objects().map(|object| (object.revision(), object)).collect();
             let mut bytes = Vec::new();
             for (revision, object) in objects {
                 Version { replaced: Revision::ZERO, content: Content::Object(object) }.encode(&mut bytes, &self.sealer);
-                versions.insert(revision.0, bytes.as_slice())?;
+                versions.insert(revision.0, &bytes)?;
             }
-            drop(versions);
-            put_standing(write, standing)
+            let sums = versions.close();
+            put_standing(write, standing, sums)
         })
     }
 
@@ -185,9 +235,9 @@ impl Tables {
     fn reseal_from(&self, from: u64) -> Result<Option<u64>, TablesError> {
         let mut next = None;
         self.transact(|write| {
-            let mut versions = write.open_table(VERSIONS)?;
+            let mut versions = Rows::open(write)?;
             let mut anew = Vec::new();
-            for entry in versions.range(from..)? {
+            for entry in versions.table.range(from..)? {
                 let (revision, bytes) = entry?;
                 if anew.len() == RESEALED_ROWS_MAX {
                     next = Some(revision.value());
@@ -197,9 +247,10 @@ impl Tables {
                 anew.extend(row.resealed(&self.sealer)?.map(|bytes| (revision.value(), bytes)));
             }
             for (revision, bytes) in anew {
-                versions.insert(revision, bytes.as_slice())?;
+                versions.insert(revision, &bytes)?;
             }
-            Ok(())
+            let sums = versions.close();
+            put_sums(write, sums)
         })?;
         Ok(next)
     }
@@ -215,13 +266,13 @@ impl Tables {
 }
 
 /// Drops what only events up to `new` needed: the versions they replaced, and the marks of what is gone.
-fn forget(versions: &mut Table<'_, u64, &'static [u8]>, old: Revision, new: Revision) -> Result<(), TablesError> {
+fn forget(versions: &mut Rows<'_>, old: Revision, new: Revision) -> Result<(), TablesError> {
     let mut obsolete = Vec::new();
-    for entry in versions.range(old.0 + 1..=new.0.max(old.0))? {
+    for entry in versions.table.range(old.0 + 1..=new.0.max(old.0))? {
         let (revision, bytes) = entry?;
         let row = Row::decode(bytes.value())?;
         if row.replaced != Revision::ZERO {
-            obsolete.push(row.replaced.0);
+            obsolete.push(if planted(Bug::ForgottenRow) { revision.value() } else { row.replaced.0 });
         }
         if row.object.is_none() {
             obsolete.push(revision.value());
@@ -267,27 +318,68 @@ fn past(standing: &Standing, rows: &BTreeMap<Revision, Row>, sealer: &Sealer) ->
     Ok(Past { world: Snapshot::load(standing.revision, living), base, events })
 }
 
-fn put_standing(write: &WriteTransaction, standing: &Standing) -> Result<(), TablesError> {
-    let mut bytes = vec![FORMAT];
-    codec::identified(&mut bytes, standing.applied);
-    codec::identified(&mut bytes, *standing.membership.log_id());
-    codec::member_list(&mut bytes, standing.membership.membership());
-    bytes.extend_from_slice(&standing.revision.0.to_le_bytes());
-    bytes.extend_from_slice(&standing.floor.0.to_le_bytes());
+fn put_standing(write: &WriteTransaction, standing: &Standing, sums: Sums) -> Result<(), TablesError> {
     let mut sessions = vec![FORMAT];
     codec::put_sessions(&mut sessions, &standing.sessions);
+    let bytes = encode_standing(standing, sums, &sessions);
     let mut meta = write.open_table(META)?;
     meta.insert(STANDING, bytes.as_slice())?;
     meta.insert(SESSIONS, sessions.as_slice())?;
     Ok(())
 }
 
-fn decode_standing(bytes: &[u8]) -> Result<Standing, Malformed> {
-    let mut reader = Reader::new(bytes)?;
+/// The rows have changed, and nothing else.
+fn put_sums(write: &WriteTransaction, sums: Sums) -> Result<(), TablesError> {
+    let mut meta = write.open_table(META)?;
+    let bytes = {
+        let Some(line) = meta.get(STANDING)? else { return Ok(()) };
+        let sessions = meta.get(SESSIONS)?;
+        let sessions = sessions.as_ref().map_or(&[][..], redb::AccessGuard::value);
+        let (standing, _) = decode_standing(line.value(), sessions)?;
+        encode_standing(&standing, sums, sessions)
+    };
+    meta.insert(STANDING, bytes.as_slice())?;
+    Ok(())
+}
+
+/// Where the image stands; `sessions` lie elsewhere and are only vouched for.
+pub(super) fn encode_standing(standing: &Standing, sums: Sums, sessions: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![SUMMED];
+    codec::identified(&mut bytes, standing.applied);
+    codec::identified(&mut bytes, *standing.membership.log_id());
+    codec::member_list(&mut bytes, standing.membership.membership());
+    bytes.extend_from_slice(&standing.revision.0.to_le_bytes());
+    bytes.extend_from_slice(&standing.floor.0.to_le_bytes());
+    sums.put(&mut bytes);
+    let checksum = checksum(&bytes, sessions);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn checksum(line: &[u8], sessions: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(line);
+    hasher.update(sessions);
+    hasher.finalize()
+}
+
+/// Reads a line, and what its rows should add up to: those from before there were sums do not say.
+pub(super) fn decode_standing(bytes: &[u8], sessions: &[u8]) -> Result<(Standing, Option<Sums>), Malformed> {
+    let is_summed = bytes.first() == Some(&SUMMED);
+    let mut reader = if is_summed {
+        let (line, sum) = bytes.split_last_chunk().ok_or(Malformed { what: "standing" })?;
+        if checksum(line, sessions) != u32::from_le_bytes(*sum) {
+            return Err(Malformed { what: "standing: its checksum is another" });
+        }
+        Reader::inside(&line[1..])
+    } else {
+        Reader::new(bytes)?
+    };
     let applied = codec::id(&mut reader)?;
     let membership = StoredMembership::new(codec::id(&mut reader)?, codec::members(&mut reader)?);
     let (revision, floor) = (Revision(reader.u64()?), Revision(reader.u64()?));
-    reader.end(Standing { applied, membership, revision, floor, sessions: Arc::default() })
+    let sums = if is_summed { Some(Sums::read(&mut reader)?) } else { None };
+    reader.end((Standing { applied, membership, revision, floor, sessions: Arc::default() }, sums))
 }
 
 fn decode_sessions(bytes: &[u8]) -> Result<Sessions, Malformed> {

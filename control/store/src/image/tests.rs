@@ -6,6 +6,7 @@ use state::Txn;
 
 use super::*;
 use crate::consensus::LeaderId;
+use crate::disk::Real;
 
 fn object(name: u8, content: u16) -> Object {
     let value = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("o{name}"), "namespace": "n"},
@@ -51,7 +52,7 @@ proptest! {
         let path = directory.path().join("image");
         let (mut world, mut all, mut floor) = (Snapshot::default(), Vec::new(), Revision::ZERO);
         for (writes, lag) in portions {
-            let (image, found, past) = Image::open(&path, limits(), sealer()).expect("it opens");
+            let (image, found, past) = Image::open(&Real, &path, limits(), sealer()).expect("it opens");
             prop_assert!(past.world.objects().eq(world.objects()));
             prop_assert_eq!(found.revision, world.revision());
             prop_assert_eq!((past.base, found.floor), (floor, floor));
@@ -83,7 +84,7 @@ proptest! {
 fn another_world_takes_the_place_of_everything() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
-    let (image, ..) = Image::open(&path, limits(), sealer()).expect("it opens");
+    let (image, ..) = Image::open(&Real, &path, limits(), sealer()).expect("it opens");
     let (old, events) =
         Snapshot::default().apply(&Txn::default().put(object(1, 1)).put(object(2, 2))).expect("no guards");
     image.record(events.into_iter().map(Arc::new).collect(), standing(&old, Revision::ZERO));
@@ -93,7 +94,7 @@ fn another_world_takes_the_place_of_everything() {
     image.record(events.into_iter().map(Arc::new).collect(), standing(&after, Revision(40)));
     image.close();
 
-    let (image, found, past) = Image::open(&path, limits(), sealer()).expect("it opens");
+    let (image, found, past) = Image::open(&Real, &path, limits(), sealer()).expect("it opens");
     assert_eq!(found, standing(&after, Revision(40)));
     assert!(past.world.objects().eq(after.objects()));
     assert_eq!(past.events.len(), 1);
@@ -104,10 +105,10 @@ fn another_world_takes_the_place_of_everything() {
 fn an_image_belongs_to_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
-    let (image, ..) = Image::open(&path, limits(), sealer()).expect("it opens");
-    assert!(matches!(Image::open(&path, limits(), sealer()), Err(OpenError::InUse { .. })));
+    let (image, ..) = Image::open(&Real, &path, limits(), sealer()).expect("it opens");
+    assert!(matches!(Image::open(&Real, &path, limits(), sealer()), Err(OpenError::InUse { .. })));
     image.close();
-    Image::open(&path, limits(), sealer()).expect("free again").0.close();
+    Image::open(&Real, &path, limits(), sealer()).expect("free again").0.close();
 }
 
 #[test]
@@ -115,7 +116,10 @@ fn what_is_not_an_image_is_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
     std::fs::write(&path, vec![7; 8_192]).expect("written");
-    assert!(matches!(Image::open(&path, limits(), sealer()), Err(OpenError::Damaged { .. } | OpenError::Io { .. })));
+    assert!(matches!(
+        Image::open(&Real, &path, limits(), sealer()),
+        Err(OpenError::Damaged { .. } | OpenError::Io { .. })
+    ));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn what_is_sealed_anew_needs_the_old_key_no_more() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("image");
     let sealer = Sealer::alone();
-    let (image, ..) = Image::open(&path, limits(), sealer.clone()).expect("it opens");
+    let (image, ..) = Image::open(&Real, &path, limits(), sealer.clone()).expect("it opens");
     let (world, events) =
         Snapshot::default().apply(&Txn::default().put(object(1, 1)).put(object(2, 2))).expect("no guards");
     let expected: Vec<_> = events.iter().cloned().map(Arc::new).collect();
@@ -137,9 +141,38 @@ fn what_is_sealed_anew_needs_the_old_key_no_more() {
 
     let only_new = Sealer::alone();
     only_new.turn_to(&new);
-    let (image, _, past) = Image::open(&path, limits(), only_new).expect("it opens");
+    let (image, _, past) = Image::open(&Real, &path, limits(), only_new).expect("it opens");
     assert!(past.world.objects().eq(world.objects()));
     assert_eq!(past.events, expected, "the past is kept");
     image.close();
-    assert!(matches!(Image::open(&path, limits(), Sealer::alone()), Err(OpenError::Damaged { .. })));
+    assert!(matches!(Image::open(&Real, &path, limits(), Sealer::alone()), Err(OpenError::Damaged { .. })));
 }
+
+/// Where an image stands, as it lies on disk: from before there were sums, and since.
+#[test]
+fn the_line_about_where_it_stands_is_the_one_on_disk_everywhere() {
+    let standing = Standing {
+        applied: Some(LogId { leader_id: LeaderId { term: 3, node_id: 7 }, index: 9 }),
+        revision: Revision(5),
+        floor: Revision(2),
+        ..Standing::default()
+    };
+    let line = tables::encode_standing(&standing, tables::Sums { rows: 4, total: 0x0102_0304 }, b"sessions");
+    let hex: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, SUMMED);
+    let sums = tables::Sums { rows: 4, total: 0x0102_0304 };
+    assert_eq!(tables::decode_standing(&line, b"sessions"), Ok((standing.clone(), Some(sums))));
+    assert!(tables::decode_standing(&line, b"other sessions").is_err(), "they are vouched for");
+    for bit in 0..line.len() * 8 {
+        let mut flipped = line.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(tables::decode_standing(&flipped, b"sessions").is_err(), "bit {bit}");
+    }
+    let old: Vec<u8> =
+        (0..OLD.len()).step_by(2).map(|at| u8::from_str_radix(&OLD[at..at + 2], 16).expect("hex")).collect();
+    assert_eq!(tables::decode_standing(&old, b"sessions"), Ok((standing, None)));
+}
+
+const OLD: &str =
+    "010103000000000000000700000000000000090000000000000000000000000000000005000000000000000200000000000000";
+const SUMMED: &str = "0201030000000000000007000000000000000900000000000000000000000000000000050000000000000002000000000000000400000000000000040302010000000055b7fd24";

@@ -1,7 +1,6 @@
 //! What is known of the log without reading it: where every entry lies, and the recent ones themselves.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
@@ -11,6 +10,7 @@ use super::recovery::Found;
 use super::segment::{Place, Spot};
 use crate::LogLimits;
 use crate::consensus::{Entry, LogId, Vote};
+use crate::disk::File;
 
 /// What an entry costs in memory beside the bodies it carries.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
@@ -30,14 +30,14 @@ pub(crate) struct Memory {
     /// The last entries, up to `last`, and all that have no spot yet.
     recent: VecDeque<Entry>,
     recent_bytes: usize,
-    segments: BTreeMap<u64, Arc<File>>,
+    segments: BTreeMap<u64, Arc<dyn File>>,
 }
 
 // === impl Memory ===
 
 impl Memory {
     /// What was found on disk.
-    pub(super) fn recovered(found: Found, segments: BTreeMap<u64, Arc<File>>) -> Self {
+    pub(super) fn recovered(found: Found, segments: BTreeMap<u64, Arc<dyn File>>) -> Self {
         let Found { vote, committed, purged, last, spots, .. } = found;
         let spots_bytes = spots.iter().map(|spot| u64::from(spot.length)).sum();
         Self { vote, committed, purged, last, spots, spots_bytes, segments, ..Self::default() }
@@ -149,7 +149,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn add_segment(&mut self, sequence: u64, file: Arc<File>) {
+    pub(crate) fn add_segment(&mut self, sequence: u64, file: Arc<dyn File>) {
         self.segments.insert(sequence, file);
     }
 

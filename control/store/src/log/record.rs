@@ -6,7 +6,7 @@
 //! The chain makes the end of the log certain: bytes left over from a longer, torn life of the same file never follow from
 //! what was written over them, so the first record that does not fit ends the log.
 
-use crate::codec::{Malformed, Stored, entry_id, seal_entry};
+use crate::codec::{FORMAT, Malformed, Stored, entry_id, seal_entry};
 use crate::consensus::{Entry, LogId, Vote};
 use crate::seal::Sealer;
 
@@ -18,6 +18,7 @@ const VOTE: u8 = 2;
 const TRUNCATED: u8 = 3;
 const PURGED: u8 = 4;
 const COMMITTED: u8 = 5;
+const SYNCED: u8 = 6;
 
 /// A record as read: an entry stays where it is, only its id is looked at.
 #[derive(Debug, PartialEq)]
@@ -30,6 +31,18 @@ pub(super) enum Record {
     Purged(LogId),
     /// Entries up to here were committed when this was written.
     Committed(Option<LogId>),
+    /// Everything before it in its segment was on disk when this was written.
+    Synced,
+}
+
+/// Says that everything before it is on disk: no crash takes any of that away, and whatever is missing there is damage.
+///
+/// It can be told for what it is by itself, without the records before it, because it is looked for where these are broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) sequence: u64,
+    /// Where its frame begins.
+    pub(super) at: u64,
 }
 
 /// Appends records to a buffer.
@@ -60,6 +73,10 @@ impl Chain {
         self.frame(out, COMMITTED, |out| committed.encode(out));
     }
 
+    pub(super) fn mark(&mut self, out: &mut Vec<u8>, mark: Mark) {
+        self.frame(out, SYNCED, |out| out.extend_from_slice(&mark.body()));
+    }
+
     fn frame(&mut self, out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = out.len();
         out.extend_from_slice(&[0; FRAME_BYTES]);
@@ -84,6 +101,29 @@ impl Chain {
     }
 }
 
+// === impl Mark ===
+
+impl Mark {
+    const BODY_BYTES: usize = 21;
+    /// With its frame.
+    pub(super) const BYTES: usize = FRAME_BYTES + 1 + Self::BODY_BYTES;
+
+    fn body(self) -> [u8; Self::BODY_BYTES] {
+        let mut body = [0; Self::BODY_BYTES];
+        body[0] = FORMAT;
+        body[1..9].copy_from_slice(&self.sequence.to_le_bytes());
+        body[9..17].copy_from_slice(&self.at.to_le_bytes());
+        let sum = crc32fast::hash(&body[..17]);
+        body[17..].copy_from_slice(&sum.to_le_bytes());
+        body
+    }
+
+    /// Whether these bytes, frame and all, are this mark.
+    pub(super) fn is(self, bytes: &[u8]) -> bool {
+        bytes[FRAME_BYTES] == SYNCED && bytes[FRAME_BYTES + 1..] == self.body()
+    }
+}
+
 // === impl Record ===
 
 impl Record {
@@ -97,6 +137,7 @@ impl Record {
                 id.map(Self::Purged).ok_or(Malformed { what: "purge" })
             }
             Some((&COMMITTED, body)) => Stored::decode(body).map(Self::Committed),
+            Some((&SYNCED, body)) if body.len() == Mark::BODY_BYTES => Ok(Self::Synced),
             _ => Err(Malformed { what: "record" }),
         }
     }

@@ -1,13 +1,14 @@
 //! What the segments on disk add up to.
 //!
-//! The last segment ends at the first record that does not follow: whatever lies behind was never acknowledged. Every other
-//! segment must end exactly where its successor says, because all of it was synced before the successor came to be; anything
-//! else is damage, and is told rather than repaired.
+//! The last segment ends at the first record that does not follow: whatever lies behind was never acknowledged, unless a
+//! [mark](super::record::Mark) behind it says that it was on disk before. Every other segment must end exactly where its successor says,
+//! because all of it was synced before the successor came to be. Anything else is damage, and is told rather than repaired: a
+//! member that forgot what it acknowledged, or how it voted, would let the others forget it too.
+//!
+//! What is found was perhaps never synced, where a process was killed and the machine went on. It is synced before it counts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,13 +17,17 @@ use super::record::{Chain, Record};
 use super::segment::{self, HEADER_BYTES, Header, Spot};
 use crate::OpenError;
 use crate::consensus::{LogId, Vote};
+use crate::disk::{Disk, File};
+use crate::fault::{Bug, planted};
 
 /// Where the log goes on.
 pub(super) struct Tail {
     pub(super) sequence: u64,
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<dyn File>,
     pub(super) end: u64,
     pub(super) chain: Chain,
+    /// Whether the last record is a mark.
+    pub(super) is_marked: bool,
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
     /// The segments before the last: each with the index behind its last entry.
@@ -42,7 +47,7 @@ pub(super) struct Found {
 }
 
 /// Reads the log in `directory`. There is no tail if there is no log.
-pub(super) fn recover(directory: &Path) -> Result<(Memory, Option<Tail>), OpenError> {
+pub(super) fn recover(disk: &dyn Disk, directory: &Path) -> Result<(Memory, Option<Tail>), OpenError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| match source.kind() {
@@ -51,14 +56,14 @@ pub(super) fn recover(directory: &Path) -> Result<(Memory, Option<Tail>), OpenEr
         }
     };
     let mut found = Found::default();
-    let mut segments = BTreeMap::new();
+    let mut segments: BTreeMap<u64, Arc<dyn File>> = BTreeMap::new();
     let mut tail: Option<Tail> = None;
-    for sequence in sequences(directory).map_err(failed(directory))? {
+    for sequence in sequences(disk, directory).map_err(failed(directory))? {
         let path = segment::path(directory, sequence);
         let damaged = |reason: &str| OpenError::Damaged { path: path.clone(), reason: reason.into() };
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(&path).map_err(failed(&path))?);
+        let file = disk.open(&path).map_err(failed(&path))?;
         let mut bytes = [0; HEADER_BYTES];
-        file.read_exact_at(&mut bytes, 0).map_err(|_| damaged("it has no header"))?;
+        file.read_at(&mut bytes, 0).map_err(|_| damaged("it has no header"))?;
         let (header, start) = Header::decode(&bytes).ok_or_else(|| damaged("its header is not one"))?;
         if header.sequence != sequence {
             return Err(damaged("it bears the name of another"));
@@ -76,28 +81,45 @@ pub(super) fn recover(directory: &Path) -> Result<(Memory, Option<Tail>), OpenEr
             sealed = before.sealed;
             sealed.push((before.sequence, found.next()));
         }
-        let (end, chain) = segment::scan(&file, HEADER_BYTES as u64, start, |offset, record| {
-            let spot = Spot { segment: sequence, offset, length: (record.len() - 1) as u32 };
-            found.add(Record::decode(record)?, spot)
+        let mut is_marked = false;
+        let (end, chain) = segment::scan(&*file, HEADER_BYTES as u64, start, |offset, record| {
+            let (length, sum) = ((record.len() - 1) as u32, crc32fast::hash(&record[1..]));
+            let record = Record::decode(record)?;
+            is_marked = record == Record::Synced;
+            found.add(record, Spot { segment: sequence, offset, length, sum })
         })
         .map_err(failed(&path))?;
         segments.insert(sequence, file.clone());
-        tail = Some(Tail { sequence, file, end, chain, vote: None, purged: None, sealed });
+        tail = Some(Tail { sequence, file, end, chain, is_marked, vote: None, purged: None, sealed });
     }
     found.complete().map_err(failed(directory))?;
     if let Some(tail) = &mut tail {
+        let path = segment::path(directory, tail.sequence);
+        let is_damage = !planted(Bug::DamageCut);
+        if is_damage
+            && let Some(mark) = segment::mark_behind(&*tail.file, tail.sequence, tail.end).map_err(failed(&path))?
+        {
+            let reason =
+                format!("the record at {} is not what was written: everything before {mark} was on disk", tail.end);
+            return Err(OpenError::Damaged { path, reason });
+        }
+        // What a crash left there is never to be taken for something that was written later.
+        segment::wipe(&*tail.file, tail.end).map_err(failed(&path))?;
+        if !planted(Bug::TailNotSynced) {
+            tail.file.sync().map_err(failed(&path))?;
+        }
+        disk.sync_directory(directory).map_err(failed(directory))?;
         (tail.vote, tail.purged) = (found.vote, found.purged);
     }
     Ok((Memory::recovered(found, segments), tail))
 }
 
 /// The numbers of the segments, ascending. One that was not finished is removed: nothing was ever written to it.
-fn sequences(directory: &Path) -> io::Result<Vec<u64>> {
+fn sequences(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<u64>> {
     let mut sequences = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        match name.to_str().and_then(|name| name.rsplit_once('.')) {
-            Some((_, "new")) => fs::remove_file(directory.join(&name))?,
+    for name in disk.names(directory)? {
+        match name.rsplit_once('.') {
+            Some((_, "new")) => disk.remove(&directory.join(&name))?,
             Some((digits, "log")) => sequences.extend(u64::from_str_radix(digits, 16).ok()),
             _ => {}
         }
@@ -118,6 +140,7 @@ impl Found {
         match record {
             Record::Vote(vote) => self.vote = Some(vote),
             Record::Committed(committed) => self.committed = committed,
+            Record::Synced => {}
             Record::Entry(id) => self.entry(id, spot)?,
             Record::Truncated(last) => {
                 let next = last.map_or(0, |id| id.index + 1);

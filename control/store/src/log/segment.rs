@@ -3,18 +3,15 @@
 //! The room is allocated beforehand, so that a sync writes data and no metadata. A segment appears under its name only when
 //! its header is on disk, so a header that cannot be read is damage and never an accident of timing.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-
-use super::record::{Chain, FRAME_BYTES};
+use super::record::{Chain, FRAME_BYTES, Mark};
 use crate::codec::{FORMAT, open_entry};
 use crate::consensus::Entry;
+use crate::disk::{Disk, File};
+use crate::fault::{Bug, planted};
 use crate::seal::Sealer;
 
 /// The header: magic and format, the sequence number, where the segment before ended, a checksum.
@@ -39,17 +36,19 @@ pub(crate) struct Spot {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) length: u32,
+    /// The checksum of the body alone: what is read later is still what was written.
+    pub(crate) sum: u32,
 }
 
 /// A spot together with its file.
 pub(crate) struct Place {
-    pub(crate) file: Arc<File>,
+    pub(crate) file: Arc<dyn File>,
     pub(crate) spot: Spot,
 }
 
 /// Reads a file front to back, a window at a time.
 struct Window<'a> {
-    file: &'a File,
+    file: &'a dyn File,
     size: u64,
     start: u64,
     bytes: Vec<u8>,
@@ -84,7 +83,12 @@ impl Place {
     /// Reads the entry that lies here.
     pub(super) fn read(&self, sealer: &Sealer) -> Result<Entry, io::Error> {
         let mut bytes = vec![0; self.spot.length as usize];
-        self.file.read_exact_at(&mut bytes, self.spot.offset)?;
+        self.file.read_at(&mut bytes, self.spot.offset)?;
+        if crc32fast::hash(&bytes) != self.spot.sum {
+            let Spot { segment, offset, .. } = self.spot;
+            let reason = format!("the entry at {offset} of segment {segment:016x} is not what was written");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         Ok(open_entry(&bytes, sealer)?)
     }
 }
@@ -95,36 +99,71 @@ pub(super) fn path(directory: &Path, sequence: u64) -> PathBuf {
 }
 
 /// Makes a segment of `size` bytes that begins with `records`; when it returns, all of it is on disk.
-pub(super) fn create(directory: &Path, header: &[u8], records: &[u8], sequence: u64, size: u64) -> io::Result<File> {
+pub(super) fn create(
+    disk: &dyn Disk,
+    directory: &Path,
+    header: &[u8],
+    records: &[u8],
+    sequence: u64,
+    size: u64,
+) -> io::Result<Arc<dyn File>> {
     let unfinished = directory.join(format!("{sequence:016x}.new"));
-    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&unfinished)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, size) {
-        Ok(()) => {}
-        // A file system without preallocation still works, a little slower.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size)?,
-        Err(error) => {
-            // What it may have got of a disk that is full, others need.
-            let _ = fs::remove_file(&unfinished);
-            return Err(error.into());
-        }
+    let file = disk.create(&unfinished)?;
+    if let Err(error) = file.allocate(size) {
+        // What it may have got of a disk that is full, others need.
+        let _ = disk.remove(&unfinished);
+        return Err(error);
     }
-    file.write_all_at(header, 0)?;
-    file.write_all_at(records, header.len() as u64)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path(directory, sequence))?;
-    File::open(directory)?.sync_all()?;
+    file.write_at(header, 0)?;
+    file.write_at(records, header.len() as u64)?;
+    if !planted(Bug::NamedBeforeWritten) {
+        file.sync()?;
+    }
+    disk.rename(&unfinished, &path(directory, sequence))?;
+    disk.sync_directory(directory)?;
     Ok(file)
+}
+
+/// Where behind `start` it says that everything before was synced, if it does: then no crash can have ended the log at `start`.
+pub(super) fn mark_behind(file: &dyn File, sequence: u64, start: u64) -> io::Result<Option<u64>> {
+    let mut window = Window { file, size: file.len()?, start: 0, bytes: Vec::new() };
+    let mut at = start + 1;
+    while at + Mark::BYTES as u64 <= window.size {
+        let length = (WINDOW_BYTES as u64).min(window.size - at);
+        let Some(bytes) = window.get(at, length)? else { break };
+        let found = bytes.windows(Mark::BYTES).zip(at..).find(|(bytes, at)| Mark { sequence, at: *at }.is(bytes));
+        if let Some((_, at)) = found {
+            return Ok(Some(at));
+        }
+        at += length - Mark::BYTES as u64 + 1;
+    }
+    Ok(None)
+}
+
+/// Has nothing be there from `start` on; whether there was something.
+pub(super) fn wipe(file: &dyn File, start: u64) -> io::Result<bool> {
+    let mut window = Window { file, size: file.len()?, start: 0, bytes: Vec::new() };
+    let (mut at, mut was_there) = (start, false);
+    while at < window.size {
+        let length = (WINDOW_BYTES as u64).min(window.size - at);
+        if window.get(at, length)?.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+            file.write_at(&vec![0; length as usize], at)?;
+            was_there = true;
+        }
+        at += length;
+    }
+    Ok(was_there)
 }
 
 /// Calls `each` with the place and content of every record from `start` on, until one does not follow from the one before.
 /// Returns where that is and the chain up to there.
 pub(super) fn scan(
-    file: &File,
+    file: &dyn File,
     start: u64,
     mut chain: Chain,
     mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<(u64, Chain)> {
-    let mut window = Window { file, size: file.metadata()?.len(), start: 0, bytes: Vec::new() };
+    let mut window = Window { file, size: file.len()?, start: 0, bytes: Vec::new() };
     let mut at = start;
     while let Some(&frame) = window.get(at, FRAME_BYTES as u64)?.and_then(<[u8]>::first_chunk::<FRAME_BYTES>) {
         let [l0, l1, l2, l3, c0, c1, c2, c3] = frame;
@@ -135,7 +174,7 @@ pub(super) fn scan(
         let body_at = at + FRAME_BYTES as u64;
         let Some(record) = window.get(body_at, length)? else { break };
         let mut next = chain;
-        if next.next(record) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        if next.next(record) != u32::from_le_bytes([c0, c1, c2, c3]) && !planted(Bug::ChecksumIgnored) {
             break;
         }
         each(body_at + 1, record)?;
@@ -156,7 +195,7 @@ impl Window<'_> {
         if !inside {
             let wanted = length.max(WINDOW_BYTES as u64).min(self.size - at);
             self.bytes.resize(wanted as usize, 0);
-            self.file.read_exact_at(&mut self.bytes, at)?;
+            self.file.read_at(&mut self.bytes, at)?;
             self.start = at;
         }
         let from = (at - self.start) as usize;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::recovery::recover;
 use super::*;
 use crate::consensus::{Command, LeaderId};
+use crate::disk::Real;
 
 /// What a crash did to the bytes from some place on.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,10 @@ fn sealer() -> Sealer {
     KEYS.clone()
 }
 
+fn real() -> Arc<dyn Disk> {
+    Arc::new(Real)
+}
+
 fn id(term: u64, index: u64) -> LogId {
     LogId { leader_id: LeaderId { term, node_id: 1 }, index }
 }
@@ -65,22 +70,41 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 fn written(entries: u64) -> Written {
     let directory = tempfile::tempdir().expect("a directory");
     let mut ends = Vec::new();
-    let mut log = Log::open(directory.path(), LIMITS, sealer()).expect("a log");
+    let mut log = Log::open(&real(), directory.path(), LIMITS, sealer()).expect("a log");
     run(async {
         log.save_vote(&Vote::new_committed(1, 1)).await.expect("saved");
         for index in 0..entries {
             log.blocking_append([entry(1, index)]).await.expect("on disk");
-            let (_, tail) = recover(directory.path()).expect("readable at any time");
-            ends.push(tail.map(|tail| (tail.sequence, tail.end)).expect("a tail"));
+            ends.push(end_of_entries(directory.path()));
         }
     });
     log.close();
     Written { directory, ends }
 }
 
+/// The last segment, and where its last entry ends: the mark that follows may be there already or not.
+fn end_of_entries(directory: &Path) -> (u64, u64) {
+    let names = Real.names(directory).expect("a directory");
+    let digits = names.iter().filter_map(|name| name.strip_suffix(".log")).max().expect("a segment");
+    let sequence = u64::from_str_radix(digits, 16).expect("a number");
+    let file = Real.open(&segment::path(directory, sequence)).expect("a segment");
+    let mut bytes = [0; segment::HEADER_BYTES];
+    file.read_at(&mut bytes, 0).expect("a header");
+    let (_, start) = segment::Header::decode(&bytes).expect("a header");
+    let mut end = 0;
+    let scanned = segment::scan(&*file, segment::HEADER_BYTES as u64, start, |offset, record| {
+        if matches!(record::Record::decode(record)?, record::Record::Entry(_)) {
+            end = offset + record.len() as u64 - 1;
+        }
+        Ok(())
+    });
+    scanned.expect("readable at any time");
+    (sequence, end)
+}
+
 /// The entries that a log in this directory has.
 fn entries(directory: &Path) -> Vec<Entry> {
-    let log = Log::open(directory, LIMITS, sealer()).expect("it opens");
+    let log = Log::open(&real(), directory, LIMITS, sealer()).expect("it opens");
     let entries = log.read(.., usize::MAX).expect("readable");
     log.close();
     entries
@@ -124,7 +148,13 @@ fn a_crash_at_any_byte_leaves_every_acknowledged_entry_and_nothing_else() {
             // Where a zero lay there before, nothing is lost.
             let lost = (at..end).find(|place| crashed.get(*place) != bytes.get(*place)).unwrap_or(end);
             fs::write(image.path().join(&name), crashed).expect("written");
-            let (memory, tail) = recover(image.path()).expect("a crash is no damage");
+            let recovered = recover(&Real, image.path());
+            if matches!(kind, Crash::Torn) && at < end {
+                // The mark at the end says that all of this was on disk: that is no crash.
+                assert!(matches!(recovered, Err(OpenError::Damaged { .. })), "at {at} of {end}");
+                continue;
+            }
+            let (memory, tail) = recovered.expect("a crash is no damage");
             let whole =
                 log.ends.iter().filter(|(segment, end)| *segment < sequence || *end <= lost as u64).count() as u64;
             assert_eq!(memory.last.map(|id| id.index + 1), Some(whole), "{kind:?} at {at} of {end}");
@@ -135,16 +165,24 @@ fn a_crash_at_any_byte_leaves_every_acknowledged_entry_and_nothing_else() {
 
 #[test]
 fn after_a_crash_the_log_goes_on_and_the_torn_past_never_returns() {
-    let log = written(40);
-    let (name, sequence) = last_segment(&log);
-    let bytes = fs::read(log.directory.path().join(&name)).expect("the last segment");
-    let in_last: Vec<u64> = (0..40).filter(|index| log.ends[*index as usize].0 == sequence).collect();
-    for &lost in &in_last[..in_last.len() - 1] {
+    let directory = tempfile::tempdir().expect("a directory");
+    let limits = LogLimits { segment_bytes: 16 << 10, ..LIMITS };
+    let mut log = Log::open(&real(), directory.path(), limits, sealer()).expect("a log");
+    run(log.blocking_append((0..10).map(|index| entry(1, index)))).expect("on disk");
+    log.close();
+    let log = Written { ends: vec![end_of_entries(directory.path())], directory };
+    let (name, _) = last_segment(&log);
+    // As it was before the sync had come back: without the mark that says so.
+    let end = log.ends[0].1 as usize;
+    let bytes = crash(&fs::read(log.directory.path().join(&name)).expect("the segment"), end, Crash::Zeroed);
+    for lost in 0..9 {
+        let mut id_of_lost = Vec::new();
+        crate::codec::put_id(&mut id_of_lost, id(1, lost));
+        let at = bytes.windows(id_of_lost.len()).position(|window| window == id_of_lost).expect("it is there");
         // The entry is torn, the ones behind it arrived whole.
-        let at = log.ends[lost as usize].1 as usize - 1;
         let image = copy(&log);
         fs::write(image.path().join(&name), crash(&bytes, at, Crash::Torn)).expect("written");
-        let mut log = Log::open(image.path(), LIMITS, sealer()).expect("it opens");
+        let mut log = Log::open(&real(), image.path(), LIMITS, sealer()).expect("it opens");
         // An entry of the same length in its place, as another leader would write it.
         run(log.blocking_append([entry(2, lost)])).expect("on disk");
         log.close();
@@ -161,11 +199,14 @@ fn damage_before_the_last_segment_is_told() {
         let first = segment::path(image.path(), 1);
         let bytes = fs::read(&first).expect("the first segment");
         fs::write(&first, crash(&bytes, at, Crash::Torn)).expect("written");
-        assert!(matches!(Log::open(image.path(), LIMITS, sealer()), Err(OpenError::Damaged { .. })), "at {at}");
+        assert!(
+            matches!(Log::open(&real(), image.path(), LIMITS, sealer()), Err(OpenError::Damaged { .. })),
+            "at {at}"
+        );
     }
     let image = copy(&log);
     fs::remove_file(segment::path(image.path(), 2)).expect("removed");
-    assert!(matches!(Log::open(image.path(), LIMITS, sealer()), Err(OpenError::Damaged { .. })));
+    assert!(matches!(Log::open(&real(), image.path(), LIMITS, sealer()), Err(OpenError::Damaged { .. })));
 }
 
 #[test]
@@ -174,7 +215,7 @@ fn truncation_and_purge_survive_and_free_the_disk() {
     let path = log.directory.path();
     let files = || fs::read_dir(path).expect("a directory").count();
     let before = files();
-    let mut log = Log::open(path, LIMITS, sealer()).expect("it opens");
+    let mut log = Log::open(&real(), path, LIMITS, sealer()).expect("it opens");
     run(async {
         log.truncate_after(Some(id(1, 29))).await.expect("truncated");
         log.blocking_append([entry(2, 30), entry(2, 31)]).await.expect("on disk");
@@ -187,7 +228,7 @@ fn truncation_and_purge_survive_and_free_the_disk() {
     assert_eq!(entries(path), expected);
 
     // Beyond its end, as when another member's snapshot replaced everything.
-    let mut log = Log::open(path, LIMITS, sealer()).expect("it opens");
+    let mut log = Log::open(&real(), path, LIMITS, sealer()).expect("it opens");
     run(async {
         log.purge(id(2, 100)).await.expect("purged");
         log.blocking_append([entry(2, 101)]).await.expect("on disk");
@@ -199,7 +240,7 @@ fn truncation_and_purge_survive_and_free_the_disk() {
 #[test]
 fn old_entries_are_read_from_disk_and_answers_are_bounded() {
     let log = written(40);
-    let log = Log::open(log.directory.path(), LIMITS, sealer()).expect("it opens");
+    let log = Log::open(&real(), log.directory.path(), LIMITS, sealer()).expect("it opens");
     assert_eq!(log.read(3..7, usize::MAX).expect("readable"), (3..7).map(|index| entry(1, index)).collect::<Vec<_>>());
     assert_eq!(log.read(3..40, 1).expect("readable").len(), 1, "one, however large");
     assert!(log.read(3..40, 1_000).expect("readable").len() < 10);
@@ -215,7 +256,7 @@ fn an_entry_larger_than_a_segment_gets_one_of_its_size() {
     let object = Object::from_value(kinds::CONFIG_MAP, &value).expect("a config map");
     let payload = EntryPayload::Normal(Command { txn: Arc::new(Txn::create(object)), proposal: None });
     let large = Entry { log_id: id(1, 1), payload };
-    let mut log = Log::open(directory.path(), LIMITS, sealer()).expect("a log");
+    let mut log = Log::open(&real(), directory.path(), LIMITS, sealer()).expect("a log");
     run(log.blocking_append([entry(1, 0), large.clone(), entry(1, 2)])).expect("on disk");
     log.close();
     assert_eq!(entries(directory.path()), [entry(1, 0), large, entry(1, 2)]);
@@ -224,7 +265,7 @@ fn an_entry_larger_than_a_segment_gets_one_of_its_size() {
 #[test]
 fn the_front_is_let_go_by_entries_and_by_bytes() {
     let written = written(40);
-    let log = Log::open(written.directory.path(), LIMITS, sealer()).expect("it opens");
+    let log = Log::open(&real(), written.directory.path(), LIMITS, sealer()).expect("it opens");
     let limits = |kept_entries, kept_bytes| LogLimits { kept_bytes, kept_entries, ..LIMITS };
     assert_eq!(log.surplus(limits(36, 1 << 20)), None, "a little more than is kept is not worth the trouble");
     assert_eq!(log.surplus(limits(10, 1 << 20)), Some(29));
@@ -234,3 +275,16 @@ fn the_front_is_let_go_by_entries_and_by_bytes() {
     assert!(upto < 39 && left < 4_000);
     log.close();
 }
+
+/// What says that everything before it is on disk, as it lies there.
+#[test]
+fn the_mark_is_the_one_on_disk_everywhere() {
+    let (mut bytes, mut chain) = (Vec::new(), record::Chain(7));
+    let mark = record::Mark { sequence: 3, at: 0x0102 };
+    chain.mark(&mut bytes, mark);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, MARK);
+    assert!(mark.is(&bytes) && !record::Mark { at: 0x0103, ..mark }.is(&bytes));
+}
+
+const MARK: &str = "1600000003859e65060103000000000000000201000000000000c582d383";

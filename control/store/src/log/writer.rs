@@ -1,23 +1,23 @@
 //! The thread that writes the log.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 
 use openraft::storage::IOFlushed;
 use parking_lot::RwLock;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::memory::Memory;
-use super::record::{Chain, FRAME_BYTES};
+use super::record::{Chain, FRAME_BYTES, Mark};
 use super::recovery::Tail;
 use super::segment::{self, HEADER_BYTES, Header, Spot};
 use crate::LogLimits;
 use crate::consensus::{Entry, LogId, Types, Vote};
+use crate::disk::{Disk, File};
+use crate::fault::{Bug, planted};
 use crate::room;
 use crate::seal::Sealer;
 
@@ -37,6 +37,7 @@ pub(super) enum Job {
 
 /// Everything the thread owns.
 pub(super) struct Writer {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     limits: LogLimits,
     memory: Arc<RwLock<Memory>>,
@@ -44,10 +45,12 @@ pub(super) struct Writer {
     /// Set once nobody waits for what is not yet written.
     closing: Arc<AtomicBool>,
     sequence: u64,
-    file: Arc<File>,
+    file: Arc<dyn File>,
     size: u64,
     end: u64,
     chain: Chain,
+    /// Whether the last record is a mark: it may be there or not after a crash, and comes again only where something has followed.
+    is_marked: bool,
     /// The index behind the last entry written.
     next: u64,
     vote: Option<Vote>,
@@ -68,8 +71,8 @@ struct Batch {
 struct Encoded {
     bytes: Vec<u8>,
     chain: Chain,
-    /// For each entry: its index, where its body begins in `bytes`, and how long it is.
-    entries: Vec<(u64, usize, usize)>,
+    /// For each entry: its index, where its body begins in `bytes`, how long it is, and its checksum.
+    entries: Vec<(u64, usize, usize, u32)>,
 }
 
 // === impl Writer ===
@@ -77,6 +80,7 @@ struct Encoded {
 impl Writer {
     /// Goes on where the log ended, or begins one.
     pub(super) fn new(
+        disk: Arc<dyn Disk>,
         directory: &Path,
         limits: LogLimits,
         memory: Arc<RwLock<Memory>>,
@@ -91,12 +95,13 @@ impl Writer {
         let next = last.map_or(0, |id| id.index + 1);
         let (directory, tail) = match tail {
             Some(tail) => (directory.to_owned(), tail),
-            None => (directory.to_owned(), first_segment(directory, limits.segment_bytes)?),
+            None => (directory.to_owned(), first_segment(&*disk, directory, limits.segment_bytes)?),
         };
         memory.write().add_segment(tail.sequence, tail.file.clone());
-        let size = tail.file.metadata()?.len();
-        let Tail { sequence, file, end, chain, vote, purged, sealed } = tail;
+        let size = tail.file.len()?;
+        let Tail { sequence, file, end, chain, is_marked, vote, purged, sealed } = tail;
         Ok(Self {
+            disk,
             directory,
             limits,
             memory,
@@ -107,6 +112,7 @@ impl Writer {
             size,
             end,
             chain,
+            is_marked,
             next,
             vote,
             purged,
@@ -117,22 +123,44 @@ impl Writer {
 
     /// Writes what is queued until told to stop. After a failure nothing more is written: what the disk holds is then
     /// unknown, and every later job fails too.
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
         let mut failure: Option<io::Error> = None;
-        while let Ok(first) = queue.recv() {
-            let batch = Batch::gather(first, queue);
-            if failure.is_none()
-                && let Err(error) = self.write(&batch)
-            {
-                tracing::error!(%error, "the log cannot be written");
-                failure = Some(error);
-            }
-            let stop = batch.stop;
-            batch.answer(failure.as_ref());
-            if stop {
+        while let Some(first) = queue.blocking_recv()
+            && self.turn(first, &mut queue, &mut failure)
+        {}
+    }
+
+    /// The same on a simulated disk, which takes its time.
+    #[cfg(test)]
+    pub(super) async fn simulate(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        let mut failure: Option<io::Error> = None;
+        while let Some(first) = queue.recv().await {
+            crate::simulation::disk::latency().await;
+            if !self.turn(first, &mut queue, &mut failure) {
                 return;
             }
         }
+    }
+
+    /// Writes what is queued; whether to go on.
+    fn turn(&mut self, first: Job, queue: &mut mpsc::UnboundedReceiver<Job>, failure: &mut Option<io::Error>) -> bool {
+        let batch = Batch::gather(first, queue);
+        if failure.is_none()
+            && let Err(error) = self.write(&batch)
+        {
+            tracing::error!(%error, "the log cannot be written");
+            *failure = Some(error);
+        }
+        let stop = batch.stop;
+        batch.answer(failure.as_ref());
+        if failure.is_none()
+            && (stop || queue.is_empty())
+            && let Err(error) = self.mark(stop)
+        {
+            tracing::error!(%error, "the log cannot be written");
+            *failure = Some(error);
+        }
+        !stop
     }
 
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
@@ -142,42 +170,68 @@ impl Writer {
         let committed = self.memory.read().committed;
         let mut encoded = self.encode(batch, committed);
         if self.end + encoded.bytes.len() as u64 > self.size {
-            self.roll(encoded.bytes.len() as u64)?;
+            // It begins with a mark there.
+            self.roll((encoded.bytes.len() + Mark::BYTES) as u64)?;
             encoded = self.encode(batch, committed);
         }
         // Nobody has been told of it yet: all of it is written again where there was no room.
         self.with_room(|| {
-            self.file.write_all_at(&encoded.bytes, self.end)?;
-            self.file.sync_data()
+            self.file.write_at(&encoded.bytes, self.end)?;
+            if planted(Bug::AcknowledgedBeforeSync) { Ok(()) } else { self.file.sync() }
         })?;
         let spots: Vec<_> = encoded
             .entries
             .iter()
-            .map(|(index, start, length)| {
+            .map(|(index, start, length, sum)| {
                 let offset = self.end + *start as u64;
-                (*index, Spot { segment: self.sequence, offset, length: *length as u32 })
+                (*index, Spot { segment: self.sequence, offset, length: *length as u32, sum: *sum })
             })
             .collect();
+        self.is_marked = false;
         self.end += encoded.bytes.len() as u64;
         self.chain = encoded.chain;
         self.committed = committed;
         self.settle(batch, spots)
     }
 
+    /// Everything is on disk and nobody wants more: says so, for who comes after a crash. Where the next batch comes at once it
+    /// says so itself.
+    fn mark(&mut self, is_last: bool) -> io::Result<()> {
+        if !self.is_marked && self.end + Mark::BYTES as u64 <= self.size {
+            let mut bytes = Vec::new();
+            let mut chain = self.chain;
+            chain.mark(&mut bytes, Mark { sequence: self.sequence, at: self.end });
+            match self.file.write_at(&bytes, self.end) {
+                // Nobody waits for it.
+                Err(error) if room::is_lacking(&error) => return Ok(()),
+                written => written?,
+            }
+            self.end += bytes.len() as u64;
+            self.chain = chain;
+            self.is_marked = true;
+        }
+        if is_last { self.file.sync() } else { Ok(()) }
+    }
+
     fn encode(&self, batch: &Batch, committed: Option<LogId>) -> Encoded {
         let mut encoded = Encoded { bytes: Vec::new(), chain: self.chain, entries: Vec::new() };
         let Encoded { bytes, chain, entries } = &mut encoded;
+        if !self.is_marked {
+            chain.mark(bytes, Mark { sequence: self.sequence, at: self.end });
+        }
         for job in &batch.jobs {
             match job {
                 Job::Append(appended, _) => {
                     for entry in appended {
                         let start = bytes.len() + FRAME_BYTES + 1;
                         let length = chain.entry(bytes, entry, &self.sealer);
-                        entries.push((entry.log_id.index, start, length));
+                        entries.push((entry.log_id.index, start, length, crc32fast::hash(&bytes[start..])));
                     }
                 }
                 Job::Vote(vote, _) => chain.vote(bytes, vote),
+                Job::Truncate(..) if planted(Bug::TruncationForgotten) => {}
                 Job::Truncate(last, _) => chain.truncated(bytes, *last),
+                Job::Purge(..) if planted(Bug::PurgeForgotten) => {}
                 Job::Purge(upto, _) => chain.purged(bytes, *upto),
                 Job::Roll(_) | Job::Stop => {}
             }
@@ -247,7 +301,7 @@ impl Writer {
             && next <= index + 1
         {
             self.memory.write().drop_segment(sequence);
-            fs::remove_file(segment::path(&self.directory, sequence))?;
+            self.disk.remove(&segment::path(&self.directory, sequence))?;
             self.sealed.remove(0);
         }
         Ok(())
@@ -256,10 +310,16 @@ impl Writer {
     /// Goes on in a new segment with room for at least `needed` bytes. It begins with what the old ones can no longer be
     /// asked once they are gone.
     fn roll(&mut self, needed: u64) -> io::Result<()> {
+        if self.is_marked {
+            // Where this segment ends is about to be written down, and the mark belongs to it.
+            self.file.sync()?;
+        }
         let header = Header { sequence: self.sequence + 1, previous_end: self.end };
         let (bytes, mut chain) = header.encode();
         let mut records = Vec::new();
-        if let Some(vote) = &self.vote {
+        if let Some(vote) = &self.vote
+            && !planted(Bug::VoteNotRepeated)
+        {
             chain.vote(&mut records, vote);
         }
         if let Some(purged) = self.purged {
@@ -267,30 +327,32 @@ impl Writer {
         }
         let start = (HEADER_BYTES + records.len()) as u64;
         let size = self.limits.segment_bytes.max(start + needed);
-        let create = || segment::create(&self.directory, &bytes, &records, header.sequence, size);
-        let file = Arc::new(self.with_room(create)?);
+        let create = || segment::create(&*self.disk, &self.directory, &bytes, &records, header.sequence, size);
+        let file = self.with_room(create)?;
         // The part that was never used goes back to the file system.
         self.file.set_len(self.end)?;
         self.sealed.push((self.sequence, self.next));
         self.memory.write().add_segment(header.sequence, file.clone());
         (self.sequence, self.file, self.size, self.end, self.chain) = (header.sequence, file, size, start, chain);
+        self.is_marked = false;
         Ok(())
     }
 }
 
-fn first_segment(directory: &Path, size: u64) -> io::Result<Tail> {
+fn first_segment(disk: &dyn Disk, directory: &Path, size: u64) -> io::Result<Tail> {
     let header = Header { sequence: 1, previous_end: 0 };
     let (bytes, chain) = header.encode();
-    let file = Arc::new(segment::create(directory, &bytes, &[], header.sequence, size.max(HEADER_BYTES as u64))?);
+    let file = segment::create(disk, directory, &bytes, &[], header.sequence, size.max(HEADER_BYTES as u64))?;
     let (vote, purged, sealed) = (None, None, Vec::new());
-    Ok(Tail { sequence: header.sequence, file, end: HEADER_BYTES as u64, chain, vote, purged, sealed })
+    let (sequence, end, is_marked) = (header.sequence, HEADER_BYTES as u64, false);
+    Ok(Tail { sequence, file, end, chain, is_marked, vote, purged, sealed })
 }
 
 // === impl Batch ===
 
 impl Batch {
     /// Takes what is queued, up to a limit.
-    fn gather(first: Job, queue: &mpsc::Receiver<Job>) -> Self {
+    fn gather(first: Job, queue: &mut mpsc::UnboundedReceiver<Job>) -> Self {
         let mut batch = Self::default();
         let mut bytes = 0;
         let mut next = Some(first);

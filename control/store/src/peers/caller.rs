@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::SILENCE_MAX;
 use super::line::Line;
 use crate::MemberId;
+use crate::runtime::{self, Instant, Task};
 use crate::transport::{Peer, Transport};
 use crate::wire::{Answer, Asked, Call, Lane, Replied};
 
@@ -37,7 +36,7 @@ struct Talk {
 
 struct Shared {
     open: Mutex<Open>,
-    listening: Mutex<Option<JoinHandle<()>>>,
+    listening: Mutex<Option<Task<()>>>,
 }
 
 struct Open {
@@ -62,7 +61,7 @@ impl Caller {
     pub(crate) async fn ask(&self, call: Call, patience: Duration) -> Result<Answer, Silent> {
         let talk = self.talk();
         let asking = talk.ask(call);
-        if let Ok(answer) = tokio::time::timeout(patience, asking).await {
+        if let Ok(answer) = runtime::timeout(patience, asking).await {
             return answer;
         }
         // Where others are answered only this question takes long.
@@ -108,7 +107,7 @@ impl Talk {
         let open = Open { next: 0, answers: Some(HashMap::new()), heard: Instant::now() };
         let shared = Arc::new(Shared { open: Mutex::new(open), listening: Mutex::new(None) });
         let ask = line.send.clone();
-        let listening = tokio::spawn(listen(line, Arc::downgrade(&shared)));
+        let listening = runtime::spawn(listen(line, Arc::downgrade(&shared)));
         *shared.listening.lock() = Some(listening);
         Self { ask, shared }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::MemberId;
 use crate::codec::Stored;
+use crate::runtime::{self, Task};
 use crate::transport::{Peer, Transport};
 use crate::wire::{self, Hello, Lane, Welcome};
 
@@ -19,7 +19,7 @@ pub(crate) const FRAMES_MAX: usize = 64;
 pub(crate) struct Line<Sent, Received> {
     pub(crate) send: mpsc::Sender<Sent>,
     pub(crate) receive: mpsc::Receiver<Received>,
-    carrying: JoinHandle<()>,
+    carrying: Task<()>,
 }
 
 // === impl Line ===
@@ -33,7 +33,7 @@ where
     pub(crate) fn open(from: MemberId, peer: Peer, lane: Lane, transport: Arc<dyn Transport>) -> Self {
         let (send, sent) = mpsc::channel(FRAMES_MAX);
         let (received, receive) = mpsc::channel(FRAMES_MAX);
-        let carrying = tokio::spawn(async move {
+        let carrying = runtime::spawn(async move {
             if let Err(error) = carry(from, &peer, lane, transport, sent, received).await {
                 tracing::debug!(member = peer.member, address = peer.address, ?lane, %error, "no connection");
             }
@@ -67,6 +67,7 @@ async fn carry<Sent: Stored, Received: Stored>(
         }
     };
     tokio::select! {
+        biased;
         ended = reading => ended,
         ended = drain(sent, &mut writer) => ended,
     }

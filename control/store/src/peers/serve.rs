@@ -6,11 +6,12 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::line::{FRAMES_MAX, drain, pour};
 use crate::MemberId;
 use crate::consensus::{AppendRequest, Raft, Transfer, Whole};
+use crate::fault::{Bug, planted};
+use crate::runtime::Tasks;
 use crate::store::Parts;
 use crate::transport::Connection;
 use crate::wire::{self, Answer, Append, Asked, Begin, Call, Hello, Installed, Lane, Piece, Replied, Told, Welcome};
@@ -38,7 +39,7 @@ type Writer<'a> = &'a mut (dyn AsyncWrite + Unpin + Send);
 async fn calls(parts: &Arc<Parts>, mut reader: Reader<'_>, mut writer: Writer<'_>) -> io::Result<()> {
     let (replies, sent) = mpsc::channel(FRAMES_MAX);
     let reading = async {
-        let mut answering = JoinSet::new();
+        let mut answering = Tasks::new();
         while let Some(Asked { number, call }) = wire::read(&mut reader).await? {
             while answering.try_join_next().is_some() {}
             let (parts, replies) = (parts.clone(), replies.clone());
@@ -52,6 +53,7 @@ async fn calls(parts: &Arc<Parts>, mut reader: Reader<'_>, mut writer: Writer<'_
         io::Result::Ok(())
     };
     tokio::select! {
+        biased;
         ended = reading => ended,
         ended = drain(sent, &mut writer) => ended,
     }
@@ -73,7 +75,7 @@ async fn answer(parts: &Parts, call: Call) -> Option<Answer> {
 async fn appends(raft: &Raft, mut reader: Reader<'_>, mut writer: Writer<'_>) -> io::Result<()> {
     let (replies, sent) = mpsc::channel(FRAMES_MAX);
     let reading = async {
-        let mut telling = JoinSet::new();
+        let mut telling = Tasks::new();
         let mut current: Option<(u64, mpsc::Sender<AppendRequest>)> = None;
         while let Some(Append { session, request }) = wire::read(&mut reader).await? {
             while telling.try_join_next().is_some() {}
@@ -92,6 +94,7 @@ async fn appends(raft: &Raft, mut reader: Reader<'_>, mut writer: Writer<'_>) ->
         io::Result::Ok(())
     };
     tokio::select! {
+        biased;
         ended = reading => ended,
         ended = drain(sent, &mut writer) => ended,
     }
@@ -124,6 +127,7 @@ async fn transfer(raft: &Raft, from: MemberId, mut reader: Reader<'_>, mut write
         wire::write(&mut writer, &Installed(response.vote)).await
     };
     tokio::select! {
+        biased;
         ended = reading => ended,
         ended = installing => ended,
     }
@@ -137,7 +141,12 @@ async fn gather(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<(Begin, Whole)
     loop {
         match pieces.recv().await {
             Some(Piece::Objects(more)) => objects.extend(more),
-            Some(Piece::End(count)) if count == objects.len() as u64 => break,
+            Some(Piece::End(count)) if count == objects.len() as u64 => {
+                if planted(Bug::TransferCut) {
+                    objects.pop();
+                }
+                break;
+            }
             Some(Piece::End(_)) => return Err(broken("objects are missing")),
             Some(Piece::Begin(_)) => return Err(broken("it begins twice")),
             None => return Err(broken("it has no end")),

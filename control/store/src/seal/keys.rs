@@ -3,17 +3,16 @@
 //! Made at the first start, readable by its owner alone. It lies beside the data unless it is put elsewhere, and the data is
 //! worth nothing without it: a copy of a data directory that is to be read again needs the file too.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use crate::OpenError;
+use crate::disk::{self, Disk};
+use crate::{OpenError, runtime};
 
 /// The layout of the file. A newer one is refused.
 const LAYOUT: u32 = 1;
@@ -21,6 +20,7 @@ const LAYOUT: u32 = 1;
 /// The keys of a store, the one that seals first.
 #[derive(Debug)]
 pub(crate) struct Keys {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     secrets: Vec<Secret>,
 }
@@ -45,25 +45,28 @@ struct Written {
 struct WrittenKey {
     id: u32,
     secret: String,
+    /// Of the number and the key. Absent where it was written before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<u32>,
 }
 
 // === impl Keys ===
 
 impl Keys {
     /// The keys in the file; a new one in a new file if there is none.
-    pub(crate) fn establish(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn establish(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.into(), source };
-        let text = match fs::read_to_string(path) {
+        let text = match disk::read(&**disk, path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let keys = Self { path: path.into(), secrets: vec![Secret::fresh()] };
+                let keys = Self { disk: disk.clone(), path: path.into(), secrets: vec![Secret::fresh()] };
                 keys.save().map_err(io)?;
                 return Ok(keys);
             }
             Err(source) => return Err(io(source)),
         };
         let secrets = read(&text).map_err(|reason| OpenError::Damaged { path: path.into(), reason })?;
-        Ok(Self { path: path.into(), secrets })
+        Ok(Self { disk: disk.clone(), path: path.into(), secrets })
     }
 
     /// All of them.
@@ -103,18 +106,13 @@ impl Keys {
 
     /// Writes the file whole or not at all.
     fn save(&self) -> io::Result<()> {
-        let keys = self
-            .secrets
-            .iter()
-            .map(|secret| WrittenKey { id: secret.id, secret: BASE64_STANDARD.encode(secret.bytes) });
+        let keys = self.secrets.iter().map(|secret| WrittenKey {
+            id: secret.id,
+            secret: BASE64_STANDARD.encode(secret.bytes),
+            checksum: Some(secret.checksum()),
+        });
         let written = serde_json::to_vec_pretty(&Written { layout: LAYOUT, keys: keys.collect() })?;
-        let unfinished = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&written)?;
-        file.sync_all()?;
-        fs::rename(unfinished, &self.path)?;
-        File::open(self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-            .sync_all()
+        disk::write(&*self.disk, &self.path, &self.path.with_extension("new"), &written)
     }
 }
 
@@ -122,12 +120,12 @@ impl Keys {
 impl Keys {
     /// One key that is in no file.
     pub(crate) fn alone() -> Self {
-        Self { path: PathBuf::new(), secrets: vec![Secret::fresh()] }
+        Self { disk: Arc::new(disk::Real), path: PathBuf::new(), secrets: vec![Secret::fresh()] }
     }
 }
 
-fn read(text: &str) -> Result<Vec<Secret>, String> {
-    let written: Written = serde_json::from_str(text).map_err(|error| error.to_string())?;
+fn read(text: &[u8]) -> Result<Vec<Secret>, String> {
+    let written: Written = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if written.layout != LAYOUT {
         return Err(format!("layout {} is not known to this version, which has {LAYOUT}", written.layout));
     }
@@ -148,7 +146,18 @@ impl Secret {
     fn read(written: WrittenKey) -> Result<Self, String> {
         let bytes = BASE64_STANDARD.decode(&written.secret).ok().and_then(|bytes| bytes.try_into().ok());
         let bytes = bytes.ok_or_else(|| format!("key {} is not 32 bytes in base64", written.id))?;
-        Ok(Self { id: written.id, bytes })
+        let secret = Self { id: written.id, bytes };
+        if written.checksum.is_some_and(|checksum| checksum != secret.checksum()) {
+            return Err(format!("key {} is not what was written", written.id));
+        }
+        Ok(secret)
+    }
+
+    fn checksum(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.id.to_le_bytes());
+        hasher.update(&self.bytes);
+        hasher.finalize()
     }
 }
 
@@ -162,28 +171,34 @@ impl std::fmt::Debug for Secret {
 /// Bytes that nobody foresees.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("a system that has no randomness cannot keep secrets");
+    runtime::fill(&mut bytes);
     bytes
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    fn establish(path: &Path) -> Result<Keys, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
+        Keys::establish(&disk, path)
+    }
 
     #[test]
     fn a_key_is_made_once_and_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keys.json");
-        let mut keys = Keys::establish(&path).expect("made");
+        let mut keys = establish(&path).expect("made");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let first = keys.newest().clone();
         let second = keys.add().expect("written");
-        let again = Keys::establish(&path).expect("kept");
+        let again = establish(&path).expect("kept");
         assert_eq!(again.all(), [second.clone(), first.clone()]);
         assert_eq!(keys.retire().expect("written"), [first.id]);
-        assert_eq!(Keys::establish(&path).expect("kept").all(), [second]);
+        assert_eq!(establish(&path).expect("kept").all(), [second]);
     }
 
     #[test]
@@ -196,9 +211,13 @@ mod tests {
             r#"{"layout":2,"keys":[]}"#,
             r#"{"layout":1,"keys":[]}"#,
             r#"{"layout":1,"keys":[{"id":1,"secret":"YQ=="}]}"#,
+            r#"{"layout":1,"keys":[{"id":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","checksum":7}]}"#,
         ] {
             fs::write(&path, text).expect("written");
-            assert!(matches!(Keys::establish(&path), Err(OpenError::Damaged { .. })), "{text}");
+            assert!(matches!(establish(&path), Err(OpenError::Damaged { .. })), "{text}");
         }
+        let old = r#"{"layout":1,"keys":[{"id":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}"#;
+        fs::write(&path, old).expect("written");
+        assert_eq!(establish(&path).expect("one from before there were checksums").newest().id, 1);
     }
 }

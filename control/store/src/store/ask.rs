@@ -7,10 +7,10 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use state::Txn;
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 
 use super::{Committed, Parts};
 use crate::consensus::{Command, Outcome};
+use crate::runtime::{self, Instant};
 use crate::wire::{Answer, Call};
 use crate::{Change, ChangeError, Cluster, MemberId, ProposeError};
 
@@ -36,8 +36,8 @@ impl News {
     /// Waits a moment for another to lead.
     pub(super) async fn pause(mut self) {
         // Changed or not, it is tried again; where nothing is told any more, not at once.
-        if let Ok(Err(_)) = tokio::time::timeout(PAUSE, self.0.changed()).await {
-            tokio::time::sleep(PAUSE).await;
+        if let Ok(Err(_)) = runtime::timeout(PAUSE, self.0.changed()).await {
+            runtime::sleep(PAUSE).await;
         }
     }
 }
@@ -59,7 +59,7 @@ impl Parts {
                 let answer = self.at_the_leader(Call::Propose(command), CALL_PATIENCE).await;
                 match answer {
                     // The log will tell the rest.
-                    Some(Answer::Done) => tokio::time::sleep_until(deadline).await,
+                    Some(Answer::Done) => runtime::sleep_until(deadline).await,
                     _ => news.pause().await,
                 }
                 self.is_closed()
@@ -71,7 +71,7 @@ impl Parts {
                     return Err(ProposeError::Closed);
                 },
                 // A leader that is cut off takes it and cannot commit it.
-                () = tokio::time::sleep_until(deadline) => break,
+                () = runtime::sleep_until(deadline) => break,
             }
         }
         Err(self.leaderless())
@@ -143,6 +143,7 @@ impl Parts {
             let is_asked_again = matches!(call, Call::Propose(_) | Call::ReadIndex);
             let caller = self.peers.caller(&leader.peer);
             return tokio::select! {
+                biased;
                 answer = caller.ask(call, patience) => answer.ok(),
                 // One that is cut off does not answer, and by now need not.
                 () = self.other_than(leader.peer.member), if is_asked_again => None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Parts, Seat};
 use crate::members::VOTERS_MAX;
+use crate::runtime;
 use crate::{Change, Peer, Role};
 
 /// Between two looks, for as long as something is not as it should be.
@@ -28,7 +29,7 @@ pub(super) async fn run(parts: Weak<Parts>, seat: Seat) {
             tracing::debug!(%error, ?change, "the members are as they were");
         }
         drop(parts);
-        tokio::time::sleep(AGAIN).await;
+        runtime::sleep(AGAIN).await;
     }
 }
 

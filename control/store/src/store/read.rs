@@ -14,11 +14,12 @@ use openraft::errors::{LinearizableReadError, RaftError};
 use parking_lot::Mutex;
 use state::Snapshot;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
 
 use super::Parts;
 use super::ask::CALL_PATIENCE;
 use crate::ReadError;
+use crate::fault::{Bug, planted};
+use crate::runtime::{self, Instant};
 use crate::wire::{Answer, Call};
 
 /// A few elections: a client that waits longer rather asks another server.
@@ -45,10 +46,13 @@ impl Parts {
         let (tell, told) = oneshot::channel();
         self.rounds.waiting.lock().push(tell);
         self.rounds.somebody.notify_one();
-        let index = told.await.map_err(|_| ReadError::Closed)??;
+        let mut index = told.await.map_err(|_| ReadError::Closed)??;
+        if planted(Bug::ReadTooEarly) {
+            index = 0;
+        }
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|applied| *applied >= Some(index));
-        match tokio::time::timeout(PATIENCE, reached).await {
+        match runtime::timeout(PATIENCE, reached).await {
             Ok(Ok(_)) => Ok(self.world.now()),
             Ok(Err(_)) => Err(ReadError::Closed),
             Err(_) => Err(self.unled()),
@@ -66,6 +70,9 @@ impl Parts {
 
     /// How far the log is committed, if this member leads. No answer where it is going down.
     pub(crate) async fn committed(&self) -> Option<Answer> {
+        if planted(Bug::StaleRead) {
+            return self.applied.borrow().map(Answer::ReadIndex);
+        }
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Some(Answer::ReadIndex(linearizer.read_log_id().log_id().index)),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
@@ -100,7 +107,7 @@ pub(super) async fn run(parts: Weak<Parts>) {
         let waiting = std::mem::take(&mut *parts.rounds.waiting.lock());
         if waiting.is_empty() {
             // Looks up now and then whether the store is still there.
-            let _ = tokio::time::timeout(PATIENCE, parts.rounds.somebody.notified()).await;
+            let _ = runtime::timeout(PATIENCE, parts.rounds.somebody.notified()).await;
             continue;
         }
         let index = parts.round().await;
