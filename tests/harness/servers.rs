@@ -152,7 +152,9 @@ impl Servers {
 
     /// Starts several, of which none may come up before others.
     pub fn start_all(&mut self, places: &[usize]) {
-        places.iter().for_each(|place| self.boot(*place));
+        for place in places {
+            self.boot(*place);
+        }
         for place in places {
             self.machines[*place].listen = Some(told(&self.machines[*place].data, "api"));
         }

@@ -144,7 +144,7 @@ fn another_authority_comes_and_nobody_is_refused_until_the_old_one_is_retired() 
             eventually(60, || match servers.coracle(0, &["certificate", "status"]) {
                 told if told.stdout.starts_with("phase: turned") && is_over(&told.stdout) => Ok(()),
                 told => Err(format!("{told:?}")),
-            })
+            });
         };
         gone_over(&servers);
         // A new leader finds all as it was, and so does a server that starts anew.
