@@ -95,7 +95,15 @@ async fn candidates(context: &Arc<Context>, scarce: Scarce) -> Vec<Candidate> {
             continue;
         }
         let Some(post) = context.post(&uid) else { continue };
-        let Some(usage) = count(&post).await.filter(|usage| !usage.containers.is_empty()) else { continue };
+        let Some(usage) = count(&post).await else { continue };
+        // Whoever has not started yet holds no memory, and may have much on the disk from an earlier life of the node.
+        let holds_something = match scarce {
+            Scarce::Memory => !usage.containers.is_empty(),
+            Scarce::Disk => !usage.containers.is_empty() || !is_over(&wanted.pod),
+        };
+        if !holds_something {
+            continue;
+        }
         candidates.push(match scarce {
             Scarce::Memory => by_memory(uid, &wanted.pod, &usage),
             Scarce::Disk => {
@@ -106,6 +114,11 @@ async fn candidates(context: &Arc<Context>, scarce: Scarce) -> Vec<Candidate> {
         });
     }
     candidates
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn by_memory(uid: Uid, pod: &Pod, usage: &PodUsage) -> Candidate {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use api::{GroupKind, Object, Revision, kinds};
+use api::{GroupKind, Key, Object, Revision, kinds};
 use bytes::Bytes;
 use client::Client;
 use futures::future::BoxFuture;
@@ -186,8 +186,8 @@ struct Workers {
     swept: bool,
     /// The world at the last look.
     seen: Snapshot,
-    /// Each gives back the pod's uid when nothing is left of it.
-    tasks: JoinSet<Uid>,
+    /// Each gives back whose it was when nothing is left of the pod.
+    tasks: JoinSet<(Key, Uid)>,
 }
 
 impl Workers {
@@ -256,21 +256,23 @@ impl Workers {
                 let employed = Employed { post: post.clone(), told: wanted.object.revision(), sources };
                 self.employed.insert(uid.clone(), employed);
                 self.context.posts().insert(uid.clone(), post.clone());
-                let (context, uid) = (self.context.clone(), uid.clone());
+                let (context, key, uid) = (self.context.clone(), wanted.object.key().clone(), uid.clone());
                 self.tasks.spawn(async move {
                     worker::work(context, wanted, uid.clone(), post, mail).await;
-                    uid
+                    (key, uid)
                 });
             }
         }
     }
 
-    fn ended(&mut self, ended: Result<Uid, tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Key, Uid), tokio::task::JoinError>) {
         match ended {
-            Ok(uid) => {
+            Ok((key, uid)) => {
                 self.employed.remove(&uid);
                 self.context.posts().remove(&uid);
-                self.finished.insert(uid);
+                if self.seen.get(&key).is_some_and(|pod| pod.meta().uid == uid) {
+                    self.finished.insert(uid);
+                }
             }
             Err(error) => warn!(%error, "a worker broke off"),
         }
