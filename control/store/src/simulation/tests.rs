@@ -2,11 +2,15 @@
 //!
 //! `SEEDS=1000 cargo test -p store simulation::tests::stories` plays more of them, and `SEED=7` the one that failed again.
 
-use super::story::play;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use super::story::{Report, play};
 use super::variable;
 
 /// In the normal run.
-const SEEDS: u64 = 75;
+const SEEDS: u64 = 300;
 
 #[test]
 fn stories_of_all_seeds_end_well() {
@@ -16,19 +20,31 @@ fn stories_of_all_seeds_end_well() {
         return;
     }
     let seeds = variable("SEEDS").unwrap_or(SEEDS);
-    let (mut operations, mut acknowledged, mut events, mut crashes) = (0, 0, 0, 0);
-    for seed in 1..=seeds {
-        let again = format!("again: SEED={seed} cargo test -p store --lib stories_of_all_seeds_end_well");
-        let report = play(seed, None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{again}"));
-        operations += report.operations;
-        acknowledged += report.acknowledged;
-        events += report.events;
-        crashes += report.crashes;
-    }
+    let next = AtomicU64::new(1);
+    let told = || {
+        let mut told = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > seeds {
+                return told;
+            }
+            let again = format!("again: SEED={seed} cargo test -p store --lib stories_of_all_seeds_end_well");
+            told.push(play(seed, None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{again}")));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let told: Vec<Report> = thread::scope(|scope| {
+        let telling: Vec<_> = (0..threads).map(|_| scope.spawn(told)).collect();
+        telling.into_iter().flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let sum = |of: fn(&Report) -> u64| told.iter().map(of).sum::<u64>();
+    let operations = sum(|report| report.operations as u64);
+    let acknowledged = sum(|report| report.acknowledged as u64);
+    let (events, crashes) = (sum(|report| report.events as u64), sum(|report| report.crashes));
     println!(
         "{seeds} seeds: {operations} operations, {acknowledged} writes acknowledged, {events} events, {crashes} crashes"
     );
-    assert!(acknowledged as u64 > seeds && crashes > seeds, "something happened in them");
+    assert!(acknowledged > seeds && crashes > seeds, "something happened in them");
 }
 
 #[test]
