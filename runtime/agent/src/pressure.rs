@@ -70,6 +70,7 @@ async fn relieve(context: &Arc<Context>, met: &Met) {
         warn!(resource = met.scarce.resource(), "the node is short, and no pod is there to be evicted");
         return;
     };
+    // Whose worker does not yet read its post is seen at the next look.
     let Some(post) = context.post(&first.uid) else { return };
     warn!(pod = %first.uid, resource = met.scarce.resource(), "evicted");
     let _ = post.send(Mail::Happened(Happening::Evicted(met.message(first))));
@@ -94,24 +95,21 @@ async fn candidates(context: &Arc<Context>, scarce: Scarce) -> Vec<Candidate> {
         if eviction::is_critical(&wanted.pod) {
             continue;
         }
-        let Some(post) = context.post(&uid) else { continue };
-        let Some(usage) = count(&post).await else { continue };
-        // Whoever has not started yet holds no memory, and may have much on the disk from an earlier life of the node.
-        let holds_something = match scarce {
-            Scarce::Memory => !usage.containers.is_empty(),
-            Scarce::Disk => !usage.containers.is_empty() || !is_over(&wanted.pod),
+        let told = match context.post(&uid) {
+            Some(post) => count(&post).await,
+            None => None,
         };
-        if !holds_something {
-            continue;
-        }
-        candidates.push(match scarce {
-            Scarce::Memory => by_memory(uid, &wanted.pod, &usage),
-            Scarce::Disk => {
+        let running = told.filter(|usage| !usage.containers.is_empty());
+        match scarce {
+            Scarce::Memory => candidates.extend(running.map(|usage| by_memory(uid, &wanted.pod, &usage))),
+            // Whoever has not started yet may have much on the disk from an earlier life of the node.
+            Scarce::Disk if running.is_some() || !is_over(&wanted.pod) => {
                 let (context, pod) = (context.clone(), wanted.pod.clone());
                 let used = tokio::task::spawn_blocking(move || storage_of(&context, &pod)).await.unwrap_or_default();
-                by_disk(uid, &wanted.pod, &used)
+                candidates.push(by_disk(uid, &wanted.pod, &used));
             }
-        });
+            Scarce::Disk => {}
+        }
     }
     candidates
 }
