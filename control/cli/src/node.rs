@@ -130,12 +130,13 @@ impl Node {
         let mut running = Running::new();
         let mut tunnels = Running::new();
 
-        let services = network::services_on(view.clone(), name);
+        let readiness = network::Readiness::default();
+        let services = network::services_on(view.clone(), name, &readiness);
         // The node's own address carries the API and whatever else the machine offers; pods come in by services.
         let own_ports = vec![http.local_addr()?.port(), https.local_addr()?.port()];
         let denied_sockets = servers::sockets(view.clone(), vec![api, door.address]);
         let egress = network::EgressPolicy { denied_sockets, own_ports, ..network::EgressPolicy::default() };
-        let reach = network::Config { node: name.into(), egress, ..network::Config::default() };
+        let reach = network::Config { node: name.into(), egress, readiness, ..network::Config::default() };
         let fabric = network::Fabric::over(services.clone(), reach.clone());
         fabric.obey(network::Policy::follow(view.clone()));
         let gateway = Gateway::new(client.servers(), trust)?;

@@ -291,8 +291,18 @@ impl Worker {
         }
         let host = self.context.config.host_address();
         self.last = one_of(self.state.status(host, &self.last, now), [&self.last, &self.seen.1]);
+        self.tell_neighbours();
         let report = Report { status: self.last.clone(), seen: self.seen.clone(), ended: self.ended };
         self.telling.say(report);
+    }
+
+    /// What is on this node need not wait until the cluster has heard whether the pod is ready. Who is to end serves as the cluster says.
+    fn tell_neighbours(&self) {
+        let Some(attachment) = &self.attachment else { return };
+        if self.state.pod().metadata.deletion_timestamp.is_none() {
+            let mut conditions = self.last.conditions.iter().flatten();
+            attachment.tell_ready(conditions.any(|one| one.type_ == "Ready" && one.status == "True"));
+        }
     }
 
     /// How long nothing may happen until it rests, if it may.

@@ -24,8 +24,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::policy::Policy;
 use crate::{
-    BindError, Config, Fault, Handler, Latest, Origin, Reach, Refused, Remote, Request, Response, ServiceTable,
-    Services, Stream, call, handler,
+    BindError, Config, Fault, Handler, Latest, Origin, Reach, Readiness, Refused, Remote, Request, Response,
+    ServiceTable, Services, Stream, call, handler,
 };
 use attachment::Pod;
 use space::{Behind, Claim};
@@ -148,6 +148,11 @@ impl Fabric {
         let before = self.shared.gateway.swap(Arc::new(Pod::gateway(address)));
         let now = self.shared.gateway.load_full();
         self.shared.pods.rcu(|pods| pods.without(&before.address(address)).update(address, now.clone()));
+    }
+
+    /// Which of this node's pods are ready.
+    fn readiness(&self) -> &Readiness {
+        &self.shared.config.readiness
     }
 
     /// This node, as one who asks.

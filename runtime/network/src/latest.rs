@@ -69,23 +69,45 @@ impl<T: fmt::Debug> fmt::Debug for Latest<T> {
 /// It is made anew only when an object of `kinds` has changed, which costs a comparison of pointers per kind to see;
 /// snapshots that come while it is being made are taken together. The writer of the snapshots never waits.
 /// `make` may keep what it made before, to carry over what is not a function of the snapshot.
-pub fn published<T, F>(mut view: watch::Receiver<Snapshot>, kinds: &'static [GroupKind], mut make: F) -> Latest<T>
+pub fn published<T, F>(view: watch::Receiver<Snapshot>, kinds: &'static [GroupKind], make: F) -> Latest<T>
 where
     T: Send + Sync + 'static,
     F: FnMut(&Snapshot) -> T + Send + 'static,
 {
+    // Nothing is ever told there; it is held for as long as the view is looked at.
+    let (silent, beside) = watch::channel(());
+    let mut make = make;
+    published_beside(view, kinds, beside, move |view| {
+        let _held = &silent;
+        make(view)
+    })
+}
+
+/// The same, and made anew as well whenever `beside` tells that something else has changed of which it is made.
+pub fn published_beside<T, F>(
+    mut view: watch::Receiver<Snapshot>,
+    kinds: &'static [GroupKind],
+    mut beside: watch::Receiver<()>,
+    mut make: F,
+) -> Latest<T>
+where
+    T: Send + Sync + 'static,
+    F: FnMut(&Snapshot) -> T + Send + 'static,
+{
+    beside.mark_unchanged();
     let mut seen = view.borrow_and_update().clone();
     let value = Arc::new(ArcSwap::from_pointee(make(&seen)));
     let (told, changes) = watch::channel(());
     let latest = Latest { value: value.clone(), changes };
     tokio::spawn(async move {
         loop {
-            tokio::select! {
+            let is_other = tokio::select! {
                 () = told.closed() => return,
-                next = view.changed() => if next.is_err() { return },
-            }
+                next = view.changed() => if next.is_ok() { false } else { return },
+                Ok(()) = beside.changed() => true,
+            };
             let now = view.borrow_and_update().clone();
-            let same = kinds.iter().all(|kind| now.agrees(&seen, *kind));
+            let same = !is_other && kinds.iter().all(|kind| now.agrees(&seen, *kind));
             seen = now;
             if same {
                 continue;

@@ -19,6 +19,7 @@ mod origin;
 mod outbound;
 pub mod policy;
 pub mod ports;
+mod readiness;
 mod refused;
 mod remote;
 mod services;
@@ -29,13 +30,14 @@ mod world;
 
 pub use fabric::{Attachment, Binding, Citizen, Datagrams, Fabric, Listener, Row, Security, Socket, Waiting};
 pub use fault::{Fault, GivenBack};
-pub use latest::{Latest, published};
+pub use latest::{Latest, published, published_beside};
 pub use message::{
     Body, BoxError, Client, Handler, Hops, PriorKnowledge, Request, Response, call, empty, full, handler, text,
 };
 pub use origin::Origin;
 pub use outbound::{Config, EgressPolicy, From, Outbound, Reach};
 pub use policy::{Policy, PolicyTable};
+pub use readiness::Readiness;
 pub use refused::{BindError, Refused};
 pub use remote::Remote;
 pub use services::{

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use crate::names::{self, Meaning};
 use crate::services::PortRef;
 use crate::{
-    Client, Fabric, Fault, Handler, Hops, Origin, Request, Response, Service, ServiceKind, ServiceTable, Services, call,
+    Client, Fabric, Fault, Handler, Hops, Origin, Readiness, Request, Response, Service, ServiceKind, ServiceTable,
+    Services, call,
 };
 
 mod egress;
@@ -45,6 +46,8 @@ pub struct Config {
     pub waiting_max: usize,
     /// How long each of them waits: for a pod to be placed, its image to be pulled, and it to be ready.
     pub wait_max: Duration,
+    /// Which of this node's pods are ready.
+    pub readiness: Readiness,
     /// How many pods a request may come through: deep enough for real call chains, shallow enough to stop a circle.
     pub hops_max: u8,
 }
@@ -314,6 +317,7 @@ impl Default for Config {
             // A head and a task each: some megabytes.
             waiting_max: 1024,
             wait_max: Duration::from_mins(1),
+            readiness: Readiness::default(),
             hops_max: 32,
         }
     }

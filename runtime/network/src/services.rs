@@ -1,7 +1,8 @@
 //! Which addresses stand behind a service.
 //!
-//! A pure function of the Services and EndpointSlices of a snapshot, but for what is carried from table to table: how many
-//! requests are under way to each address, how endpoints fared, and which clients keep theirs. Ports are numbers by the time
+//! A pure function of the Services and EndpointSlices of a snapshot and of what the node [knows](Readiness) of its own pods, but for
+//! what is carried from table to table: how many requests are under way to each address, how endpoints fared, and which clients keep
+//! theirs. Ports are numbers by the time
 //! they are here: the slices have resolved `targetPort`, whether a number or a name. A service whose objects are the same as
 //! before is not made anew.
 
@@ -16,7 +17,7 @@ use state::{Protocol, Snapshot};
 use tokio::sync::watch;
 
 use crate::balance::{self, Clients, Health, Load, Session, Untaken};
-use crate::{Client, Fabric, Fault, Handler, Latest, PriorKnowledge, Request, Response, published};
+use crate::{Client, Fabric, Fault, Handler, Latest, PriorKnowledge, Readiness, Request, Response, published_beside};
 
 mod build;
 
@@ -145,13 +146,14 @@ pub struct Member {
 
 /// Keeps the service table up to date with the snapshots, as seen from no node in particular.
 pub fn services(view: watch::Receiver<Snapshot>) -> Services {
-    services_on(view, "")
+    services_on(view, "", &Readiness::default())
 }
 
-/// Keeps the service table up to date with the snapshots, as seen from `node`: its endpoints are the local ones.
-pub fn services_on(view: watch::Receiver<Snapshot>, node: &str) -> Services {
-    let mut kept = Kept::on(node);
-    published(view, SOURCES, move |view| ServiceTable::build(view, &mut kept))
+/// Keeps the service table up to date with the snapshots, as seen from `node`: its endpoints are the local ones, and of those it
+/// knows itself which are ready.
+pub fn services_on(view: watch::Receiver<Snapshot>, node: &str, readiness: &Readiness) -> Services {
+    let mut kept = Kept::on(node, readiness.clone());
+    published_beside(view, SOURCES, readiness.changes(), move |view| ServiceTable::build(view, &mut kept))
 }
 
 // === impl ServiceTable ===
@@ -181,7 +183,7 @@ impl ServiceTable {
 
 impl std::convert::From<&Snapshot> for ServiceTable {
     fn from(view: &Snapshot) -> Self {
-        Self::build(view, &mut Kept::on(""))
+        Self::build(view, &mut Kept::on("", Readiness::default()))
     }
 }
 

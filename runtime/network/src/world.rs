@@ -4,7 +4,7 @@
 //! service shop/web 10.43.0.5 http:80@30080 dns:53/UDP     the address may be `headless`, `->example.com`; `@` a node port
 //!     +unready publishes all, +balancer, +sticky:SECONDS, +local-inside, +local-outside: traffic policies,
 //!     +external:ADDRESS, +health:PORT
-//! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname, `/n1` a node
+//! slice shop/web http:8080 | 10.42.0.2 10.42.0.3!   `!` is not ready, `~` ends but serves, `db-0@10.42.0.4` has a hostname, `/n1` a pod of a node
 //!     `+woken` before the ports: somebody comes when it is asked
 //! ```
 
@@ -94,6 +94,7 @@ fn endpoint(word: &str) -> Value {
         Some('~') => (false, true, true),
         _ => (true, true, false),
     };
-    json!({"addresses": [word.trim_end_matches(['!', '~'])], "hostname": hostname, "nodeName": node,
+    let pod = node.map(|_| json!({"kind": "Pod", "name": "some"}));
+    json!({"targetRef": pod, "addresses": [word.trim_end_matches(['!', '~'])], "hostname": hostname, "nodeName": node,
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::space::{Arriving, Behind, Claim, Space, any};
 use super::{Datagrams, Fabric};
+use crate::readiness::Speaker;
 use crate::{BindError, Origin, Reach, Refused, Stream};
 
 /// The fewest and the most connections that may wait to be accepted.
@@ -91,6 +92,20 @@ impl Attachment {
         &self.pod
     }
 
+    /// Whether the pod is ready: what this node believes from now on, whatever the cluster still says. Of pods on the node's own network,
+    /// which share one address, it is not kept.
+    pub fn tell_ready(&self, is_ready: bool) {
+        if self.pod.reach == Reach::Pod {
+            for address in &self.pod.addresses {
+                self.fabric.readiness().tell(self.speaker(), *address, is_ready);
+            }
+        }
+    }
+
+    fn speaker(&self) -> Speaker {
+        Speaker(Arc::as_ptr(&self.pod).addr())
+    }
+
     /// Who this pod is to others.
     pub fn origin(&self) -> &Origin {
         &self.pod.origin
@@ -119,6 +134,9 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        for address in &self.pod.addresses {
+            self.fabric.readiness().forget(self.speaker(), *address);
+        }
         self.fabric.detach(&self.pod);
     }
 }

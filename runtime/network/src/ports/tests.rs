@@ -74,7 +74,7 @@ async fn a_balancer_is_told_whether_this_node_has_endpoints() {
     let front = format!("service shop/web 10.43.0.5 http:{own} +balancer +local-outside +health:{}", at.port());
     let with = |endpoints: &str| world(&format!("{front}\nslice shop/web http:80 | {endpoints}"));
     let (view, receiver) = watch::channel(with("10.42.0.2/n1 10.42.0.3/n1 10.42.0.4!/n1 10.42.1.2/n2"));
-    let services = crate::services_on(receiver, "n1");
+    let services = crate::services_on(receiver, "n1", &crate::Readiness::default());
     let fabric = Fabric::over(services.clone(), crate::Config::default());
     let (stopped, shutdown) = tokio::sync::oneshot::channel::<()>();
     let running = run(config(false), view.subscribe(), services, fabric, async { drop(shutdown.await) });

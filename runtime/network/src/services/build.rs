@@ -12,6 +12,7 @@ use k8s_openapi::api::discovery::v1::{self as discovery, EndpointSlice};
 use state::{Protocol, Snapshot};
 
 use super::{Affinity, Endpoint, Member, Port, Service, ServiceKind, ServiceTable, Traffic};
+use crate::Readiness;
 use crate::balance::{Clients, Health, Load};
 
 /// The label by which a slice says whose it is.
@@ -22,6 +23,7 @@ const AFFINITY_SECONDS: i32 = 10_800;
 /// What is carried from one table to the next.
 pub(super) struct Kept {
     node: Arc<str>,
+    readiness: Readiness,
     loads: Registry<IpAddr, Load>,
     healths: Registry<SocketAddr, Health>,
     services: Services,
@@ -30,11 +32,15 @@ pub(super) struct Kept {
 /// The services of the last table, by namespace and name, and what they were made of.
 type Services = HashMap<Arc<str>, HashMap<Arc<str>, (Sources, Arc<Service>)>>;
 
-/// The objects that a service was made of: the very same objects, the same service.
+/// What a service was made of: the very same objects, the same pods of this node ready, the same service.
 struct Sources {
     service: Object,
     slices: Vec<Object>,
+    own: Own,
 }
+
+/// What this node knows of the pods that it has behind a service.
+type Own = HashMap<IpAddr, Option<bool>>;
 
 /// Values that live as long as somebody else has them.
 struct Registry<K, V> {
@@ -73,13 +79,18 @@ impl ServiceTable {
             let (namespace, name) = (object.key().namespace(), object.key().name());
             let slices = slices.get(&(namespace, name)).map_or(&[][..], Vec::as_slice);
             let before = kept.services.get(namespace).and_then(|services| services.get(name));
-            let service = match before.filter(|(sources, _)| sources.are(object, slices)) {
-                Some((_, service)) => service.clone(),
+            let (service, own) = match before.filter(|(sources, _)| sources.are(object, slices, &kept.readiness)) {
+                Some((sources, service)) => (service.clone(), sources.own.clone()),
                 None => {
                     let clients = before.and_then(|(_, service)| service.affinity.as_ref());
                     let clients = clients.map(|affinity| affinity.clients.clone()).unwrap_or_default();
                     match object.decode::<core::Service>() {
-                        Ok(read) => Arc::new(kept.service(object, &read, &decoded(slices), clients)),
+                        Ok(read) => {
+                            let mut slices = decoded(slices);
+                            let own = kept.own(&slices);
+                            slices.iter_mut().for_each(|slice| amend(slice, &own));
+                            (Arc::new(kept.service(object, &read, &slices, clients)), own)
+                        }
                         Err(error) => {
                             tracing::warn!(service = %object.key(), error = &error as &dyn std::error::Error, "left out");
                             continue;
@@ -87,7 +98,7 @@ impl ServiceTable {
                     }
                 }
             };
-            let sources = Sources::of(object, slices);
+            let sources = Sources::of(object, slices, own);
             let known = services.entry(service.namespace.clone()).or_default();
             known.insert(service.name.clone(), (sources, service.clone()));
             table.add(service);
@@ -133,29 +144,38 @@ fn decoded(slices: &[&Object]) -> Vec<Arc<EndpointSlice>> {
 // === impl Sources ===
 
 impl Sources {
-    fn of(service: &Object, slices: &[&Object]) -> Self {
-        Self { service: service.clone(), slices: slices.iter().map(|slice| (*slice).clone()).collect() }
+    fn of(service: &Object, slices: &[&Object], own: Own) -> Self {
+        Self { service: service.clone(), slices: slices.iter().map(|slice| (*slice).clone()).collect(), own }
     }
 
-    fn are(&self, service: &Object, slices: &[&Object]) -> bool {
+    fn are(&self, service: &Object, slices: &[&Object], readiness: &Readiness) -> bool {
         // Objects never change: what has its bytes at the same place is the same version of the same object.
         let same = |one: &Object, other: &Object| std::ptr::eq(one.body().as_ptr(), other.body().as_ptr());
         same(&self.service, service)
             && self.slices.len() == slices.len()
             && self.slices.iter().zip(slices).all(|(one, other)| same(one, other))
+            && readiness.agrees(&self.own)
     }
 }
 
 // === impl Kept ===
 
 impl Kept {
-    pub(super) fn on(node: &str) -> Self {
+    pub(super) fn on(node: &str, readiness: Readiness) -> Self {
         Self {
             node: node.into(),
+            readiness,
             loads: Registry::default(),
             healths: Registry::default(),
             services: Services::default(),
         }
+    }
+
+    /// What is known of the pods that are on this node and go on.
+    fn own(&self, slices: &[Arc<EndpointSlice>]) -> Own {
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        let here = endpoints.filter(|endpoint| Reach::Here.covers(endpoint, &self.node) && is_running_pod(endpoint));
+        here.flat_map(addresses).map(|address| (address, self.readiness.of(address))).collect()
     }
 
     fn service(
@@ -295,6 +315,29 @@ fn is_woken(slice: &EndpointSlice) -> bool {
 /// The addresses of an endpoint; names (`addressType: FQDN`) are none. An IPv4 address is one whatever it is dressed as.
 fn addresses(endpoint: &discovery::Endpoint) -> impl Iterator<Item = IpAddr> {
     endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
+}
+
+/// Puts what this node knows in the place of what the cluster says.
+fn amend(slice: &mut Arc<EndpointSlice>, own: &Own) {
+    let known = |endpoint: &discovery::Endpoint| {
+        let own = addresses(endpoint).find_map(|address| *own.get(&address)?);
+        own.filter(|known| is_running_pod(endpoint) && *known != is_ready(endpoint))
+    };
+    if !slice.endpoints.iter().any(|endpoint| known(endpoint).is_some()) {
+        return;
+    }
+    for endpoint in &mut Arc::make_mut(slice).endpoints {
+        if let Some(is_ready) = known(endpoint) {
+            let conditions = endpoint.conditions.get_or_insert_default();
+            (conditions.ready, conditions.serving) = (Some(is_ready), Some(is_ready));
+        }
+    }
+}
+
+/// Whether it is a pod that goes on: an address that somebody wrote there himself is none.
+fn is_running_pod(endpoint: &discovery::Endpoint) -> bool {
+    let is_pod = endpoint.target_ref.as_ref().is_some_and(|target| target.kind.as_deref() == Some("Pod"));
+    is_pod && !endpoint.conditions.as_ref().is_some_and(|conditions| conditions.terminating == Some(true))
 }
 
 /// What is not said is taken for ready.

@@ -60,6 +60,32 @@ fn a_service_may_publish_what_is_not_ready() {
 }
 
 #[test]
+fn of_its_own_pods_a_node_believes_itself() {
+    use crate::readiness::Speaker;
+
+    let view = world(&format!(
+        "{WEB}\nslice shop/web http:80 | 10.42.0.2/n1 10.42.0.3!/n1 10.42.0.4~/n1 10.42.0.5!/n2 10.42.0.6! 10.42.0.7/n1"
+    ));
+    let readiness = Readiness::default();
+    let mut kept = Kept::on("n1", readiness.clone());
+    let mut told = |known: &[(u8, bool)]| {
+        for (host, is_ready) in known {
+            readiness.tell(Speaker(0), [10, 42, 0, *host].into(), *is_ready);
+        }
+        let table = ServiceTable::build(&view, &mut kept);
+        let service = table.service("shop", "web").expect("a service");
+        let hosts = service.ports[0].endpoints.iter().map(|one| one.address.ip().to_string()).collect::<Vec<_>>();
+        (hosts.join(" "), service.local)
+    };
+    assert_eq!(told(&[]), ("10.42.0.2 10.42.0.7".into(), 2), "it knows nothing");
+    // One that the cluster does not hear of, one whose probes have just failed; one that is to end is not asked, whatever it says.
+    assert_eq!(told(&[(2, false), (3, true), (4, true)]), ("10.42.0.3 10.42.0.7".into(), 2));
+    // What is not here is not its own.
+    assert_eq!(told(&[(5, true), (6, true)]), ("10.42.0.3 10.42.0.7".into(), 2));
+    assert_eq!(told(&[(2, true), (3, false)]), ("10.42.0.2 10.42.0.7".into(), 2), "the table is made anew");
+}
+
+#[test]
 fn a_slice_without_a_service_is_nobodys() {
     check("slice shop/web http:80 | 10.42.0.2", "shop/web:80", "no service");
 }
@@ -84,7 +110,7 @@ fn a_service_is_found_by_its_address() {
 #[test]
 fn the_load_of_an_address_outlives_the_table() {
     let view = world(&format!("{WEB}\nslice shop/web http:8080 admin:1 | 10.42.0.2"));
-    let mut kept = Kept::on("");
+    let mut kept = Kept::on("", Readiness::default());
     let first = ServiceTable::build(&view, &mut kept);
     let load = |table: &ServiceTable, port| {
         let service = table.service("shop", "web").expect("there");
@@ -101,7 +127,7 @@ fn the_load_of_an_address_outlives_the_table() {
 
 /// Where requests to port 80 of `shop/web` may go as seen from node n1, from within and from outside.
 fn check_from_n1(text: &str, inside: &str, outside: &str) {
-    let table = ServiceTable::build(&world(text), &mut Kept::on("n1"));
+    let table = ServiceTable::build(&world(text), &mut Kept::on("n1", Readiness::default()));
     let service = table.service("shop", "web").expect("there");
     let port = service.port(PortRef::Number(80)).expect("there");
     let words = |traffic| {
@@ -125,7 +151,7 @@ fn traffic_policies_keep_to_the_node_on_their_side() {
 
 #[test]
 fn a_service_that_did_not_change_is_not_made_anew() {
-    let mut kept = Kept::on("");
+    let mut kept = Kept::on("", Readiness::default());
     let view = world(&format!("{WEB}\nservice shop/db 10.43.0.6 sql:5432\nslice shop/web http:80 | 10.42.0.2"));
     let first = ServiceTable::build(&view, &mut kept);
     let object = view.get(&kinds::SERVICE.key("shop", "db")).expect("there");
@@ -141,7 +167,7 @@ fn a_service_that_did_not_change_is_not_made_anew() {
 
 #[test]
 fn clients_of_a_service_outlive_its_table() {
-    let mut kept = Kept::on("");
+    let mut kept = Kept::on("", Readiness::default());
     let tables = ["10.42.0.2", "10.42.0.2 10.42.0.3"].map(|endpoints| {
         ServiceTable::build(&world(&format!("{WEB} +sticky:60\nslice shop/web http:80 | {endpoints}")), &mut kept)
     });
