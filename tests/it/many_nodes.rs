@@ -1,6 +1,9 @@
-//! Three servers and their nodes, each on a machine of its own: nodes join and are lost, and servers die, as `--bench fleet` times it.
+//! Three servers and their nodes, each on a machine of its own: nodes join and are lost, and servers die, as `--bench fleet` times it;
+//! one is cut off and started anew, as `--bench offline` does for longer.
 
-use harness::{Rounds, namespaces_are_possible};
+use std::time::Duration;
+
+use harness::{Rounds, namespaces_are_possible, offline};
 
 use crate::PROGRAM;
 
@@ -20,4 +23,13 @@ fn nodes_come_and_go_and_servers_die_and_nothing_else_is_touched() {
             "round {round}: joined {joined:?}, handed over {handed_over:?}, {failover:?}, killed {killed:?}, silent {silent:?}"
         );
     }
+}
+
+#[test]
+fn a_node_that_is_cut_off_and_started_anew_serves_all_the_time() {
+    if !namespaces_are_possible() {
+        return;
+    }
+    let away = offline(PROGRAM, 2, Duration::from_secs(20)).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{away}");
 }
