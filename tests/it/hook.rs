@@ -32,20 +32,12 @@ pub(crate) struct Hook {
 impl Hook {
     /// Answers each request with what `answer` says of it.
     pub(crate) fn new(answer: fn(&Value) -> Value) -> Self {
-        let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-        let bundle = base64(key.cert.pem().as_bytes());
-        let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![key.cert.der().clone()], private)
-            .expect("a certificate and its key");
+        let (acceptor, certificate) = acceptor("127.0.0.1");
+        let bundle = base64(certificate.as_bytes());
         let runtime = Runtime::new().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let acceptor = TlsAcceptor::from(Arc::new(config));
         let heard = asked.clone();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -82,6 +74,19 @@ webhooks:
             self.address, self.bundle
         )
     }
+}
+
+/// Takes TLS connections as `name`, which nobody but its own certificate (PEM) vouches for.
+pub(crate) fn acceptor(name: &str) -> (TlsAcceptor, String) {
+    let key = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], private)
+        .expect("a certificate and its key");
+    (TlsAcceptor::from(Arc::new(config)), key.cert.pem())
 }
 
 async fn review(

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::{Cluster, Fleet, Output, Plan, Server, eventually, kubectl_is_there, peer_is_there};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream as Connection};
+use tokio::runtime::Runtime;
 
+use crate::hook::acceptor;
 use crate::{PROGRAM, manifest};
 
 const BUCKET: &str = "shelf";
@@ -355,4 +358,40 @@ fn what_is_in_sync_is_stored() {
         say(&["SET", "tide", &format!("high-{wave}")]).ok();
         assert!(stored().contains(&format!("high-{wave}")), "wave {wave} is not in {}", stored());
     }
+}
+
+/// The store is reached by TLS alone, from an authority that only the claim's secret names.
+#[test]
+fn a_store_with_a_certificate_of_its_own_authority_is_believed_if_the_secret_says_so() {
+    let Some(mut shelf) = Shelf::new() else { return };
+    shelf.open();
+    let (acceptor, certificate) = acceptor(&shelf.home.to_string());
+    let runtime = Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(TcpListener::bind((shelf.home, 0))).expect("a port");
+    let front = listener.local_addr().expect("an address");
+    let behind = (shelf.home, PORT);
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let (mut outer, mut inner) = tokio::try_join!(acceptor.accept(stream), Connection::connect(behind))?;
+                tokio::io::copy_bidirectional(&mut outer, &mut inner).await
+            });
+        }
+    });
+    let cluster = Plan::new().up(PROGRAM).unwrap_or_else(|error| panic!("{error:#}"));
+    let storage = STORAGE.replace("URL", &format!("https://{front}")).replace("SECRET", "secret");
+    cluster.apply(&storage);
+    cluster.apply(&pod("box", ""));
+    soon_told(&cluster, "pod/box", "FailedMount");
+    let patch = serde_json::json!({"stringData": {"ca.crt": certificate}}).to_string();
+    cluster.kubectl(&["patch", "secret", "shelf-key", "-p", &patch]).ok();
+    ready(&cluster, "box");
+    sh(&cluster, "box", "echo tide > /data/file && cat /data/file").ok();
+    let volume = volume(&cluster);
+    cluster.kubectl(&["delete", "pod", "box"]).ok();
+    eventually(60, || {
+        let found = shelf.objects(&volume).join("file");
+        if found.exists() { Ok(()) } else { Err(format!("{} is not there", found.display())) }
+    });
 }
