@@ -231,15 +231,21 @@ fn write_behind(shared: &Shared, mut tables: Tables, mut floor: Revision) {
     yield_to_others();
     while let Some(taken) = shared.take() {
         let mut outcome = taken.write(&tables, floor);
+        let mut has_waited = false;
         while let Err(error) = &outcome
             && error.is_for_lack_of_room()
         {
-            tracing::error!(%error, "the durable image waits for room; until then the log grows");
+            if !std::mem::replace(&mut has_waited, true) {
+                tracing::error!(%error, "the durable image waits for room; until then the log grows");
+            }
             let reopen = tables.reopener();
             drop(tables);
             let Some(again) = shared.with_room(reopen) else { return };
             tables = again;
             outcome = taken.write(&tables, floor);
+        }
+        if has_waited && outcome.is_ok() {
+            tracing::info!("the durable image has room again");
         }
         if !shared.settle(taken, outcome, &mut floor) {
             return;
