@@ -335,6 +335,11 @@ impl Object {
         self.0.decoded.rest()
     }
 
+    /// Lets go of what was decoded, whoever asked for it.
+    pub fn let_go(&self) {
+        self.0.decoded.let_go();
+    }
+
     fn unreadable(&self, source: serde_json::Error) -> DecodeError {
         DecodeError { key: self.0.key.clone(), source }
     }
@@ -375,6 +380,8 @@ impl Written {
             write(&mut body, value);
         }
         body.push(b'}');
+        // It is kept for long.
+        body.shrink_to_fit();
         Self { body: body.into(), splice }
     }
 }

@@ -119,6 +119,11 @@ impl Config {
         self.data_dir.join("volumes")
     }
 
+    /// Where volumes lie as files.
+    pub(crate) fn archives_dir(&self) -> PathBuf {
+        self.data_dir.join("snapshots")
+    }
+
     /// Where lies what is here of volumes that are elsewhere.
     pub(crate) fn remote_dir(&self) -> PathBuf {
         self.data_dir.join("remote")

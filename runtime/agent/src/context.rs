@@ -11,7 +11,7 @@ use host::{Host, Ledger};
 use network::{Attachment, Fabric, Outbound};
 use state::address::{self, NoAddress};
 use state::{Claim, Snapshot};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::allotment::Allotments;
 use crate::config::Config;
@@ -27,7 +27,7 @@ use crate::recorder::Recorder;
 use crate::usage::Meter;
 use crate::volumes::quotas::Quotas;
 use crate::volumes::remote::Remotes;
-use crate::worker::Mail;
+use crate::worker::{Mail, Post};
 
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -61,7 +61,7 @@ pub(crate) struct Context {
     /// What of the node is promised to whom.
     pub(crate) allotments: Mutex<Allotments>,
     /// How the pods' workers are reached.
-    pub(crate) posts: Mutex<HashMap<Uid, mpsc::UnboundedSender<Mail>>>,
+    pub(crate) posts: Mutex<HashMap<Uid, Post>>,
 }
 
 /// The addresses that pods of this node are about to have, or have.
@@ -142,7 +142,7 @@ impl Context {
     }
 
     /// How a pod's worker is reached, while it has one.
-    pub(crate) fn post(&self, uid: &Uid) -> Option<mpsc::UnboundedSender<Mail>> {
+    pub(crate) fn post(&self, uid: &Uid) -> Option<Post> {
         self.posts().get(uid).cloned()
     }
 
@@ -156,14 +156,14 @@ impl Context {
         for (uid, pod) in granted {
             if let Some(post) = self.post(&uid) {
                 // Who does not read his post any more gives it back in a moment.
-                let _ = post.send(Mail::Happened(Happening::Allotted(pod)));
+                let _ = post.unbounded_send(Mail::Happened(Happening::Allotted(pod)));
             }
         }
         changed
     }
 
     /// The workers of all pods.
-    pub(crate) fn posts(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, mpsc::UnboundedSender<Mail>>> {
+    pub(crate) fn posts(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, Post>> {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -16,7 +16,7 @@ use crate::desired::{self, Uid, Wanted};
 use crate::eviction::{self, Candidate, Level, Met, Pressures, Scarce, Signals, StorageUsed};
 use crate::pod::Happening;
 use crate::usage::PodUsage;
-use crate::worker::Mail;
+use crate::worker::{Mail, Post};
 use crate::{machine, quantity};
 
 /// How often to look.
@@ -73,7 +73,7 @@ async fn relieve(context: &Arc<Context>, met: &Met) {
     // Whose worker does not yet read its post is seen at the next look.
     let Some(post) = context.post(&first.uid) else { return };
     warn!(pod = %first.uid, resource = met.scarce.resource(), "evicted");
-    let _ = post.send(Mail::Happened(Happening::Evicted(met.message(first))));
+    let _ = post.unbounded_send(Mail::Happened(Happening::Evicted(met.message(first))));
     let gone = async {
         while count(&post).await.is_some_and(|usage| !usage.containers.is_empty()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -82,9 +82,9 @@ async fn relieve(context: &Arc<Context>, met: &Met) {
     let _ = tokio::time::timeout(PARTING, gone).await;
 }
 
-async fn count(post: &tokio::sync::mpsc::UnboundedSender<Mail>) -> Option<PodUsage> {
+async fn count(post: &Post) -> Option<PodUsage> {
     let (reply, told) = oneshot::channel();
-    post.send(Mail::Count(reply)).ok()?;
+    post.unbounded_send(Mail::Count(reply)).ok()?;
     told.await.ok()
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use api::{GroupKind, Key, Object, Revision, kinds};
 use bytes::Bytes;
 use client::Client;
+use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use host::{Host, Ledger, Limits};
 use http::{Request, Response, header};
@@ -17,7 +18,7 @@ use http_body_util::BodyExt;
 use network::tunnel::Tunnel;
 use network::{Body, Fabric, Outbound};
 use state::Snapshot;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -34,7 +35,7 @@ use crate::volumes::reclaim;
 use crate::volumes::remote::Remotes;
 use crate::volumes::snapshots;
 use crate::volumes::sources::Sources;
-use crate::worker::{self, Mail};
+use crate::worker::{self, Mail, Post};
 use crate::{denials, kept, link, node, pressure};
 
 /// Why an agent could not start.
@@ -67,7 +68,7 @@ pub struct Engines {
 
 /// A worker as the loop sees it.
 struct Employed {
-    post: mpsc::UnboundedSender<Mail>,
+    post: Post,
     told: Revision,
     /// What its volumes were made from.
     sources: Sources,
@@ -210,7 +211,7 @@ impl Workers {
         if SOURCES.iter().any(|kind| !world.agrees(&seen, *kind)) {
             for employed in self.employed.values_mut() {
                 if employed.sources.look(world) {
-                    let _ = employed.post.send(Mail::VolumesChanged);
+                    let _ = employed.post.unbounded_send(Mail::VolumesChanged);
                 }
             }
         }
@@ -237,7 +238,7 @@ impl Workers {
         if let Some(employed) = self.employed.get(uid) {
             // Its room is for those who come now, however long it takes to end.
             self.context.allot(|allotments| allotments.release(uid));
-            let _ = employed.post.send(Mail::Removed);
+            let _ = employed.post.unbounded_send(Mail::Removed);
         }
     }
 
@@ -247,11 +248,11 @@ impl Workers {
             Some(employed) if employed.told >= wanted.object.revision() => {}
             Some(employed) => {
                 employed.told = wanted.object.revision();
-                let _ = employed.post.send(Mail::Wanted(wanted));
+                let _ = employed.post.unbounded_send(Mail::Wanted(wanted));
             }
             None if self.finished.contains(uid) => {}
             None => {
-                let (post, mail) = mpsc::unbounded_channel();
+                let (post, mail) = mpsc::unbounded();
                 let sources = Sources::of(&wanted.pod, world);
                 let employed = Employed { post: post.clone(), told: wanted.object.revision(), sources };
                 self.employed.insert(uid.clone(), employed);

@@ -93,7 +93,7 @@ async fn sample(context: &Context) -> Sample {
     let posts: Vec<_> = context.posts().values().cloned().collect();
     let asking = posts.into_iter().map(|post| async move {
         let (reply, told) = oneshot::channel();
-        post.send(Mail::Count(reply)).ok()?;
+        post.unbounded_send(Mail::Count(reply)).ok()?;
         told.await.ok()
     });
     let pods = join_all(asking).await.into_iter().flatten().filter(|pod| !pod.containers.is_empty()).collect();

@@ -71,7 +71,9 @@ impl Inside {
             spec.streams = Streams::Terminal;
             talk.terminal = Some(Terminal::default());
             if let Some(size) = size {
-                size.into_environment(&mut spec.env);
+                let mut environment = spec.env.to_vec();
+                size.into_environment(&mut environment);
+                spec.env = environment.into();
             }
         } else {
             spec.streams = Streams::Plain;

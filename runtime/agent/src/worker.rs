@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use api::pod_spec::resize;
 use api::{Key, Object, Revision};
+use futures::StreamExt as _;
+use futures::channel::mpsc;
 use host::{Ledger, Workload};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use network::Attachment;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -63,6 +65,9 @@ pub(crate) enum Mail {
     Updated(Updated),
 }
 
+/// How a worker is reached. A post box that is empty keeps no room for what may come: most are, most of the time.
+pub(crate) type Post = mpsc::UnboundedSender<Mail>;
+
 /// One pod of this node at work.
 struct Worker {
     context: Arc<Context>,
@@ -79,7 +84,7 @@ struct Worker {
     tokens: Arc<tokio::sync::Mutex<Tokens>>,
     /// When the first of them is to be replaced.
     tokens_due: Option<Timestamp>,
-    post: mpsc::UnboundedSender<Mail>,
+    post: Post,
     /// Ends what is under way when the worker ends.
     tasks: JoinSet<()>,
     telling: Telling,
@@ -127,7 +132,7 @@ pub(crate) async fn work(
     context: Arc<Context>,
     wanted: Wanted,
     uid: Uid,
-    post: mpsc::UnboundedSender<Mail>,
+    post: Post,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let Wanted { object, pod } = wanted;
@@ -180,7 +185,7 @@ pub(crate) async fn work(
         });
         let quiet = worker.quiet_for();
         tokio::select! {
-            Some(mail) = mail.recv() => {
+            Some(mail) = mail.next() => {
                 worker.rouse();
                 worker.take(mail);
             }
@@ -324,9 +329,7 @@ impl Worker {
             return;
         }
         self.know(Arc::default());
-        // Once more than anybody has asked since.
-        self.object.rest();
-        self.object.rest();
+        self.object.let_go();
         self.rest = Rest::Asleep { until };
     }
 
@@ -400,12 +403,13 @@ impl Worker {
         let post = self.post.clone();
         self.tasks.spawn(async move {
             // Nobody to post to: the pod is gone.
-            let _ = post.send(work.await);
+            let _ = post.unbounded_send(work.await);
         });
     }
 
     fn slot(&mut self, place: Place) -> &mut Slot {
         if self.slots.len() <= place {
+            self.slots.reserve_exact(place + 1 - self.slots.len());
             self.slots.resize_with(place + 1, Slot::default);
         }
         &mut self.slots[place]
@@ -422,7 +426,7 @@ impl Worker {
             Ok(()) => Happening::Allotted(wanted),
             Err(unfit) => Happening::NotAllotted(wanted, unfit),
         };
-        let _ = self.post.send(Mail::Happened(happening));
+        let _ = self.post.unbounded_send(Mail::Happened(happening));
     }
 }
 

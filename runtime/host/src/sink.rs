@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::channel::mpsc;
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// Nobody reads any more; a guest sees a broken pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ struct Written {
 /// A pipe that holds about `capacity_bytes`; its writers wait when it is full and fail when its reader is gone.
 pub fn pipe(capacity_bytes: usize) -> (Arc<Pipe>, PipeReader) {
     let room = Arc::new(Semaphore::new(capacity_bytes.clamp(1, Semaphore::MAX_PERMITS)));
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::unbounded();
     (Arc::new(Pipe { room: room.clone(), bytes: sender }), PipeReader { room, bytes: receiver })
 }
 
@@ -84,17 +86,15 @@ impl Sink for Pipe {
 
     fn ready(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            tokio::select! {
-                _ = self.room.acquire() => {}
-                () = self.bytes.closed() => {}
-            }
+            // Also once there is no reader any more: he closed it.
+            let _ = self.room.acquire().await;
         })
     }
 
     fn write(&self, bytes: Bytes) -> Result<(), SinkClosed> {
         // Writers that asked at the same time may overrun the pipe together, each by one write at most.
         let room_taken = self.room.forget_permits(bytes.len());
-        self.bytes.send(Written { bytes, room_taken }).map_err(|_| SinkClosed)
+        self.bytes.unbounded_send(Written { bytes, room_taken }).map_err(|_| SinkClosed)
     }
 }
 
@@ -103,9 +103,15 @@ impl Sink for Pipe {
 impl PipeReader {
     /// The next piece, as it was written; none when every writer is gone.
     pub async fn recv(&mut self) -> Option<Bytes> {
-        let Written { bytes, room_taken } = self.bytes.recv().await?;
+        let Written { bytes, room_taken } = self.bytes.next().await?;
         self.room.add_permits(room_taken);
         Some(bytes)
+    }
+}
+
+impl Drop for PipeReader {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }
 

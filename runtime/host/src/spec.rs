@@ -21,7 +21,7 @@ pub struct Spec {
     /// The guest's argv, program name first.
     pub args: Vec<String>,
     /// The environment, in order; a name that comes twice is seen twice.
-    pub env: Vec<(String, String)>,
+    pub env: Arc<[(String, String)]>,
     /// The directory the guest starts in.
     pub working_dir: Option<String>,
     /// Directories of the node that the guest sees.
@@ -154,7 +154,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             args: Vec::new(),
-            env: Vec::new(),
+            env: Arc::default(),
             working_dir: None,
             mounts: Vec::new(),
             settings: Arc::default(),

@@ -42,6 +42,11 @@ impl Memo {
         forgotten.is_some()
     }
 
+    /// Lets go of it, whoever asked.
+    pub(super) fn let_go(&self) {
+        self.value().take();
+    }
+
     fn value(&self) -> MutexGuard<'_, Option<Typed>> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,6 +67,9 @@ mod tests {
         assert!(!memo.rest(), "it was asked for");
         assert!(memo.rest());
         assert!(!memo.rest(), "nothing is left");
+        assert_eq!(memo.get::<u32>(), None);
+        memo.set(Arc::new(9_u32));
+        memo.let_go();
         assert_eq!(memo.get::<u32>(), None);
     }
 }

@@ -98,7 +98,7 @@ async fn enter(
     let Some(post) = context.post(&uid) else { return Err(missing()) };
     let (reply, inside) = oneshot::channel();
     // A worker that ends does not answer.
-    let _ = post.send(Mail::Visit(Visit { container, input, reply }));
+    let _ = post.unbounded_send(Mail::Visit(Visit { container, input, reply }));
     inside.await.ok().flatten().ok_or_else(missing)
 }
 

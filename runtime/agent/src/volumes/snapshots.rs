@@ -67,7 +67,7 @@ struct Ends(Arc<AtomicBool>);
 /// Sees to the snapshots of this node for as long as the agent runs.
 pub(crate) async fn keep(context: Arc<Context>) {
     let ends = Ends(Arc::default());
-    let (archives, volumes) = (context.config.data_dir.join("snapshots"), context.config.volumes_dir());
+    let (archives, volumes) = (context.config.archives_dir(), context.config.volumes_dir());
     let places = Places { archives, volumes, ends: ends.0.clone() };
     let sweeping = places.clone();
     if let Err(why) = blocking(move || sweeping.sweep()).await {

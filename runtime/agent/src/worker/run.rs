@@ -77,7 +77,7 @@ impl Worker {
 
     /// Posted, not called: the state machine is in the middle of its effects.
     fn happened(&self, happening: Happening) {
-        let _ = self.post.send(Mail::Happened(happening));
+        let _ = self.post.unbounded_send(Mail::Happened(happening));
     }
 
     /// Begins a run, and says so before the run can say anything itself: one that ends at once has begun all the same.
@@ -119,7 +119,7 @@ impl Worker {
                 names.clone(),
             )),
             args: program.args,
-            env: program.env,
+            env: program.env.into(),
             settings: program.settings.into(),
             buckets: Arc::new(PodBuckets::of(self.context.client.clone(), &namespace)),
             blobs: blobs(&pod, &container, &mounts),
@@ -164,7 +164,7 @@ impl Worker {
                     drop(waited);
                     // A run's log is whole before its end is told, unless a probe still writes to it.
                     let _ = tokio::time::timeout(LAST_WORDS, written).await;
-                    let _ = post.send(Mail::Happened(Happening::Exited(place, run, exit)));
+                    let _ = post.unbounded_send(Mail::Happened(Happening::Exited(place, run, exit)));
                 });
                 Engine::Command { command, doors, _waiting: AbortOnDropHandle::new(waiting) }
             }
@@ -216,7 +216,7 @@ impl Worker {
         let (post, told) = (self.post.clone(), AtomicBool::new(false));
         let out_of_memory = Arc::new(move || {
             if !told.swap(true, Ordering::Relaxed) {
-                let _ = post.send(Mail::Happened(Happening::Exited(place, run, Exit::OutOfMemory)));
+                let _ = post.unbounded_send(Mail::Happened(Happening::Exited(place, run, Exit::OutOfMemory)));
             }
         });
         let asked = Arc::<AtomicU64>::default();

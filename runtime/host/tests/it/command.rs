@@ -99,7 +99,9 @@ async fn arguments_and_output_reach_their_places() {
     let (stderr, complained) = captured();
     let args = ["ticker", "--every", "0", "--count", "2", "--exit", "7"].map(str::to_owned).to_vec();
     let env = vec![("TEXT".to_owned(), "tock".to_owned())];
-    let exit = bench.run(&example("ticker/ticker.wasm"), Spec { args, env, stdout, stderr, ..Spec::default() }).await;
+    let exit = bench
+        .run(&example("ticker/ticker.wasm"), Spec { args, env: env.into(), stdout, stderr, ..Spec::default() })
+        .await;
     assert_eq!(exit, Exit::Exited { code: 7 });
     assert_eq!(said.await, "tock 1\ntock 2\n");
     assert_eq!(complained.await, "tock 1, to standard error\ntock 2, to standard error\n");

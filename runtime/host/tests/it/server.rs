@@ -18,7 +18,8 @@ async fn a_server_of_wasi_0_2_answers() {
     let bench = Bench::new();
     let env = vec![("GREETING".to_owned(), "Hello, host!".to_owned()), ("POD_NAME".to_owned(), "test".to_owned())];
     let (stdout, log) = captured();
-    let server = serving(&bench, &example("hello/hello.wasm"), Spec { env, stdout, ..Spec::default() }).await;
+    let server =
+        serving(&bench, &example("hello/hello.wasm"), Spec { env: env.into(), stdout, ..Spec::default() }).await;
     check(&server, "/", 200, "Hello, host!\nI am test.\n").await;
     check(&server, "/elsewhere", 404, "nothing at /elsewhere\n").await;
     drop(server);

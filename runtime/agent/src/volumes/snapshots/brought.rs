@@ -23,14 +23,14 @@ pub(crate) struct Brought {
 impl Brought {
     /// Where an archive lies, if that is a name for one.
     pub(crate) fn path(context: &Context, name: &str) -> Option<PathBuf> {
-        Handle::is_name(name).then(|| folder(context).join(format!("{name}.tar.gz")))
+        Handle::is_name(name).then(|| context.config.archives_dir().join(format!("{name}.tar.gz")))
     }
 
     /// A file for what comes.
     pub(crate) fn begin(context: &Context, name: &str) -> io::Result<(Self, File)> {
         let none = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no name of an archive"));
         let path = Self::path(context, name).ok_or_else(none)?;
-        let folder = folder(context);
+        let folder = context.config.archives_dir();
         std::fs::create_dir_all(&folder)?;
         let next = folder.join(format!(".{name}{NEXT}"));
         let file = File::options().write(true).create_new(true).open(&next)?;
@@ -57,8 +57,4 @@ impl Drop for Brought {
         // It is in its place under another name, or is of no use.
         let _ = std::fs::remove_file(&self.next);
     }
-}
-
-fn folder(context: &Context) -> PathBuf {
-    context.config.data_dir.join("snapshots")
 }
