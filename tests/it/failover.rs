@@ -222,3 +222,32 @@ fn an_image_outlives_the_server_that_it_was_pushed_to() {
     });
     servers.coracle(2, &["wait", "--for=condition=Ready", "pod/late", "--timeout", "120s"]).ok();
 }
+
+/// Its link must be with another server: nobody in its own process is left to tell of its end. Silence would be noticed after a minute.
+#[test]
+fn a_node_that_dies_with_its_server_is_missed_at_once() {
+    let mut servers = Servers::begun(PROGRAM, |_| {});
+    let told = |servers: &Servers, place: usize, words: &[&str]| -> Value {
+        let told = servers.coracle(place, &[&["get"], words, &["-o", "json"]].concat()).stdout;
+        serde_json::from_str(&told).unwrap_or_default()
+    };
+    let link = |servers: &Servers| {
+        let lease = told(servers, 0, &["lease", "node-0", "-n", "kube-node-lease"]);
+        lease["metadata"]["annotations"]["coracle.dev/link"].as_str().map(str::to_owned)
+    };
+    let at_home = eventually(60, || link(&servers).ok_or_else(|| "it has no link".to_owned()));
+    servers.join();
+    servers.join();
+    servers.settled(3);
+    eventually(60, || match link(&servers) {
+        Some(link) if link != at_home => Ok(()),
+        _ => Err("its link is with its own server still".to_owned()),
+    });
+    servers.kill(0);
+    eventually(30, || {
+        let node = told(&servers, 1, &["node", "node-0"]);
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|one| one["type"] == "Ready").map(|one| one["status"].clone());
+        if ready.as_ref().is_some_and(|ready| ready != "True") { Ok(()) } else { Err(node.to_string()) }
+    });
+}

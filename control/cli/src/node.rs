@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use trust::Trust;
 
 use crate::args;
+use crate::control;
 use crate::data_dir::{self, DataDir};
 use crate::gateway::Gateway;
 use crate::ingress_status;
@@ -168,6 +169,7 @@ impl Node {
         let memory = MemoryDir::take(data.path());
         let agent = agent::Config {
             labels: machine.labels.all()?,
+            home: (!is_apart).then(|| control::reachable(api).to_string()),
             says_farewell: is_apart,
             kept,
             addresses: vec![node_address],

@@ -29,6 +29,8 @@ pub struct Config {
     pub resources: Resources,
     /// How often the node's lease is renewed.
     pub lease_period: Duration,
+    /// The server in the node's own process (host and port), if there is one.
+    pub home: Option<String>,
     /// Whether the node says that it stops, so that nobody sends it requests; to be said while somebody is left who hears it.
     pub says_farewell: bool,
     /// What the node was last told, and is told, if it keeps that.
@@ -105,6 +107,7 @@ impl Config {
             tunnel: None,
             resources: Resources::default(),
             lease_period: LEASE_PERIOD,
+            home: None,
             says_farewell: false,
             kept: None,
             collection: Collection::default(),

@@ -37,7 +37,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
-use client::Upgraded;
+use client::{ClientError, Upgraded};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -78,21 +78,65 @@ pub(crate) async fn serve(context: Arc<Context>) {
 }
 
 /// Serves one of them after the other, over the link that is the node's.
+///
+/// One in the node's own process ends with it, and then nobody is there to tell of the end: it has that link only until there is
+/// another.
 async fn serve_any(context: &Context, router: &Router) {
     let path = path(context);
     let mut pause = RETRY_FIRST;
+    let mut next = None;
     loop {
-        match context.client.upgrade(&path, PROTOCOL).await {
-            Ok(stream) => {
+        let opened = match next.take() {
+            Some(stream) => Ok((stream, false)),
+            None => open(context, &path).await,
+        };
+        match opened {
+            Ok((stream, is_at_home)) => {
                 info!(node = %context.config.node_name, "linked to the API server");
                 pause = RETRY_FIRST;
                 context.linked.send_modify(|times| *times += 1);
-                speak(stream, router).await;
+                tokio::select! {
+                    () = speak(stream, router) => {}
+                    stream = elsewhere(context, &path), if is_at_home => {
+                        next = Some(stream);
+                        continue;
+                    }
+                }
             }
             Err(error) => debug!(%error, "no link to the API server yet"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+/// A link to whichever answers, and whether that is the one in the node's own process.
+async fn open(context: &Context, path: &str) -> Result<(Upgraded, bool), ClientError> {
+    if let Some(home) = &context.config.home
+        && let Ok(stream) = context.client.upgrade_at(home, path, PROTOCOL).await
+    {
+        return Ok((stream, true));
+    }
+    Ok((context.client.upgrade(path, PROTOCOL).await?, false))
+}
+
+/// A link to another than the one in the node's own process, as soon as there is one.
+async fn elsewhere(context: &Context, path: &str) -> Upgraded {
+    let mut servers = context.client.servers();
+    loop {
+        let mut known = servers.borrow_and_update().order();
+        known.retain(|server| Some(server) != context.config.home.as_ref());
+        for server in &known {
+            match context.client.upgrade_at(server, path, PROTOCOL).await {
+                Ok(stream) => return stream,
+                Err(error) => debug!(%server, %error, "no link to another API server yet"),
+            }
+        }
+        tokio::select! {
+            // The client is the context's, and tells for as long as that is there.
+            _ = servers.changed() => {}
+            () = tokio::time::sleep(RETRY_LAST), if !known.is_empty() => {}
+        }
     }
 }
 

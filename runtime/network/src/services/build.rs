@@ -88,7 +88,9 @@ impl ServiceTable {
                         Ok(read) => {
                             let mut slices = decoded(slices);
                             let own = kept.own(&slices);
-                            slices.iter_mut().for_each(|slice| amend(slice, &own));
+                            for slice in &mut slices {
+                                amend(slice, &own);
+                            }
                             (Arc::new(kept.service(object, &read, &slices, clients)), own)
                         }
                         Err(error) => {
@@ -337,7 +339,7 @@ fn amend(slice: &mut Arc<EndpointSlice>, own: &Own) {
 /// Whether it is a pod that goes on: an address that somebody wrote there himself is none.
 fn is_running_pod(endpoint: &discovery::Endpoint) -> bool {
     let is_pod = endpoint.target_ref.as_ref().is_some_and(|target| target.kind.as_deref() == Some("Pod"));
-    is_pod && !endpoint.conditions.as_ref().is_some_and(|conditions| conditions.terminating == Some(true))
+    is_pod && endpoint.conditions.as_ref().is_none_or(|conditions| conditions.terminating != Some(true))
 }
 
 /// What is not said is taken for ready.
