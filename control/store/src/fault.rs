@@ -26,6 +26,12 @@ pub(crate) enum Bug {
     NamedBeforeWritten,
     /// The name of a file that was written whole is not synced.
     NameNotSynced,
+    /// Whoever does not answer counts as if it had what it was sent: one fewer is enough for a quorum.
+    QuorumMinusOne,
+    /// Members are what is in the log, committed or not.
+    MembershipTooEarly,
+    /// A learner gets a vote before it has caught up.
+    PromotedTooEarly,
     /// What is proposed twice happens twice.
     AppliedTwice,
     /// Which proposals have happened is no part of a transfer.
@@ -40,8 +46,6 @@ pub(crate) enum Bug {
     ForgottenRow,
     /// The sums of the image are not looked at.
     SumsIgnored,
-    /// The log lets go of what the image does not have yet.
-    PurgedTooEarly,
     /// A transfer is installed without its last object.
     TransferCut,
     /// Of events that come together the history keeps the first.

@@ -15,6 +15,9 @@ pub(crate) mod check;
 mod flips;
 mod images;
 pub(crate) mod net;
+mod promise;
+mod proofs;
+mod stage;
 mod story;
 mod tests;
 

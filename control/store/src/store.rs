@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::consensus::{self, Machine, Member, Network, Raft};
 use crate::disk::{Disk, Real};
+use crate::fault::{Bug, planted};
 use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
@@ -49,7 +50,7 @@ pub(crate) struct Parts {
     pub(crate) sealer: Sealer,
     peers: Arc<Peers>,
     proposals: Proposals,
-    applied: watch::Receiver<Option<u64>>,
+    pub(crate) applied: watch::Receiver<Option<u64>>,
     cluster: watch::Receiver<Cluster>,
     rounds: Rounds,
     /// One change of the members at a time.
@@ -233,7 +234,7 @@ impl Parts {
 
 /// What is on disk, opened.
 pub(crate) struct Files {
-    member: MemberId,
+    pub(crate) member: MemberId,
     pub(crate) world: Arc<World>,
     pub(crate) image: Image,
     pub(crate) log: Log,
@@ -298,7 +299,9 @@ async fn take_the_lead(raft: &Raft, member: MemberId, seat: &Seat) -> Result<(),
 /// The members as far as they are committed, and who leads them.
 fn known(raft: &Raft) -> Cluster {
     let metrics = raft.server_metrics().borrow_watched().clone();
-    Cluster::of(metrics.current_leader, &metrics.committed_membership_config)
+    let is_early = planted(Bug::MembershipTooEarly);
+    let members = if is_early { &metrics.membership_config } else { &metrics.committed_membership_config };
+    Cluster::of(metrics.current_leader, members)
 }
 
 async fn publish_cluster(raft: Raft, publish: watch::Sender<Cluster>) {

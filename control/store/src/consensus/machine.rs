@@ -74,9 +74,7 @@ impl Machine {
             let meta = SnapshotMeta { last_log_id: reached.applied, last_membership: reached.membership.clone() };
             (meta, Whole { world: reached.world.clone(), sessions: reached.sessions.clone() })
         };
-        if !planted(Bug::PurgedTooEarly) {
-            self.image.flush(meta.last_log_id).await?;
-        }
+        self.image.flush(meta.last_log_id).await?;
         Ok(Transfer { meta, snapshot })
     }
 

@@ -41,8 +41,10 @@ struct State {
     run: u64,
     /// Whose it is, where that can be ended by it.
     life: Option<Life>,
-    /// It ends after so many changes.
+    /// It ends after so many changes,
     changes_left: Option<u64>,
+    /// or when it wants a file in this directory to be synced, which is then not.
+    unsynced: Option<PathBuf>,
     changes: u64,
     watcher: Option<Watcher>,
 }
@@ -107,13 +109,18 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.run += 1;
         state.life = life;
-        state.changes_left = None;
+        (state.changes_left, state.unsynced) = (None, None);
         Self { state: self.state.clone(), run: state.run }
     }
 
     /// The process that uses it ends in the midst of the change that comes so many from now.
     pub(crate) fn end_after(&self, changes: u64) {
         self.state.lock().changes_left = Some(changes);
+    }
+
+    /// The process that uses it ends when it next wants a file in this directory to be synced: what it wrote is not.
+    pub(crate) fn end_unsynced(&self, directory: &Path) {
+        self.state.lock().unsynced = Some(directory.into());
     }
 
     /// How often it was changed or synced.
@@ -131,7 +138,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock().clone();
         state.watcher = None;
         state.lose(kept, random);
-        Self { state: Arc::new(Mutex::new(state)), run: self.run }
+        Self { run: state.run, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The power fails.
@@ -143,6 +150,12 @@ impl SimulatedDisk {
     pub(crate) fn files(&self) -> Vec<(PathBuf, usize)> {
         let state = self.state.lock();
         state.names.iter().map(|(path, inode)| (path.clone(), state.inodes[inode].content.len())).collect()
+    }
+
+    /// What is in a file.
+    pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
+        let state = self.state.lock();
+        state.inodes[&state.names[path]].content.clone()
     }
 
     /// Changes a bit of a file behind everybody's back.
@@ -161,7 +174,7 @@ impl SimulatedDisk {
     pub(crate) fn copy(&self) -> Self {
         let mut state = self.state.lock().clone();
         state.watcher = None;
-        Self { state: Arc::new(Mutex::new(state)), run: self.run }
+        Self { run: state.run, state: Arc::new(Mutex::new(state)) }
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
@@ -192,6 +205,24 @@ impl SimulatedDisk {
             watcher(self);
         }
         done
+    }
+
+    /// Ends the process if it was to end when it wants this.
+    fn end_if_unsynced(&self, inode: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        self.check(&state)?;
+        let Some(directory) = &state.unsynced else { return Ok(()) };
+        let is_there = |(path, named): (&PathBuf, &u64)| *named == inode && path.parent() == Some(directory);
+        if !state.names.iter().any(is_there) {
+            return Ok(());
+        }
+        state.run += 1;
+        let life = state.life.take();
+        drop(state);
+        if let (Some(executor), Some(life)) = (executor::current(), life) {
+            executor.end(life);
+        }
+        Err(gone())
     }
 
     fn look<T>(&self, work: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
@@ -330,6 +361,7 @@ impl File for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.end_if_unsynced(self.inode)?;
         self.disk.change(|state| {
             let inode = state.inodes.get_mut(&self.inode).expect("open files stay");
             for change in std::mem::take(&mut inode.pending) {

@@ -8,6 +8,7 @@ use state::{Snapshot, Txn};
 use super::disk::SimulatedDisk;
 use super::executor::{self, Executor};
 use super::images::{digest, recovered};
+use super::promise::Promise;
 use super::random::Random;
 use super::story::decay;
 use super::{object, settings, variable};
@@ -16,6 +17,9 @@ use crate::{Seat, Store, runtime};
 
 /// For each file; those of the smaller ones are all looked at.
 const FLIPS: u64 = 400;
+
+/// For each file: of so many names of objects one bit is turned on purpose.
+const NAMES: usize = 60;
 
 /// Clusters of which one member's files decay.
 const CLUSTERS: u64 = 6;
@@ -44,31 +48,47 @@ fn worked(seed: u64) -> (SimulatedDisk, Snapshot) {
     })
 }
 
-/// Turns bits, one at a time. Returns how often that was noticed, and how often it was nothing.
-fn flipped(seed: u64) -> Result<(u64, u64), String> {
+/// Turns bits, so many of each file, one at a time. Returns how often that was noticed, and how often it was nothing: the world was
+/// the same, and what the member had promised, too.
+pub(super) fn flipped(seed: u64, flips: u64) -> Result<(u64, u64), String> {
     let (disk, world) = worked(seed);
+    let promise = Promise::found(&disk, &settings()).map_err(|error| error.to_string())?;
     let (truth, mut random) = ((world.revision(), digest(&world)), Random::new(seed));
     let (mut noticed, mut nothing) = (0, 0);
     for (path, length) in disk.files() {
         let bits = length as u64 * 8;
-        for at in 0..FLIPS.min(bits) {
-            let bit = if bits <= FLIPS { at } else { random.below(bits) };
+        let tossed: Vec<_> =
+            (0..flips.min(bits)).map(|at| if bits <= flips { at } else { random.below(bits) }).collect();
+        for bit in tossed.into_iter().chain(names(&disk.content(&path))) {
             let decayed = disk.copy();
             decayed.flip(&path, bit);
-            match executor::outside(|| recovered(&decayed)) {
-                Err(_) => noticed += 1,
-                Ok(found) if (found.revision(), digest(&found)) == truth => nothing += 1,
-                Ok(found) => return Err(format!("seed {seed}: bit {bit} of {} made it {found:?}", path.display())),
+            let Ok(found) = executor::outside(|| recovered(&decayed)) else {
+                noticed += 1;
+                continue;
+            };
+            if (found.revision(), digest(&found)) != truth {
+                return Err(format!("seed {seed}: bit {bit} of {} made it {found:?}", path.display()));
             }
+            let found = Promise::found(&decayed, &settings()).map_err(|error| error.to_string())?;
+            if found != promise {
+                return Err(format!("seed {seed}: with bit {bit} of {} it promised {found:?}", path.display()));
+            }
+            nothing += 1;
         }
     }
     Ok((noticed, nothing))
 }
 
+/// Bits that make the name of one object that of another: where names lie, a seal does not vouch for them.
+fn names(content: &[u8]) -> impl Iterator<Item = u64> {
+    let digits = content.windows(2).zip(1_u64..).filter(|(two, _)| two[0] == b'k' && two[1].is_ascii_digit());
+    digits.map(|(_, at)| at * 8).take(NAMES).collect::<Vec<_>>().into_iter()
+}
+
 #[test]
 fn a_turned_bit_is_noticed_or_nothing() {
     let seed = variable("SEED").unwrap_or(1);
-    let (noticed, nothing) = flipped(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let (noticed, nothing) = flipped(seed, FLIPS).unwrap_or_else(|wrong| panic!("{wrong}"));
     println!("{noticed} turned bits were noticed, {nothing} did not matter");
     assert!(noticed > 100, "files hold something");
 }

@@ -12,6 +12,28 @@ use super::variable;
 /// In the normal run.
 const SEEDS: u64 = 300;
 
+/// Does so many things, on as many threads as there are processors; returns what came of each.
+pub(super) fn in_parallel<T: Send>(count: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(0);
+    let working = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return done;
+            }
+            done.push((at, work(at)));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut done: Vec<(u64, T)> = thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(working)).collect();
+        all.into_iter().flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
 #[test]
 fn stories_of_all_seeds_end_well() {
     if let Some(seed) = variable("SEED") {
@@ -20,22 +42,10 @@ fn stories_of_all_seeds_end_well() {
         return;
     }
     let seeds = variable("SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(1);
-    let told = || {
-        let mut told = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed > seeds {
-                return told;
-            }
-            let again = format!("again: SEED={seed} cargo test -p store --lib stories_of_all_seeds_end_well");
-            told.push(play(seed, None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{again}")));
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let told: Vec<Report> = thread::scope(|scope| {
-        let telling: Vec<_> = (0..threads).map(|_| scope.spawn(told)).collect();
-        telling.into_iter().flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    let told = in_parallel(seeds, |at| {
+        let seed = at + 1;
+        let again = format!("again: SEED={seed} cargo test -p store --lib stories_of_all_seeds_end_well");
+        play(seed, None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{again}"))
     });
     let sum = |of: fn(&Report) -> u64| told.iter().map(of).sum::<u64>();
     let operations = sum(|report| report.operations as u64);
