@@ -72,6 +72,12 @@ struct Link {
     sender: http2::SendRequest<Body>,
 }
 
+/// What a node tells of those who wait; nothing where that is in words that are not known.
+fn told(line: &[u8]) -> Waiting {
+    let told: Vec<(String, String, u64)> = serde_json::from_slice(line).unwrap_or_default();
+    told.into_iter().map(|(namespace, name, count)| (kinds::SERVICE.key(&namespace, &name), count)).collect()
+}
+
 // === impl Patience ===
 
 impl Patience {
@@ -118,10 +124,7 @@ impl Links {
         while let Some(Ok(piece)) = pieces.next().await {
             line.extend_from_slice(&piece);
             while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-                let told: Vec<(String, String, u64)> = serde_json::from_slice(&line[..end]).unwrap_or_default();
-                let key =
-                    |(namespace, name, count): (String, String, u64)| (kinds::SERVICE.key(&namespace, &name), count);
-                self.tell_waiting(node, number, Some(told.into_iter().map(key).collect()));
+                self.tell_waiting(node, number, Some(told(&line[..end])));
                 line.drain(..=end);
             }
             if line.len() > LINE_BYTES_MAX {
@@ -241,5 +244,18 @@ impl Links {
         if let Some(record) = record {
             record.end(how, closing).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_is_the_one_that_is_spoken_everywhere() {
+        assert_eq!(PROTOCOL, "coracle-link/1");
+        let expected = Waiting::from([(kinds::SERVICE.key("n", "s"), 1), (kinds::SERVICE.key("shop", "web"), 3)]);
+        assert_eq!(told(br#"[["shop","web",3],["n","s",1]]"#), expected);
+        assert_eq!(told(br#"{"waiting":[]}"#), Waiting::new());
     }
 }

@@ -18,6 +18,10 @@ pub(crate) struct DataDir {
 
 /// The file that is locked by whoever has the directory.
 const LOCK: &str = "lock";
+/// The file that says how all others are laid out and what is in them, where they do not say that themselves.
+const LAYOUT: &str = "layout";
+/// The one that this version writes. Where nothing is said it is the first; a newer one is refused.
+const LAYOUT_NOW: u32 = 1;
 /// The file that is there while the directory is being filled.
 const FILLING: &str = "restoring";
 
@@ -43,6 +47,7 @@ impl DataDir {
     /// Makes the directory if need be and takes it for this process.
     pub(crate) fn take(path: PathBuf) -> anyhow::Result<Self> {
         let data = Self::lock(path)?;
+        data.agree_on_layout()?;
         if data.join(FILLING).exists() {
             let path = data.path.display();
             bail!("a restore to {path} was broken off; remove what is in it, and restore again");
@@ -57,6 +62,7 @@ impl DataDir {
         }
         let data = Self::lock(path)?;
         write(&data.join(FILLING), "")?;
+        data.agree_on_layout()?;
         Ok(data)
     }
 
@@ -65,6 +71,24 @@ impl DataDir {
         let filling = self.join(FILLING);
         fs::remove_file(&filling).with_context(|| format!("cannot remove {}", filling.display()))?;
         File::open(&self.path)?.sync_all().with_context(|| format!("cannot write to {}", self.path.display()))
+    }
+
+    /// Refuses what a newer version has laid out, before anything of it is read; says how it is where nobody has yet.
+    fn agree_on_layout(&self) -> anyhow::Result<()> {
+        let (file, path) = (self.join(LAYOUT), self.path.display());
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return write(&file, &format!("{LAYOUT_NOW}\n")),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        match text.trim().parse::<u32>() {
+            Ok(LAYOUT_NOW) => Ok(()),
+            Ok(layout) if layout > LAYOUT_NOW => bail!(
+                "{path} was written by a newer version: its layout is {layout}, and this version knows {LAYOUT_NOW}; start the version that \
+                 wrote it, or a later one, or give this one another --data-dir"
+            ),
+            _ => bail!("{} does not say the number of a layout", file.display()),
+        }
     }
 
     fn lock(path: PathBuf) -> anyhow::Result<Self> {
@@ -100,7 +124,8 @@ pub(crate) fn is_empty(path: &Path) -> anyhow::Result<bool> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     for entry in entries {
-        if entry?.file_name() != LOCK {
+        let name = entry?.file_name();
+        if name != LOCK && name != LAYOUT {
             return Ok(false);
         }
     }
@@ -132,6 +157,23 @@ mod tests {
         assert!(refused.to_string().starts_with("another coracle runs on "), "{refused}");
         drop(held);
         DataDir::take(dir.path().join("data")).expect("free again");
+    }
+
+    #[test]
+    fn what_a_newer_version_has_laid_out_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, layout) = (dir.path().join("data"), dir.path().join("data/layout"));
+        drop(DataDir::take(path.clone()).expect("a new one"));
+        assert_eq!(fs::read_to_string(&layout).expect("written"), "1\n");
+        assert!(is_empty(&path).expect("readable"), "nothing but what whoever looked has left");
+        // As it was before anybody said.
+        fs::remove_file(&layout).expect("removed");
+        drop(DataDir::take(path.clone()).expect("the first"));
+        fs::write(&layout, "2\n").expect("written");
+        let refused = DataDir::take(path.clone()).expect_err("a newer one").to_string();
+        assert!(refused.contains("its layout is 2, and this version knows 1; start the version"), "{refused}");
+        fs::write(&layout, "x").expect("written");
+        assert!(DataDir::take(path).is_err());
     }
 
     #[test]

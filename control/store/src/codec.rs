@@ -39,6 +39,11 @@ pub(crate) struct Reader<'a>(&'a [u8]);
 
 // === impl Malformed ===
 
+impl Malformed {
+    /// It may well say what it should, to whoever knows more formats.
+    pub(crate) const NEWER: Self = Self { what: "record: its format is newer than the 1 that this version knows" };
+}
+
 impl From<Malformed> for std::io::Error {
     fn from(error: Malformed) -> Self {
         Self::new(std::io::ErrorKind::InvalidData, error)
@@ -53,7 +58,8 @@ impl<'a> Reader<'a> {
         let mut reader = Self(bytes);
         match reader.byte()? {
             FORMAT => Ok(reader),
-            _ => Err(Malformed { what: "format: written by a newer version" }),
+            0 => Err(Malformed { what: "format: there is none of number 0" }),
+            _ => Err(Malformed::NEWER),
         }
     }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use state::{Conflict, Revision};
 
+use crate::codec::Malformed;
+
 /// The number of a member of the control plane. Random, made once for a data directory, never used again.
 pub type MemberId = u64;
 
@@ -23,6 +25,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// It is whole, and not for this version to read. Nothing of it was changed.
+    #[error("{} was written by a newer version: {reason}; start the version that wrote it, or a later one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// What this version does not know.
         reason: String,
     },
     /// The disk would not do it.
@@ -103,6 +113,22 @@ pub struct TooOld {
 // === impl OpenError ===
 
 impl OpenError {
+    /// What came of reading a file.
+    pub(crate) fn of_reading(path: PathBuf, source: io::Error) -> Self {
+        let malformed = source.get_ref().and_then(|error| error.downcast_ref::<Malformed>());
+        match malformed {
+            Some(malformed) => Self::of_content(path, *malformed),
+            None if source.kind() == io::ErrorKind::InvalidData => Self::Damaged { path, reason: source.to_string() },
+            None => Self::Io { path, source },
+        }
+    }
+
+    /// A part of a file says what it should not.
+    pub(crate) fn of_content(path: PathBuf, malformed: Malformed) -> Self {
+        let reason = malformed.to_string();
+        if malformed == Malformed::NEWER { Self::Newer { path, reason } } else { Self::Damaged { path, reason } }
+    }
+
     pub(crate) fn consensus(error: impl std::fmt::Display) -> Self {
         Self::Consensus { reason: error.to_string() }
     }

@@ -37,16 +37,30 @@ pub(crate) fn establish(disk: &dyn Disk, directory: &Path) -> Result<MemberId, O
         }
         Err(source) => return Err(OpenError::Io { path, source }),
     };
+    if let Some(reason) = newer(&text, LAYOUT) {
+        return Err(OpenError::Newer { path, reason });
+    }
     let identity: Identity = serde_json::from_slice(&text)
         .map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
     if identity.layout != LAYOUT {
-        let reason = format!("layout {} is not known to this version, which has {LAYOUT}", identity.layout);
+        let reason = format!("there is no layout {}", identity.layout);
         return Err(OpenError::Damaged { path, reason });
     }
     if identity.checksum.is_some_and(|written| written != checksum(identity.member)) {
         return Err(OpenError::Damaged { path, reason: "the number in it is not the one that was written".into() });
     }
     Ok(identity.member)
+}
+
+/// What is newer about a file that says its layout, where this version knows up to `known`. Whatever else it says is not looked at:
+/// it may say it in other words.
+pub(crate) fn newer(text: &[u8], known: u32) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        layout: u32,
+    }
+    let Head { layout } = serde_json::from_slice(text).ok()?;
+    (layout > known).then(|| format!("its layout is {layout}, and this version knows {known}"))
 }
 
 fn create(disk: &dyn Disk, directory: &Path) -> io::Result<MemberId> {
@@ -90,16 +104,29 @@ mod tests {
             let mut flipped = written.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, flipped).expect("written");
-            assert!(matches!(establish(&Real, directory.path()), Err(OpenError::Damaged { .. })), "bit {bit}");
+            assert!(establish(&Real, directory.path()).is_err(), "bit {bit}");
         }
         fs::write(&path, written).expect("written");
         assert_eq!(establish(&Real, directory.path()).expect("as it was"), number);
     }
 
     #[test]
-    fn a_directory_from_the_future_is_refused() {
+    fn a_directory_from_the_future_is_refused_and_left_as_it_is() {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join(FILE), r#"{"layout":2,"member":7}"#).expect("written");
-        assert!(matches!(establish(&Real, directory.path()), Err(OpenError::Damaged { .. })));
+        let path = directory.path().join(FILE);
+        let text = r#"{"layout":2,"member":"7","other":true}"#;
+        fs::write(&path, text).expect("written");
+        let refused = establish(&Real, directory.path()).expect_err("a newer one");
+        assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+        let words = "its layout is 2, and this version knows 1; start the version that wrote it, or a later one";
+        assert!(refused.to_string().ends_with(words), "{refused}");
+        assert_eq!(fs::read_to_string(&path).expect("there"), text);
+    }
+
+    #[test]
+    fn the_file_is_the_one_on_disk_everywhere() {
+        let identity = Identity { layout: LAYOUT, member: 7, checksum: Some(checksum(7)) };
+        let text = serde_json::to_string(&identity).expect("JSON");
+        assert_eq!(text, r#"{"layout":1,"member":7,"checksum":1877464688}"#);
     }
 }

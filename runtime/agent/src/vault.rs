@@ -8,7 +8,8 @@
 //! A record is some entries that were put or removed together. It is sealed with AES-256 in Galois counter mode under a key that
 //! is derived (HKDF with SHA-256) from the node's key and the file's salt, and its nonce is its place in the file: none comes twice,
 //! and none opens anywhere else. The file is written anew, with another salt, whenever it is opened and when most of it is out of
-//! date; what is read of it is the longest beginning that is as it was written.
+//! date; what is read of it is the longest beginning that is as it was written. The number in its magic is that of the format: a file
+//! of a newer one is refused and left as it is.
 //!
 //! The key lies beside what it seals. It keeps the entries from whoever comes by the file (a backup, an image of the disk without
 //! the key), and any change of them from being believed; it keeps nothing from somebody who can read the whole directory.
@@ -54,7 +55,11 @@ pub(crate) enum Found {
 /// A change of one entry: what it is now, or nothing.
 pub(crate) type Change = (String, Option<Vec<u8>>);
 
+/// What a file begins with, with the number of its format.
 const MAGIC: &[u8] = b"coracle kept 1\n";
+/// As the file of any format begins, and the newest that is known here.
+const NAME: &[u8] = b"coracle kept ";
+const FORMAT: u64 = 1;
 const KEY_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 /// A file is written anew when it is larger than twice what is in it and this: small ones need not be.
@@ -69,7 +74,15 @@ impl Vault {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let secret = secret(&directory.join("key"))?;
         let (entries, found) = match fs::read(directory.join("world")) {
-            Ok(bytes) => read(&bytes, &secret),
+            Ok(bytes) => {
+                if let Some(format) = newer(&bytes) {
+                    return Err(io::Error::other(format!(
+                        "the file world in it was written by a newer version: its format is {format}, and this version knows {FORMAT}; \
+                         start the version that wrote it or a later one, or remove the file, and the node forgets what it was last told"
+                    )));
+                }
+                read(&bytes, &secret)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), Found::Whole),
             Err(error) => return Err(error),
         };
@@ -132,6 +145,14 @@ impl Writing {
         self.bytes += record.len();
         Ok(())
     }
+}
+
+/// The format of a file, if it is one that only newer versions read.
+fn newer(bytes: &[u8]) -> Option<u64> {
+    let rest = bytes.strip_prefix(NAME)?;
+    let number = rest.split(|byte| *byte == b'\n').next()?;
+    let format = std::str::from_utf8(number).ok()?.parse().ok()?;
+    (format > FORMAT).then_some(format)
 }
 
 /// The longest beginning of a file that is as it was written.
@@ -299,6 +320,37 @@ mod tests {
         fs::remove_file(directory.path().join("key")).expect("removed");
         let (vault, found) = Vault::open(directory.path()).expect("a vault");
         assert_eq!((told(&vault).as_str(), found), ("", Found::Damaged), "another key opens nothing");
+    }
+
+    /// A file from the day that the format was made, which every later version reads.
+    #[test]
+    fn the_file_of_format_1_is_read_and_written_as_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("key"), [1; KEY_BYTES]).expect("written");
+        let changes = vec![("a".to_owned(), Some(b"1".to_vec())), ("b".to_owned(), None)];
+        let path = directory.path().join("world");
+        let file = File::create(&path).expect("a file");
+        (&file).write_all(&[MAGIC, &[2; SALT_BYTES]].concat()).expect("written");
+        let key = derived(&[1; KEY_BYTES], &[2; SALT_BYTES]);
+        let mut writing = Writing { file, key, count: 0, bytes: 0 };
+        writing.append(record(&changes)).expect("written");
+        let hex: String = fs::read(&path).expect("a file").iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+        let (vault, found) = Vault::open(directory.path()).expect("a vault");
+        assert_eq!((told(&vault).as_str(), found), ("a=1", Found::Whole));
+    }
+
+    const GOLDEN: &str = "636f7261636c65206b65707420310a0202020202020202020202020202020245000000e5fb7948cf777cec442ac9be49faaa9565d50c254656a39bd04029016c6551d9de808505dbdd37ad08f58f4f05afa024a2d646a680fe9ec9927ffd0ca5b5c3a8cd7e6b2261";
+
+    #[test]
+    fn the_file_of_a_newer_version_is_refused_and_left_as_it_is() {
+        let (directory, mut bytes) = written(&["a=1"]);
+        bytes[MAGIC.len() - 2] = b'2';
+        let path = directory.path().join("world");
+        fs::write(&path, &bytes).expect("written");
+        let refused = Vault::open(directory.path()).err().expect("newer").to_string();
+        assert!(refused.contains("its format is 2, and this version knows 1; start"), "{refused}");
+        assert_eq!(fs::read(&path).expect("a file"), bytes);
     }
 
     #[test]

@@ -26,6 +26,9 @@
 //! speaks [`NODE`] alone. A way that broke is tried again with growing pauses
 //! while there are those who ask, who are told at once and need not wait; an idle way is given up.
 //!
+//! The names in ALPN carry the version of all this, and `tunnel/golden.txt` holds every word: a change that alters it needs another
+//! name, which those who do not know it refuse before anything is said.
+//!
 //! What is not here: which pods there are and who may reach whom. A tunnel ends in the [`Fabric`].
 
 use std::future::Future;
@@ -44,6 +47,8 @@ mod back;
 mod bodies;
 mod datagrams;
 mod failure;
+#[cfg(test)]
+mod golden;
 mod hub;
 mod identity;
 mod link;

@@ -52,6 +52,12 @@ pub(crate) enum Phase {
 
 const LAYOUT: u32 = 1;
 
+/// What every layout says.
+#[derive(Deserialize)]
+struct Layout {
+    layout: u32,
+}
+
 // === impl Agreed ===
 
 impl Agreed {
@@ -61,9 +67,17 @@ impl Agreed {
     }
 
     pub(crate) fn read(text: &str) -> anyhow::Result<Self> {
+        // Whatever else a newer one says, it may say in other words.
+        let layout = serde_json::from_str::<Layout>(text).map_or(LAYOUT, |written| written.layout);
+        if layout > LAYOUT {
+            bail!(
+                "what is agreed about authorities was written by a newer version: its layout is {layout}, and this version knows {LAYOUT}; \
+                 start the version that wrote it, or a later one"
+            );
+        }
         let agreed: Self = serde_json::from_str(text).context("what is agreed about authorities cannot be read")?;
         if agreed.layout != LAYOUT {
-            bail!("what is agreed about authorities has layout {}, and this version knows {LAYOUT}", agreed.layout);
+            bail!("what is agreed about authorities has layout {}, and there is none", agreed.layout);
         }
         Ok(agreed)
     }
@@ -163,7 +177,28 @@ mod tests {
         for agreed in [settled, introduced, turned, again] {
             let text = serde_json::to_string(&agreed).expect("JSON");
             assert_eq!(Agreed::read(&text).expect("read"), agreed);
-            assert!(Agreed::read(&text.replace("\"layout\":1", "\"layout\":2")).is_err());
+        }
+    }
+
+    #[test]
+    fn the_file_is_the_one_on_disk_everywhere() {
+        let introduced =
+            Agreed::founded(pair("A")).introduced(pair("B"), "B by A\n".into(), "A by B\n".into()).expect("a step");
+        assert_eq!(serde_json::to_string(&introduced).expect("JSON"), GOLDEN);
+        let settled = Agreed::founded(pair("A"));
+        let text =
+            r#"{"layout":1,"step":0,"signing":{"certificate":"A\n","key":"key of A"},"phase":{"name":"settled"}}"#;
+        assert_eq!(serde_json::to_string(&settled).expect("JSON"), text);
+        let refused = Agreed::read(r#"{"layout":2,"signers":[]}"#).expect_err("newer").to_string();
+        assert!(refused.contains("its layout is 2, and this version knows 1; start the version"), "{refused}");
+    }
+
+    const GOLDEN: &str = r#"{"layout":1,"step":1,"signing":{"certificate":"A\n","key":"key of A"},"cross":"A by B\n","phase":{"name":"introduced","next":{"certificate":"B\n","key":"key of B"},"nextCross":"B by A\n"}}"#;
+
+    #[test]
+    fn nothing_else_is_taken_for_it() {
+        for wrong in ["", "{}", r#"{"layout":0}"#] {
+            assert!(Agreed::read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -87,8 +87,10 @@ fn the_format_is_the_one_on_disk_everywhere() {
 fn what_a_newer_version_wrote_is_refused() {
     for (name, mut bytes) in samples() {
         bytes[0] = FORMAT + 1;
-        assert!(Vote::decode(&bytes).is_err() && Entry::decode(&bytes).is_err(), "{name}");
+        assert_eq!(Vote::decode(&bytes), Err(Malformed::NEWER), "{name}");
+        assert_eq!(Entry::decode(&bytes), Err(Malformed::NEWER), "{name}");
     }
+    assert!(Malformed::NEWER.what.contains(&format!("the {FORMAT} that")), "it says what is known");
 }
 
 fn txns() -> impl Strategy<Value = Txn> {

@@ -388,6 +388,14 @@ fn decode_sessions(bytes: &[u8]) -> Result<Sessions, Malformed> {
     reader.end(sessions)
 }
 
+/// The row that an event makes.
+#[cfg(test)]
+pub(super) fn row(event: &Event, sealer: &Sealer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Version::of(event).encode(&mut bytes, sealer);
+    bytes
+}
+
 // === impl Version ===
 
 impl<'a> Version<'a> {
@@ -490,7 +498,7 @@ impl TablesError {
                 redb::Error::Io(source) => OpenError::Io { path: path.into(), source },
                 other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
             },
-            Self::Malformed(error) => OpenError::Damaged { path: path.into(), reason: error.to_string() },
+            Self::Malformed(error) => OpenError::of_content(path.into(), error),
         }
     }
 }

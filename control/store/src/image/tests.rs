@@ -168,11 +168,28 @@ fn the_line_about_where_it_stands_is_the_one_on_disk_everywhere() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(tables::decode_standing(&flipped, b"sessions").is_err(), "bit {bit}");
     }
+    let mut newer = line;
+    newer[0] = 3;
+    assert_eq!(tables::decode_standing(&newer, b"sessions"), Err(crate::codec::Malformed::NEWER));
     let old: Vec<u8> =
         (0..OLD.len()).step_by(2).map(|at| u8::from_str_radix(&OLD[at..at + 2], 16).expect("hex")).collect();
     assert_eq!(tables::decode_standing(&old, b"sessions"), Ok((standing, None)));
 }
 
+/// Rows, as they lie there: of something that is gone, and of an object as from before there were seals. A sealed one has what
+/// `seal` says behind the last byte.
+#[test]
+fn a_row_is_the_one_on_disk_everywhere() {
+    let (world, _) = Snapshot::default().apply(&Txn::default().put(object(1, 1))).expect("no guards");
+    let (_, events) = world.apply(&Txn::default().remove(object(1, 1).key().clone())).expect("no guards");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&tables::row(&events[0], &sealer())), GONE);
+    let (_, events) = Snapshot::default().apply(&Txn::default().put(object(1, 1))).expect("no guards");
+    assert!(hex(&tables::row(&events[0], &sealer())).starts_with(SEALED));
+}
+
+const GONE: &str = "0101000000000000000000000009000000436f6e6669674d6170010000006e020000006f3100";
+const SEALED: &str = "0100000000000000000000000009000000436f6e6669674d6170010000006e020000006f310201";
 const OLD: &str =
     "010103000000000000000700000000000000090000000000000000000000000000000005000000000000000200000000000000";
 const SUMMED: &str = "0201030000000000000007000000000000000900000000000000000000000000000000050000000000000002000000000000000400000000000000040302010000000055b7fd24";

@@ -16,6 +16,7 @@ use super::memory::Memory;
 use super::record::{Chain, Record};
 use super::segment::{self, HEADER_BYTES, Header, Spot};
 use crate::OpenError;
+use crate::codec::FORMAT;
 use crate::consensus::{LogId, Vote};
 use crate::disk::{Disk, File};
 use crate::fault::{Bug, planted};
@@ -50,10 +51,7 @@ pub(super) struct Found {
 pub(super) fn recover(disk: &dyn Disk, directory: &Path) -> Result<(Memory, Option<Tail>), OpenError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source: io::Error| match source.kind() {
-            io::ErrorKind::InvalidData => OpenError::Damaged { path, reason: source.to_string() },
-            _ => OpenError::Io { path, source },
-        }
+        move |source: io::Error| OpenError::of_reading(path, source)
     };
     let mut found = Found::default();
     let mut segments: BTreeMap<u64, Arc<dyn File>> = BTreeMap::new();
@@ -64,6 +62,10 @@ pub(super) fn recover(disk: &dyn Disk, directory: &Path) -> Result<(Memory, Opti
         let file = disk.open(&path).map_err(failed(&path))?;
         let mut bytes = [0; HEADER_BYTES];
         file.read_at(&mut bytes, 0).map_err(|_| damaged("it has no header"))?;
+        if let Some(format) = segment::newer(&bytes) {
+            let reason = format!("its format is {format}, and this version knows {FORMAT}");
+            return Err(OpenError::Newer { path, reason });
+        }
         let (header, start) = Header::decode(&bytes).ok_or_else(|| damaged("its header is not one"))?;
         if header.sequence != sequence {
             return Err(damaged("it bears the name of another"));

@@ -77,6 +77,14 @@ impl Header {
     }
 }
 
+/// The format of a header of which no more than that can be read, because a newer version wrote it. Whatever the others have behind
+/// it, a header has its magic, its format and its checksum where this one has them.
+pub(super) fn newer(bytes: &[u8; HEADER_BYTES]) -> Option<u8> {
+    let (head, sum) = bytes.split_last_chunk()?;
+    let is_whole = head.starts_with(MAGIC) && crc32fast::hash(head) == u32::from_le_bytes(*sum);
+    (is_whole && head[MAGIC.len()] > FORMAT).then_some(head[MAGIC.len()])
+}
+
 // === impl Place ===
 
 impl Place {

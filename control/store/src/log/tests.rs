@@ -288,3 +288,52 @@ fn the_mark_is_the_one_on_disk_everywhere() {
 }
 
 const MARK: &str = "1600000003859e65060103000000000000000201000000000000c582d383";
+
+/// A segment and each sort of record, as they lie there; what is sealed in an entry has its own in `seal`.
+#[test]
+fn a_segment_is_the_one_on_disk_everywhere() {
+    let (header, mut chain) = segment::Header { sequence: 3, previous_end: 0x0102 }.encode();
+    let mut bytes = header.to_vec();
+    chain.vote(&mut bytes, &Vote::new_committed(1, 1));
+    chain.entry(&mut bytes, &entry(1, 0), &sealer());
+    chain.committed(&mut bytes, Some(id(1, 0)));
+    chain.truncated(&mut bytes, None);
+    chain.purged(&mut bytes, id(1, 0));
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, SEGMENT);
+}
+
+const SEGMENT: &str = "434f52414c4f4701030000000000000002010000000000000bdbdd7113000000438e6d5b020101000000000000000100000000000000011b000000add6871d0101010000000000000001000000000000000000000000000000001b000000c8569e8e050101010000000000000001000000000000000000000000000000030000001932a4c00301001b000000716eadc0040101010000000000000001000000000000000000000000000000";
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_and_left_as_it_is() {
+    let log = written(10);
+    let (name, _) = last_segment(&log);
+    let path = log.directory.path().join(&name);
+    let mut bytes = fs::read(&path).expect("the last segment");
+    bytes[7] = 2;
+    let sum = crc32fast::hash(&bytes[..segment::HEADER_BYTES - 4]);
+    bytes[segment::HEADER_BYTES - 4..segment::HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let refused = Log::open(&real(), log.directory.path(), LIMITS, sealer()).err().expect("newer");
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+    assert!(refused.to_string().contains("its format is 2, and this version knows 1; start"), "{refused}");
+
+    // A record among those that this version knows: the checksums hold, so it is no torn end.
+    let (header, mut chain) = segment::Header { sequence: 1, previous_end: 0 }.encode();
+    let mut bytes = header.to_vec();
+    chain.vote(&mut bytes, &Vote::new_committed(1, 1));
+    let mut body = Vec::new();
+    crate::codec::Stored::encode(&Vote::new(2, 1), &mut body);
+    body[0] = 2;
+    let record = [&[2][..], &body].concat();
+    bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&chain.next(&record).to_le_bytes());
+    bytes.extend_from_slice(&record);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = segment::path(directory.path(), 1);
+    fs::write(&path, &bytes).expect("written");
+    let refused = Log::open(&real(), directory.path(), LIMITS, sealer()).err().expect("newer");
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+    assert_eq!(fs::read(&path).expect("there"), bytes);
+}

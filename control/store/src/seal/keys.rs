@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk};
+use crate::identity::newer;
 use crate::{OpenError, runtime};
 
 /// The layout of the file. A newer one is refused.
@@ -65,6 +66,9 @@ impl Keys {
             }
             Err(source) => return Err(io(source)),
         };
+        if let Some(reason) = newer(&text, LAYOUT) {
+            return Err(OpenError::Newer { path: path.into(), reason });
+        }
         let secrets = read(&text).map_err(|reason| OpenError::Damaged { path: path.into(), reason })?;
         Ok(Self { disk: disk.clone(), path: path.into(), secrets })
     }
@@ -127,7 +131,7 @@ impl Keys {
 fn read(text: &[u8]) -> Result<Vec<Secret>, String> {
     let written: Written = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if written.layout != LAYOUT {
-        return Err(format!("layout {} is not known to this version, which has {LAYOUT}", written.layout));
+        return Err(format!("there is no layout {}", written.layout));
     }
     if written.keys.is_empty() {
         return Err("it has no key".into());
@@ -188,6 +192,28 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_the_one_on_disk_everywhere() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.json");
+        let secrets = vec![Secret { id: 7, bytes: [1; 32] }];
+        let keys = Keys { disk: Arc::new(disk::Real), path: path.clone(), secrets };
+        keys.save().expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("there"), GOLDEN);
+        assert_eq!(establish(&path).expect("read").all(), keys.all());
+    }
+
+    const GOLDEN: &str = r#"{
+  "layout": 1,
+  "keys": [
+    {
+      "id": 7,
+      "secret": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+      "checksum": 1295866845
+    }
+  ]
+}"#;
+
+    #[test]
     fn a_key_is_made_once_and_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keys.json");
@@ -208,7 +234,7 @@ mod tests {
         for text in [
             "",
             "{}",
-            r#"{"layout":2,"keys":[]}"#,
+            r#"{"layout":0,"keys":[]}"#,
             r#"{"layout":1,"keys":[]}"#,
             r#"{"layout":1,"keys":[{"id":1,"secret":"YQ=="}]}"#,
             r#"{"layout":1,"keys":[{"id":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","checksum":7}]}"#,
@@ -216,6 +242,10 @@ mod tests {
             fs::write(&path, text).expect("written");
             assert!(matches!(establish(&path), Err(OpenError::Damaged { .. })), "{text}");
         }
+        let newer = r#"{"layout":2,"vault":"elsewhere"}"#;
+        fs::write(&path, newer).expect("written");
+        assert!(matches!(establish(&path), Err(OpenError::Newer { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("there"), newer, "a new key in its place opens nothing");
         let old = r#"{"layout":1,"keys":[{"id":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}"#;
         fs::write(&path, old).expect("written");
         assert_eq!(establish(&path).expect("one from before there were checksums").newest().id, 1);

@@ -150,6 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_the_one_on_disk_everywhere() {
+        let stamp = Stamp { bytes: 3, inode: 7, modified_ns: 1, changed_ns: 2, found_ns: 4 };
+        let index = Index { by_name: [("f".to_owned(), Agreed { etag: "e".into(), hash: "h".into(), stamp })].into() };
+        let text = r#"{"f":{"etag":"e","hash":"h","stamp":{"bytes":3,"inode":7,"modified_ns":1,"changed_ns":2,"found_ns":4}}}"#;
+        assert_eq!(serde_json::to_string(&index).expect("JSON"), text);
+        assert_eq!(serde_json::from_str::<Index>(text).expect("read"), index);
+    }
+
+    #[test]
     fn a_file_that_was_written_to_within_the_moment_is_other() {
         let directory = tempfile::tempdir().expect("a directory");
         let (file, name) = (directory.path().join("f"), Path::new("f"));
