@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::{Future, pending};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::Fleet;
+use crate::{Fleet, Servers};
 
 /// Somebody who looks, and asks.
 pub struct Observer {
@@ -51,15 +52,29 @@ const PAUSE: Duration = Duration::from_millis(20);
 impl Observer {
     /// Somebody on this machine, who knows the fleet's first machines as its servers.
     pub fn at(fleet: &Fleet, machine: usize, servers: usize) -> anyhow::Result<Self> {
-        let papers = Papers::of(&fleet.kubeconfig())?;
-        let urls: Vec<String> = (0..servers).map(|server| format!("https://{}", fleet.told(server, "api"))).collect();
+        let urls = (0..servers).map(|server| fleet.told(server, "api")).collect();
+        Self::who_knows(&fleet.kubeconfig(), urls, |build| fleet.namespaces().on(machine, build))
+    }
+
+    /// Somebody on the machine of these servers.
+    pub fn of(servers: &Servers) -> anyhow::Result<Self> {
+        let urls = servers.all_alive().into_iter().map(|server| servers.api(server)).collect();
+        Self::who_knows(&servers.kubeconfig(0), urls, |build| build())
+    }
+
+    fn who_knows(
+        kubeconfig: &Path,
+        addresses: Vec<String>,
+        there: impl FnOnce(fn() -> io::Result<Runtime>) -> io::Result<Runtime>,
+    ) -> anyhow::Result<Self> {
+        let papers = Papers::of(kubeconfig)?;
+        let urls: Vec<String> = addresses.into_iter().map(|address| format!("https://{address}")).collect();
         let clients = urls.iter().map(|url| Ok(Client::new(papers.target(url)?)));
         let clients = clients.collect::<anyhow::Result<Vec<_>>>()?;
         let first = urls.first().context("a fleet has a server")?;
         let anybody = urls.iter().try_fold(papers.target(first)?, |target, url| target.or(url))?;
         let anybody = Client::new(anybody);
-        let build = || Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = fleet.namespaces().on(machine, build)?;
+        let runtime = there(|| Builder::new_multi_thread().worker_threads(2).enable_all().build())?;
         let (publish, world) = watch::channel(Snapshot::default());
         let watched = [kinds::NODE, kinds::POD].map(Watched::all).to_vec();
         let nothing = |_: &Snapshot| std::collections::BTreeSet::new();

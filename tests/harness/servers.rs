@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -14,10 +15,14 @@ pub struct Servers {
     program: String,
     machines: Vec<Machine>,
     agents: Vec<Machine>,
+    /// What those that are added are let speak.
+    level_max: Option<u32>,
     folder: TempDir,
 }
 
 struct Machine {
+    /// As an older version would be: it speaks no higher level.
+    level_max: Option<u32>,
     child: Option<Child>,
     data: PathBuf,
     words: Vec<String>,
@@ -51,13 +56,26 @@ impl Servers {
         Self::founded(program, count, &["--no-node"])
     }
 
+    /// The same, and neither they nor their nodes speak a higher level than this, until they are replaced.
+    pub fn held_back(program: &str, count: usize, level_max: u32) -> Self {
+        let mut servers = Self::nothing(program);
+        servers.level_max = Some(level_max);
+        servers.add(&["--no-node"]);
+        servers.with_others(count);
+        servers
+    }
+
     fn founded(program: &str, count: usize, words: &[&str]) -> Self {
         let mut servers = Self::begun_with(program, words, |_| {});
-        for _ in 1..count {
-            servers.join();
-        }
-        servers.settled(count);
+        servers.with_others(count);
         servers
+    }
+
+    fn with_others(&mut self, count: usize) {
+        for _ in 1..count {
+            self.join();
+        }
+        self.settled(count);
     }
 
     /// One server, on data that somebody else has made.
@@ -66,26 +84,43 @@ impl Servers {
     }
 
     fn begun_with(program: &str, words: &[&str], make: impl FnOnce(&Path)) -> Self {
-        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
-        let mut servers = Self { program: program.into(), machines: Vec::new(), agents: Vec::new(), folder };
+        let mut servers = Self::nothing(program);
         make(&servers.data(0));
         servers.add(words);
         servers
+    }
+
+    fn nothing(program: &str) -> Self {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no folder: {error}"));
+        Self { program: program.into(), machines: Vec::new(), agents: Vec::new(), level_max: None, folder }
     }
 
     /// Lets another server join, and gives its place.
     pub fn join(&mut self) -> usize {
         let by = self.alive();
         let token = self.coracle(by, &["token", "create", "--role", "server"]).ok();
-        let url = format!("https://{}", self.api(by));
-        self.add(&["--no-node", "--join", &url, "--token", token.trim()])
+        self.join_with(token.trim())
+    }
+
+    /// The same, with a token that somebody has.
+    pub fn join_with(&mut self, token: &str) -> usize {
+        let url = format!("https://{}", self.api(self.alive()));
+        self.add(&["--no-node", "--join", &url, "--token", token])
+    }
+
+    /// Starts a server with an empty directory that is to end at once, and gives its words.
+    pub fn stranger(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(&self.program);
+        command.arg("server").args(words).args(["--listen", "127.0.1.250:0"]);
+        command.arg("--data-dir").arg(self.folder.path().join("stranger"));
+        Output::of(command, None)
     }
 
     fn add(&mut self, words: &[&str]) -> usize {
         let place = self.machines.len();
         let data = self.data(place);
         let words = words.iter().map(ToString::to_string).collect();
-        self.machines.push(Machine { child: None, data, words, listen: None });
+        self.machines.push(Machine { level_max: self.level_max, child: None, data, words, listen: None });
         self.start(place);
         place
     }
@@ -106,7 +141,7 @@ impl Servers {
         let place = self.agents.len();
         let data = self.folder.path().join(format!("agent-{place}"));
         let words = ["--server", &format!("https://{}", self.api(by)), "--token", token].map(String::from).into();
-        self.agents.push(Machine { child: None, data, words, listen: None });
+        self.agents.push(Machine { level_max: self.level_max, child: None, data, words, listen: None });
         self.start_agent(place);
         let node = format!("node/agent-{place}");
         self.coracle(by, &["wait", "--for=create", &node, "--timeout", "120s"]).ok();
@@ -122,6 +157,7 @@ impl Servers {
         command.arg("agent").args(words);
         command.args(["--listen", &free, "--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
         command.args(["--node-name", &format!("agent-{place}")]).arg("--data-dir").arg(data);
+        held_back(&mut command, &self.agents[place]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let _ = std::fs::remove_file(data.join("addresses.json"));
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -172,6 +208,7 @@ impl Servers {
         command.args(["--ingress-http", &free, "--ingress-https", &free, "--dns", &free]);
         command.args(["--node-name", &format!("node-{place}")]).arg("--data-dir").arg(&machine.data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        held_back(&mut command, machine);
         let addresses = machine.data.join("addresses.json");
         let _ = std::fs::remove_file(&addresses);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -201,7 +238,57 @@ impl Servers {
         let mut command = Command::new(&self.program);
         command.arg("server").args(&machine.words).args(["--listen", "127.0.1.250:0"]);
         command.arg("--data-dir").arg(&machine.data);
+        held_back(&mut command, machine);
         Output::of(command, None)
+    }
+
+    /// Whether a server speaks no higher level than this, from its next start on.
+    pub fn hold_back(&mut self, place: usize, level_max: Option<u32>) {
+        self.machines[place].level_max = level_max;
+    }
+
+    /// Has the program upgrade machines, and replaces each when it says so: it is stopped as people stop it, and started anew without
+    /// being held back. `replaced` is called before and after.
+    pub fn upgrade(&mut self, words: &[&str], mut replaced: impl FnMut(&Self)) -> Output {
+        let asked = self.folder.path().join("asked");
+        let with = format!(
+            "echo $CORACLE_NAME > {0}.new && mv {0}.new {0} && while [ -e {0} ]; do sleep 0.05; done",
+            asked.display()
+        );
+        let mut command = Command::new(&self.program);
+        command.arg("upgrade").args(words).args(["--with", &with]);
+        command.env("CORACLE_KUBECONFIG", self.kubeconfig(0));
+        let upgrading = std::thread::spawn(move || Output::of(command, None));
+        while !upgrading.is_finished() {
+            if let Ok(name) = std::fs::read_to_string(&asked) {
+                replaced(self);
+                self.replace(name.trim());
+                replaced(self);
+                std::fs::remove_file(&asked).unwrap_or_else(|error| panic!("{}: {error}", asked.display()));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        self.level_max = None;
+        upgrading.join().unwrap_or_else(|_| panic!("the upgrade was not to be run"))
+    }
+
+    fn replace(&mut self, name: &str) {
+        if let Some(place) = name.strip_prefix("agent-") {
+            let place: usize = place.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            self.agents[place].level_max = None;
+            stop(&mut self.agents[place]);
+            return self.start_agent(place);
+        }
+        let place = self.machines.iter().position(|machine| machine.listen.as_deref() == Some(name));
+        let place = place.unwrap_or_else(|| panic!("there is no server {name:?}"));
+        self.machines[place].level_max = None;
+        self.stop(place);
+        self.start(place);
+    }
+
+    /// Stops a server as people stop it.
+    pub fn stop(&mut self, place: usize) {
+        stop(&mut self.machines[place]);
     }
 
     /// Where the API of a server answers.
@@ -244,7 +331,7 @@ impl Servers {
         let text = self.coracle(place, &["member", "list"]).ok();
         let line = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [id, address, role, leads @ ..] = &words[..] else { panic!("not a server: {line}") };
+            let [id, address, role, _version, _levels, leads @ ..] = &words[..] else { panic!("not a server: {line}") };
             let (is_voter, is_leader) = (*role == "voter", leads == ["yes"]);
             Told { id: (*id).into(), address: (*address).into(), is_voter, is_leader }
         };
@@ -297,6 +384,19 @@ fn told(data: &Path, name: &str) -> String {
         let told: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         told[name].as_str().map(String::from).ok_or_else(|| format!("no {name}: {told}"))
     })
+}
+
+fn held_back(command: &mut Command, machine: &Machine) {
+    if let Some(level) = machine.level_max {
+        command.env("CORACLE_LEVEL_MAX", level.to_string());
+    }
+}
+
+fn stop(machine: &mut Machine) {
+    let mut child = machine.child.take().unwrap_or_else(|| panic!("{} does not run", machine.data.display()));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap_or_else(|error| panic!("cannot stop it: {error}"));
+    let ended = child.wait().unwrap_or_else(|error| panic!("it did not end: {error}"));
+    assert!(ended.success(), "{} ended with {ended}", machine.data.display());
 }
 
 impl Drop for Servers {

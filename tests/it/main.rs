@@ -80,6 +80,7 @@ mod tls;
 mod tokens;
 mod transcript;
 mod unprivileged;
+mod upgrades;
 mod volumes;
 mod web;
 

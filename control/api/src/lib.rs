@@ -22,6 +22,7 @@ mod key;
 pub mod keyvalue;
 pub mod kind;
 pub mod kinds;
+pub mod level;
 pub mod managed;
 pub mod measured;
 pub mod metadata;

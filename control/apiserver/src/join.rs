@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use api::level::Levels;
 use api::{Reason, StatusError, kinds};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,6 +71,13 @@ pub(crate) struct AskedAgain {
 #[derive(Debug, Deserialize)]
 pub(crate) struct AskedServer {
     pub(crate) machine: Machine,
+    /// What it speaks.
+    #[serde(default = "untold")]
+    pub(crate) levels: Levels,
+}
+
+fn untold() -> Levels {
+    Levels::UNTOLD
 }
 
 /// The number by which a machine is known that asks twice.
@@ -197,6 +205,34 @@ impl fmt::Debug for Join {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The path has the version of all this in it: whoever is asked for another does not know the path.
+    #[test]
+    fn what_is_asked_and_answered_is_as_it_is_everywhere() {
+        let number = "0123456789abcdef0123456789abcdef";
+        let asked = format!(r#"{{"nodeName":"n1","csr":"request","machine":"{number}"}}"#);
+        let asked: Asked = serde_json::from_str(&asked).expect("a machine asks");
+        assert_eq!((&*asked.node_name, &*asked.csr, &*asked.machine.0), ("n1", "request", number));
+        let server = format!(r#"{{"machine":"{number}","levels":{{"lowest":1,"highest":2}}}}"#);
+        let server: AskedServer = serde_json::from_str(&server).expect("a server asks");
+        assert_eq!(server.levels, Levels { lowest: 1, highest: 2 });
+        let server: AskedServer =
+            serde_json::from_str(&format!(r#"{{"machine":"{number}"}}"#)).expect("an old one asks");
+        assert_eq!(server.levels, Levels::UNTOLD);
+        let again: AskedAgain = serde_json::from_str(r#"{"csr":"request"}"#).expect("a node asks again");
+        assert_eq!(again.csr, "request");
+        let granted = Granted { certificate: "c".into(), ca: "a".into() };
+        assert_eq!(serde_json::to_string(&granted).expect("JSON"), r#"{"certificate":"c","ca":"a"}"#);
+        let charter = Charter {
+            ca: "a".into(),
+            ca_key: "k".into(),
+            account_key: "s".into(),
+            authorities: Some(serde_json::json!({})),
+        };
+        let text = serde_json::to_string(&charter).expect("JSON");
+        assert_eq!(text, r#"{"ca":"a","caKey":"k","accountKey":"s","authorities":{}}"#);
+        assert!(serde_json::from_str::<Charter>(r#"{"ca":"a","caKey":"k","accountKey":"s"}"#).is_ok());
+    }
 
     #[test]
     fn names_and_numbers_are_plain() {

@@ -70,6 +70,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use api::level::Told;
 use api::pod_spec::Outages;
 use jiff::Timestamp;
 use store::{ProposeError, Store};
@@ -139,6 +140,8 @@ pub struct Config {
     pub protocols: Vec<Protocol>,
     /// The other servers, as far as images go; none where there can be no other.
     pub siblings: Option<Arc<dyn Siblings>>,
+    /// What this server is and speaks.
+    pub told: Told,
 }
 
 /// Why the API server does not serve.
@@ -169,6 +172,9 @@ pub enum ServeError {
 
 /// What all requests share.
 pub(crate) struct Door {
+    /// Made at each start: whoever waits for a server to be started anew knows it by this.
+    pub(crate) life: String,
+    pub(crate) told: Told,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -261,6 +267,8 @@ impl Server {
         let writing = scribe.map(|scribe| tokio::spawn(scribe.run(written.clone())));
         let closing = CancellationToken::new();
         let door = Arc::new(Door {
+            life: uuid::Builder::from_random_bytes((config.entropy)().to_be_bytes()).into_uuid().to_string(),
+            told: config.told,
             store,
             clock: config.clock,
             entropy: config.entropy,

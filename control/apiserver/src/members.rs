@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use api::level::{self, Standing};
 use api::{Reason, StatusError};
 use axum::extract::{Extension, Request, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Change, ChangeError, Cluster, MemberId, Peer, Role};
+use state::Snapshot;
+use store::{Change, ChangeError, Cluster, MemberId, MemberStanding, Peer, Role};
 
 use crate::answer::{self, Answer, Refusal};
 use crate::identity::{BOOTSTRAP_SERVERS, Identity, unauthorized};
@@ -22,6 +24,9 @@ struct Told {
     address: String,
     role: &'static str,
     is_leader: bool,
+    /// What it has said of itself.
+    #[serde(flatten)]
+    said: Option<level::Told>,
 }
 
 /// What is to change.
@@ -38,17 +43,30 @@ enum Asked {
 /// Which servers there are, as this one knows them.
 pub(crate) async fn list(State(door): State<Arc<Door>>) -> Answer {
     let Cluster { leader, members, .. } = door.store.cluster().borrow().clone();
-    let members = members.into_iter().map(|standing| Told {
-        id: standing.peer.member.to_string(),
-        address: standing.peer.address,
-        role: match standing.role {
+    let world = door.store.snapshot();
+    let standing = world.get(&level::key()).and_then(Standing::read).unwrap_or_default();
+    let members = members.into_iter().map(|member| Told {
+        said: standing.servers.get(&member.peer.member.to_string()).cloned(),
+        ..told(member, leader)
+    });
+    let (id, members) = (door.store.member().to_string(), members.collect::<Vec<_>>());
+    answer::value(
+        StatusCode::OK,
+        &json!({"id": id, "life": door.life, "told": door.told, "level": standing.level, "members": members}),
+    )
+}
+
+fn told(MemberStanding { peer, role }: MemberStanding, leader: Option<MemberId>) -> Told {
+    Told {
+        id: peer.member.to_string(),
+        address: peer.address,
+        role: match role {
             Role::Voter => "voter",
             Role::Learner => "learner",
         },
-        is_leader: leader == Some(standing.peer.member),
-    });
-    let (id, members) = (door.store.member().to_string(), members.collect::<Vec<_>>());
-    answer::value(StatusCode::OK, &json!({"id": id, "members": members}))
+        is_leader: leader == Some(peer.member),
+        said: None,
+    }
 }
 
 /// Changes them; the answer is how they then are.
@@ -75,7 +93,12 @@ pub(crate) async fn enter(
     let asked = body::read(request.into_body()).await?;
     let asked: AskedServer =
         serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
-    join::redeem(&door, &identity, &asked.machine, |_| Ok(())).await?;
+    let speaks = |world: &Snapshot| {
+        let checked = asked.levels.check(level::in_force(world.get(&level::key())));
+        checked.map_err(|foreign| StatusError::new(Reason::Conflict, foreign.to_string()))
+    };
+    speaks(&door.store.snapshot())?;
+    join::redeem(&door, &identity, &asked.machine, speaks).await?;
     tracing::info!(user = identity.user, "a server joins");
     let charter = charter().map_err(StatusError::internal)?;
     Ok(answer::value(StatusCode::OK, &json!(charter)))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::StatusError;
+use api::level::{self, Levels};
 use axum::Router;
 use axum::extract::{Extension, Path, Request, State};
 use axum::middleware::from_fn_with_state;
@@ -217,7 +218,13 @@ async fn link(
         return Err(StatusError::new(api::Reason::Forbidden, why).into());
     }
     let upgrade = Links::upgrade(&mut request)?;
-    let is_aside = request.uri().query() == Some("aside=true");
+    let query = request.uri().query();
+    let is_aside = query == Some("aside=true");
+    if !is_aside {
+        let levels = query.and_then(|query| query.strip_prefix("levels=")?.parse().ok()).unwrap_or(Levels::UNTOLD);
+        let at = level::in_force(door.store.snapshot().get(&level::key()));
+        levels.check_node(at).map_err(|foreign| StatusError::new(api::Reason::Conflict, foreign.to_string()))?;
+    }
     let record = (!is_aside).then(|| Record::new(&door, &name));
     door.tasks.spawn(door.links.clone().hold(name, upgrade, door.patience, record, door.closing.clone()));
     Ok(Links::switching())

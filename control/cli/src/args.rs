@@ -10,12 +10,14 @@ mod labels;
 mod loss;
 mod room;
 mod snapshot;
+mod upgrade;
 mod volume;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::level::Levels;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acme::Acme;
@@ -28,6 +30,7 @@ use labels::Labels;
 pub(crate) use loss::Loss;
 use room::Room;
 pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
+pub(crate) use upgrade::{Replacing, Upgrade, UpgradeCommand, UpgradeNodes, UpgradeServers};
 pub(crate) use volume::{RestoreVolume, SaveVolume, Volume, VolumeCommand};
 
 /// Kubernetes for WebAssembly, light enough to carry.
@@ -78,6 +81,8 @@ pub(crate) enum Command {
     Encryption(Encryption),
     /// The servers of the cluster
     Member(Member),
+    /// Another version in the place of the one that runs, machine by machine, while everything goes on
+    Upgrade(Upgrade),
     /// Print what people have said of a namespace, as manifests for another cluster
     Export(Export),
     /// Create what `coracle export` printed, all of it or nothing
@@ -119,6 +124,10 @@ pub(crate) struct Machine {
     /// What pods may use of this machine's memory [default: all of it]
     #[arg(long, env = "CORACLE_MEMORY", value_name = "SIZE", value_parser = disk::bytes)]
     pub(crate) memory: Option<u64>,
+    /// The highest level that this one speaks: while one is held back the cluster goes no further, and the last version can still be
+    /// brought back [default: what this version speaks]
+    #[arg(long, env = "CORACLE_LEVEL_MAX", value_name = "LEVEL", value_parser = up_to)]
+    pub(crate) level_max: Option<Levels>,
     #[command(flatten)]
     pub(crate) names: crate::names::Flags,
     #[command(flatten)]
@@ -129,6 +138,18 @@ pub(crate) struct Machine {
     pub(crate) room: Room,
     #[command(flatten)]
     pub(crate) disk: Disk,
+}
+
+impl Machine {
+    /// What this one speaks.
+    pub(crate) fn levels(&self) -> Levels {
+        self.level_max.unwrap_or(Levels::OWN)
+    }
+}
+
+fn up_to(text: &str) -> Result<Levels, String> {
+    let highest = text.parse().ok().and_then(Levels::up_to);
+    highest.ok_or_else(|| format!("this version speaks levels {}", Levels::OWN))
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::Object;
+use api::level::Levels;
 use client::{Client, Identity, Target};
 use controllers::{Ruling, Signers};
 use futures::future::BoxFuture;
@@ -24,6 +25,7 @@ use crate::args;
 use crate::authority::Rotation;
 use crate::data_dir::{self, DataDir};
 use crate::figures::Figures;
+use crate::level::{self, Leveling};
 use crate::node;
 use crate::papers::{Own, Papers};
 use crate::peers::{self, Coming};
@@ -73,6 +75,8 @@ pub(crate) struct Options<'a> {
     pub(crate) snapshots: BTreeMap<String, String>,
     /// How it comes to a cluster of several servers; none where there is only ever this one.
     pub(crate) coming: Option<Coming>,
+    /// What it speaks.
+    pub(crate) levels: Levels,
 }
 
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
@@ -83,11 +87,13 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let acme = args.acme.config()?;
     let audit = args.audit.config()?;
     let keys = args.encryption_keys.as_deref();
-    let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref()).await?);
+    let levels = args.machine.levels();
+    let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref(), levels).await?);
     let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
     let (signing, loss) = (args.signing.cluster_signing_duration, args.loss.clone());
     let snapshots = snapshot::wanted(&args.snapshots)?;
-    let options = Options { data: &data, listen, names, node, signing, acme, audit, loss, keys, snapshots, coming };
+    let options =
+        Options { data: &data, listen, names, node, signing, acme, audit, loss, keys, snapshots, coming, levels };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -178,6 +184,11 @@ impl Control {
             }
         };
         let store = store.context("the store cannot be opened")?;
+        // Before anybody is answered, and anything else is written.
+        if let Err(foreign) = options.levels.check(level::in_force(&store.snapshot())) {
+            store.shutdown().await;
+            return Err(foreign.into());
+        }
         let hub = Hub::new();
         let (mut door, mut node) = (None, None);
         if let Some(name) = options.node {
@@ -221,6 +232,7 @@ impl Control {
             outages: options.loss.outages(),
             protocols,
             siblings: peer.map(|papers| peers::siblings(&store, &authority, &papers)),
+            told: level::told(options.levels),
         };
         let server =
             apiserver::Server::open(config, store.clone(), listener).await.context("the API cannot be served")?;
@@ -260,6 +272,8 @@ impl Control {
         let ordering = acme::run(options.acme, store.clone(), administrator.client()?, parts.stopping());
         parts.start("ACME client", ordering);
         let mut control = Self { address, store, authority, administrator, node, door, parts };
+        let leveling = Leveling { store: control.store.clone(), told: level::told(options.levels) };
+        control.parts.start("level", leveling.run(control.parts.stopping()));
         if let Some(Coming::Guest(url)) = &options.coming {
             peers::be_admitted(&control.store, url, &control.authority, &here).await?;
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use agent::Kept;
 use anyhow::{Context, bail};
 use api::Revision;
+use api::level::Levels;
 use api::references::{PROOFS_LABEL, PROOFS_NAMESPACE};
 use api::{authority, kinds, storage};
 use client::{Client, Identity, ListOptions, Target, Watched};
@@ -255,8 +256,13 @@ async fn ask<T: DeserializeOwned>(server: &str, token: &str, path: &str, body: &
 }
 
 /// What makes a server, for a token that says so.
-pub(crate) async fn ask_charter(data: &DataDir, server: &str, token: &str) -> anyhow::Result<apiserver::Charter> {
-    ask(server, token, "/coracle/v1/join/server", &json!({"machine": machine(data)?})).await
+pub(crate) async fn ask_charter(
+    data: &DataDir,
+    server: &str,
+    token: &str,
+    levels: Levels,
+) -> anyhow::Result<apiserver::Charter> {
+    ask(server, token, "/coracle/v1/join/server", &json!({"machine": machine(data)?, "levels": levels})).await
 }
 
 /// A client that knows the cluster by the token, and is known by it.

@@ -23,6 +23,7 @@ mod gateway;
 mod get;
 mod ingress_status;
 mod join;
+mod level;
 mod manifests;
 mod member;
 mod memory_dir;
@@ -40,6 +41,7 @@ mod snapshot;
 mod trouble;
 mod tunnel;
 mod up;
+mod upgrade;
 mod verbs;
 mod volume;
 mod wait;
@@ -134,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Certificate(args) => certificate::run(args.command).await,
             Command::Encryption(args) => encryption::run(args.command).await,
             Command::Member(args) => member::run(args.command).await,
+            Command::Upgrade(args) => upgrade::run(args.command).await,
             Command::Export(args) => export::export(args).await,
             Command::Import(args) => export::import(args).await,
             Command::Snapshot(args) => snapshot::run(args.command, Timestamp::now()).await,

@@ -1,6 +1,7 @@
 //! `coracle member`: the servers of the cluster.
 
 use anyhow::Context;
+use api::level::{self, Levels, Told};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +16,15 @@ pub(crate) const PATH: &str = "/coracle/v1/members";
 pub(crate) struct Members {
     /// The one that tells.
     id: String,
+    /// Of this start of the one that tells; one from before does not say.
+    #[serde(default)]
+    pub(crate) life: String,
+    /// What the one that tells is now; of others, and of itself for a moment, it knows what they have said last.
+    #[serde(default)]
+    pub(crate) told: Option<Told>,
+    /// The level in force.
+    #[serde(default = "first")]
+    pub(crate) level: u32,
     pub(crate) members: Vec<Member>,
 }
 
@@ -22,11 +32,18 @@ pub(crate) struct Members {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Member {
-    id: String,
+    pub(crate) id: String,
     /// Where it is; empty of one that is only ever alone.
     pub(crate) address: String,
-    role: String,
-    is_leader: bool,
+    pub(crate) role: String,
+    pub(crate) is_leader: bool,
+    /// What it has said of itself: nothing, if it is from before servers did.
+    #[serde(flatten)]
+    said: Option<Told>,
+}
+
+fn first() -> u32 {
+    level::FIRST
 }
 
 pub(crate) async fn run(command: MemberCommand) -> anyhow::Result<()> {
@@ -52,7 +69,31 @@ impl Members {
 
     /// Whether this one is a member.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.members.iter().any(|member| member.id == id)
+        self.get(id).is_some()
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// The highest level that all of them speak.
+    pub(crate) fn spoken(&self) -> u32 {
+        self.members.iter().map(|member| member.levels().highest).min().unwrap_or(level::FIRST)
+    }
+}
+
+impl Member {
+    /// Whether the others know of it what it is now.
+    pub(crate) fn has_said(&self, told: Option<&Told>) -> bool {
+        told.is_none() || self.said.as_ref() == told
+    }
+
+    pub(crate) fn version(&self) -> String {
+        self.said.as_ref().map_or("<unknown>", |said| &said.version).to_owned()
+    }
+
+    pub(crate) fn levels(&self) -> Levels {
+        self.said.as_ref().map_or(Levels::UNTOLD, |said| said.levels)
     }
 }
 
@@ -64,12 +105,13 @@ async fn change(access: &Access, change: &Value) -> anyhow::Result<()> {
 }
 
 fn show(members: &Members) {
-    let mut lines = vec![["ID", "ADDRESS", "ROLE", "LEADS"].map(str::to_owned).to_vec()];
+    let mut lines = vec![["ID", "ADDRESS", "ROLE", "VERSION", "LEVELS", "LEADS"].map(str::to_owned).to_vec()];
     lines.extend(members.members.iter().map(|member| {
         let leads = if member.is_leader { "yes" } else { "" };
         // One that has just been brought back has not yet said where it is.
         let address = if member.address.is_empty() { "<none>" } else { &member.address };
-        vec![member.id.clone(), address.to_owned(), member.role.clone(), leads.to_owned()]
+        let (version, levels) = (member.version(), member.levels().to_string());
+        [&member.id, address, &member.role, &version, &levels, leads].map(str::to_owned).to_vec()
     }));
     print!("{}", get::aligned(&lines));
 }

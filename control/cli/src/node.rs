@@ -178,6 +178,7 @@ impl Node {
             rotation: machine.disk.rotation(),
             host_paths: machine.disk.host_paths(),
             eviction: machine.disk.eviction(),
+            levels: machine.levels(),
             resources: agent::Resources {
                 pods: Some(machine.room.max_pods.unwrap_or(defaults.pods)),
                 memory_bytes: machine.memory,
@@ -264,6 +265,16 @@ fn dialled_at(listener: SocketAddr, node: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_all_is_found_is_told_as_everywhere() {
+        let at = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let (api, ingress_http, ingress_https) = (at(1), at(2), at(3));
+        let addresses = Addresses { api, ingress_http, ingress_https, dns: at(4), tunnel: at(5), dns_mirror: None };
+        let text = serde_json::to_string(&addresses).expect("JSON");
+        let expected = r#"{"api":"127.0.0.1:1","ingressHttp":"127.0.0.1:2","ingressHttps":"127.0.0.1:3","dns":"127.0.0.1:4","tunnel":"127.0.0.1:5"}"#;
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn a_node_has_a_name_that_dns_could_have() {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use api::level::Levels;
 use apiserver::{Charter, SERVER_USER, SERVERS, Siblings};
 use client::{Body, Client, ClientError, Identity, Target};
 use futures::future::BoxFuture;
@@ -69,7 +70,12 @@ struct Registries {
 }
 
 /// How the server of a data directory comes to its cluster. One that is new to it is given what makes a server.
-pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str>) -> anyhow::Result<Coming> {
+pub(crate) async fn coming(
+    data: &DataDir,
+    url: Option<&str>,
+    token: Option<&str>,
+    levels: Levels,
+) -> anyhow::Result<Coming> {
     if data.join(REMOVED).exists() {
         bail!(sent_away(data));
     }
@@ -89,7 +95,8 @@ pub(crate) async fn coming(data: &DataDir, url: Option<&str>, token: Option<&str
                 "this server is not in the cluster yet: give it a --token; `coracle token create --role server` prints one"
             )
         };
-        let charter = join::ask_charter(data, &url, token).await.context("the server did not let this one in")?;
+        let charter =
+            join::ask_charter(data, &url, token, levels).await.context("the server did not let this one in")?;
         data_dir::write(&joined, &url)?;
         keep(data, &charter)?;
     }

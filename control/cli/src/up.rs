@@ -54,6 +54,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         keys,
         snapshots: snapshot::wanted(&args.snapshots)?,
         coming: None,
+        levels: args.machine.levels(),
     };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));

@@ -7,6 +7,9 @@
 //!
 //! It is a transaction like any other: pure, and one that changes nothing when it is made again.
 
+use std::collections::BTreeMap;
+
+use api::level::{self, Standing};
 use api::{Key, Object, Revision, kinds, storage};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event as EventRecord, PersistentVolume, Pod};
@@ -54,6 +57,7 @@ pub fn restoration(view: &Snapshot, now: Timestamp) -> Restoration {
     for claim in view.list(kinds::PERSISTENT_VOLUME_CLAIM) {
         restoration.claim(claim);
     }
+    restoration.level(view);
     for volume in view.list(kinds::PERSISTENT_VOLUME) {
         let nodes = homes(volume);
         if !nodes.is_empty() {
@@ -100,6 +104,15 @@ impl Restoration {
         });
         if let Some(forgotten) = forgotten {
             self.txn = std::mem::take(&mut self.txn).and(Txn::replace(object, forgotten));
+        }
+    }
+
+    /// The level stays: what was written at it is in the world. The servers that spoke it are gone.
+    fn level(&mut self, view: &Snapshot) {
+        let Some(object) = view.get(&level::key()) else { return };
+        let alone = Standing { level: level::in_force(Some(object)), servers: BTreeMap::new() };
+        if let Some(alone) = edited_tree(object, |value| value["data"] = alone.data()) {
+            self.txn = std::mem::take(&mut self.txn).and(Txn::replace(object, alone));
         }
     }
 

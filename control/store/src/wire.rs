@@ -10,7 +10,7 @@
 //! - a transfer: the whole world in [pieces](Piece), each with its checksum.
 //!
 //! Nothing here is sealed: keys stay with the member whose disk they seal, and what carries the connection is private.
-//! `wire/golden.txt` holds one of each; a change that alters it needs a new format.
+//! `wire/golden.txt` holds one of each; a change that alters it needs a new format, and what is only new there a [level](api::level).
 
 use crate::MemberId;
 use crate::codec::{self, FORMAT, Malformed, Reader, Stored};

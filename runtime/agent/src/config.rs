@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::level::Levels;
+
 use crate::eviction::{Amount, Thresholds};
 use crate::kept::Kept;
 use crate::volumes::host_path::HostPaths;
@@ -25,6 +27,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Where other nodes dial this one; none where they cannot.
     pub tunnel: Option<SocketAddr>,
+    /// What it speaks to servers.
+    pub levels: Levels,
     /// What pods may use; what is left out is read from the machine.
     pub resources: Resources,
     /// How often the node's lease is renewed.
@@ -105,6 +109,7 @@ impl Config {
             labels: BTreeMap::new(),
             addresses: Vec::new(),
             tunnel: None,
+            levels: Levels::OWN,
             resources: Resources::default(),
             lease_period: LEASE_PERIOD,
             home: None,

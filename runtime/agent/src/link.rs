@@ -50,7 +50,7 @@ use serde_json::json;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::context::Context;
 use crate::desired::{self, Uid, Wanted, desired};
@@ -82,7 +82,7 @@ pub(crate) async fn serve(context: Arc<Context>) {
 /// One in the node's own process ends with it, and then nobody is there to tell of the end: it has that link only until there is
 /// another.
 async fn serve_any(context: &Context, router: &Router) {
-    let path = path(context);
+    let path = format!("{}?levels={}", path(context), context.config.levels);
     let mut pause = RETRY_FIRST;
     let mut next = None;
     loop {
@@ -102,6 +102,9 @@ async fn serve_any(context: &Context, router: &Router) {
                         continue;
                     }
                 }
+            }
+            Err(error) if error.code() == Some(StatusCode::CONFLICT.as_u16()) => {
+                warn!(%error, "no server takes this node")
             }
             Err(error) => debug!(%error, "no link to the API server yet"),
         }
@@ -263,14 +266,18 @@ async fn waiting(State(context): State<Arc<Context>>) -> Response {
                     .map(|((namespace, name), count)| (namespace.to_string(), name.to_string(), *count))
                     .collect()
             };
-            let line = Bytes::from(format!("{}\n", json!(now)));
-            if tell.send(Ok::<Bytes, std::convert::Infallible>(line)).await.is_err() {
+            if tell.send(Ok::<Bytes, std::convert::Infallible>(line(&now))).await.is_err() {
                 return;
             }
             tokio::time::sleep(WAITING_PAUSE).await;
         }
     });
     Body::from_stream(ReceiverStream::new(told)).into_response()
+}
+
+/// Who waits, as a server reads it.
+fn line(waiting: &[(String, String, usize)]) -> Bytes {
+    Bytes::from(format!("{}\n", json!(waiting)))
 }
 
 /// The parameters of a kubelet's own log endpoint.
@@ -323,6 +330,13 @@ async fn container_logs(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_link_is_the_one_that_is_spoken_everywhere() {
+        assert_eq!(PROTOCOL, "coracle-link/1");
+        let told = line(&[("shop".into(), "web".into(), 3), ("n".into(), "s".into(), 1)]);
+        assert_eq!(told, "[[\"shop\",\"web\",3],[\"n\",\"s\",1]]\n");
+    }
 
     #[test]
     fn parameters_are_read_as_a_kubelet_reads_them() {

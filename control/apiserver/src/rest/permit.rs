@@ -1,6 +1,6 @@
 //! What depends on what is written: rights that are given away, and nodes that speak for others.
 
-use api::{Object, StatusError, authority, catalog};
+use api::{Key, Object, StatusError, authority, catalog, level};
 use state::Snapshot;
 
 use super::Ask;
@@ -16,9 +16,11 @@ impl Ask {
         old: Option<&Object>,
         new: Option<&Object>,
     ) -> Result<(), StatusError> {
-        let is_agreed = |object: &Object| *object.key() == authority::key();
-        if let Some(object) = [old, new].into_iter().flatten().find(|object| is_agreed(object)) {
-            return Err(reserved(object));
+        for object in [old, new].into_iter().flatten() {
+            if let Some(why) = reserved(object.key()) {
+                let names = catalog::by_kind(object.key().kind()).expect("both are in the catalog").names();
+                return Err(StatusError::forbidden(names, object.key().name(), why));
+            }
         }
         if let Some(node) = self.identity.node().filter(|_| !self.identity.is_master()) {
             restriction::check(node, self.verb, old, new)?;
@@ -30,9 +32,14 @@ impl Ask {
     }
 }
 
-/// Who writes it has everybody believe whom he likes, or nobody: only servers do, by what is asked of them at its own path.
-fn reserved(object: &Object) -> StatusError {
-    let names = catalog::by_kind(object.key().kind()).expect("secrets are in the catalog").names();
-    let why = "it is what the servers agreed on; `coracle certificate` changes it";
-    StatusError::forbidden(names, object.key().name(), why)
+/// Why only servers write an object. Who writes one has everybody believe whom he likes, or nobody; who writes the other has servers
+/// speak what some of them do not understand.
+fn reserved(key: &Key) -> Option<&'static str> {
+    if *key == authority::key() {
+        Some("it is what the servers agreed on; `coracle certificate` changes it")
+    } else if *key == level::key() {
+        Some("it is what the servers speak; it is raised when all of them speak the next level")
+    } else {
+        None
+    }
 }

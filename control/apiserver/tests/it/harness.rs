@@ -194,6 +194,7 @@ impl Door {
             outages: Outages::default(),
             protocols: Vec::new(),
             siblings: None,
+            told: api::level::Told { version: "0.1.0".into(), levels: api::level::Levels::OWN },
         };
         let shutdown = CancellationToken::new();
         let served = {

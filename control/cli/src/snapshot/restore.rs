@@ -9,6 +9,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use api::level::{self, Levels};
 use api::{Key, Object};
 use apiserver::{CHARTER_FILE, Charter, IMAGES_FOLDER};
 use controllers::Restoration;
@@ -49,6 +50,8 @@ fn restore(file: &Path, args: &RestoreSnapshot, now: Timestamp) -> anyhow::Resul
         format!("{} cannot be restored; `coracle snapshot list` says which files are whole", args.file)
     })?;
     let Saved { contents, charter, objects } = saved;
+    let at = level::in_force(objects.iter().find(|object| *object.key() == level::key()));
+    Levels::OWN.check(at).with_context(|| format!("{} cannot be restored by this version", args.file))?;
     let world = controllers::revived(Revision(contents.revision), objects);
     let restoration = controllers::restoration(&world, now);
     let (world, _) = world.apply(&restoration.txn).context("the world cannot be brought back")?;

@@ -50,6 +50,23 @@ fn merge(value: &mut Value, more: Value) {
 }
 
 #[test]
+fn the_level_stays_and_the_servers_that_spoke_it_are_gone() {
+    let servers = r#"{"7":{"version":"0.2.0","lowest":1,"highest":2}}"#;
+    let told = object(
+        kinds::CONFIG_MAP,
+        "kube-system/coracle-level",
+        json!({"data": {"level": "2", "servers.json": servers}}),
+    );
+    assert!(Standing::read(&told).is_some_and(|standing| standing.servers.len() == 1));
+    let view = revived(Revision(7), [told.at(Revision(3))]);
+    let (after, _) = view.apply(&restoration(&view, noon()).txn).expect("every guard holds");
+    let alone = Standing { level: 2, servers: BTreeMap::new() };
+    assert_eq!(after.get(&level::key()).and_then(Standing::read), Some(alone));
+    let (_, events) = after.apply(&restoration(&after, noon()).txn).expect("every guard holds");
+    assert!(events.is_empty(), "once is enough");
+}
+
+#[test]
 fn nodes_go_with_what_is_theirs() {
     check(
         &[

@@ -140,7 +140,7 @@ async fn gather(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<(Begin, Whole)
     let mut objects = Vec::new();
     loop {
         match pieces.recv().await {
-            Some(Piece::Objects(more)) => objects.extend(more),
+            Some(Piece::Objects(more) | Piece::Deflated(more)) => objects.extend(more),
             Some(Piece::End(count)) if count == objects.len() as u64 => {
                 if planted(Bug::TransferCut) {
                     objects.pop();

@@ -119,31 +119,57 @@ fn the_format_is_the_one_that_members_of_this_version_speak() {
     assert!(text == include_str!("golden.txt"), "the format is now another:\n{text}");
 }
 
+/// How it is deflated is up to who sends it: what was once sent is inflated by all.
+#[test]
+fn deflated_objects_are_those_that_members_of_this_level_speak() {
+    let bytes: Vec<u8> =
+        (0..DEFLATED.len()).step_by(2).map(|at| u8::from_str_radix(&DEFLATED[at..at + 2], 16).expect("hex")).collect();
+    let expected = Piece::Deflated(vec![config_map("a", "1").at(Revision(3))]);
+    encoded(&expected);
+    assert_eq!(Piece::decode(&bytes), Ok(expected));
+    let unknown = [&[1, 9][..], &bytes[2..]].concat();
+    let refused = Piece::decode(&unknown).expect_err("nobody speaks it");
+    assert_eq!(refused.to_string(), "malformed piece: of a level that this version does not speak");
+}
+
+const DEFLATED: &str = "01036073c6ed63646060606640004e2076cecf4bcb4cf74d2cc80472aa958074586a5171667e9e92955299a1928e5276665e0a900d570714ca4d2d494c492c4954b2aa56ca4bcc4d054a27028541cce282c464103f0fc82fcd4c01cbd4ea28c1545700050c956a6b01";
+
 #[test]
 fn a_world_in_pieces_is_the_same_world_and_a_broken_piece_is_none() {
     let objects =
-        (0..3_000).map(|number| config_map(&format!("c{number}"), &"y".repeat(1_000)).at(Revision(number + 1)));
-    let world = Snapshot::load(Revision(3_005), objects);
+        || (0..3_000).map(|number| config_map(&format!("c{number}"), &"y".repeat(1_000)).at(Revision(number + 1)));
+    let plain = sent(&Snapshot::load(Revision(3_005), objects()));
+    let told = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": api::level::NAME, "namespace": api::level::NAMESPACE, "uid": "u"}, "data": {"level": "2"}});
+    let told = Object::from_value(kinds::CONFIG_MAP, &told).expect("a config map").at(Revision(3_004));
+    let deflated = sent(&Snapshot::load(Revision(3_005), objects().chain([told])));
+    assert!(deflated * 10 < plain, "where all understand it, it is sent in {deflated} bytes instead of {plain}");
+}
+
+/// How many bytes a world is sent in, if it is the same when it arrives.
+fn sent(world: &Snapshot) -> usize {
     let whole = Whole { world: world.clone(), sessions: Arc::new(sessions()) };
     let pieces: Vec<Piece> = pieces(Vote::new(3, 7), meta(), &whole).collect();
     assert!(pieces.len() > 4, "more than one MiB is more than one piece");
-    let mut found = Vec::new();
+    let (mut found, mut total) = (Vec::new(), 0);
     for piece in &pieces {
         let mut bytes = Vec::new();
         piece.encode(&mut bytes);
         assert!(bytes.len() < 3 << 20);
+        total += bytes.len();
         match Piece::decode(&bytes).expect("it can be read") {
             Piece::Begin(begin) => assert_eq!((begin.revision, begin.meta), (Revision(3_005), meta())),
-            Piece::Objects(objects) => {
+            Piece::Objects(objects) | Piece::Deflated(objects) => {
                 found.extend(objects);
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
                 assert!(Piece::decode(&bytes).is_err(), "one bit of it is another");
             }
-            Piece::End(count) => assert_eq!(count, 3_000),
+            Piece::End(count) => assert_eq!(count, world.objects().count() as u64),
         }
     }
     assert!(Snapshot::load(Revision(3_005), found).objects().eq(world.objects()));
+    total
 }
 
 #[tokio::test]
