@@ -35,6 +35,16 @@ pub enum OpenError {
         /// What this version does not know.
         reason: String,
     },
+    /// What is on disk is not what was written, and the other members could not make it good.
+    #[error("{} is damaged: {reason}; the other servers could not fill it anew: {why}", path.display())]
+    NotRefilled {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What the others said, or that nobody did.
+        why: String,
+    },
     /// The disk would not do it.
     #[error("failed to open {}", path.display())]
     Io {

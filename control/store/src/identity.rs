@@ -12,7 +12,7 @@ use crate::disk::{self, Disk};
 use crate::seal::random;
 use crate::{MemberId, OpenError};
 
-const FILE: &str = "member.json";
+pub(crate) const FILE: &str = "member.json";
 
 /// The layout of the data directory. A newer one is refused.
 const LAYOUT: u32 = 1;
@@ -29,12 +29,24 @@ struct Identity {
 
 /// The number of the member that lives in `directory`; a new one if nobody does yet.
 pub(crate) fn establish(disk: &dyn Disk, directory: &Path) -> Result<MemberId, OpenError> {
+    if let Some(member) = read(disk, directory)? {
+        return Ok(member);
+    }
+    let member = MemberId::from_le_bytes(random());
+    assume(disk, directory, member).map_err(|source| OpenError::Io { path: directory.join(FILE), source })?;
+    Ok(member)
+}
+
+/// The number of the member that lives in `directory`, if that can be told.
+pub(crate) fn known(disk: &dyn Disk, directory: &Path) -> Option<MemberId> {
+    read(disk, directory).ok().flatten()
+}
+
+fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<MemberId>, OpenError> {
     let path = directory.join(FILE);
     let text = match disk::read(disk, &path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return create(disk, directory).map_err(|source| OpenError::Io { path, source });
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(OpenError::Io { path, source }),
     };
     if let Some(reason) = newer(&text, LAYOUT) {
@@ -49,7 +61,7 @@ pub(crate) fn establish(disk: &dyn Disk, directory: &Path) -> Result<MemberId, O
     if identity.checksum.is_some_and(|written| written != checksum(identity.member)) {
         return Err(OpenError::Damaged { path, reason: "the number in it is not the one that was written".into() });
     }
-    Ok(identity.member)
+    Ok(Some(identity.member))
 }
 
 /// What is newer about a file that says its layout, where this version knows up to `known`. Whatever else it says is not looked at:
@@ -63,12 +75,11 @@ pub(crate) fn newer(text: &[u8], known: u32) -> Option<String> {
     (layout > known).then(|| format!("its layout is {layout}, and this version knows {known}"))
 }
 
-fn create(disk: &dyn Disk, directory: &Path) -> io::Result<MemberId> {
-    let member = MemberId::from_le_bytes(random());
+/// Has this member live in `directory`.
+pub(crate) fn assume(disk: &dyn Disk, directory: &Path, member: MemberId) -> io::Result<()> {
     let identity = Identity { layout: LAYOUT, member, checksum: Some(checksum(member)) };
     let written = serde_json::to_vec(&identity)?;
-    disk::write(disk, &directory.join(FILE), &directory.join("member.new"), &written)?;
-    Ok(member)
+    disk::write(disk, &directory.join(FILE), &directory.join("member.new"), &written)
 }
 
 fn checksum(member: MemberId) -> u32 {

@@ -5,6 +5,7 @@
 //! the revision that wrote it, together with as much of the past as [`history`](crate::history) holds, so that watches resume
 //! over a restart.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use state::{Event, Revision, Snapshot};
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::codec::Malformed;
 use crate::consensus::{LogId, StoredMembership};
 use crate::disk::Disk;
 use crate::proposals::Sessions;
@@ -288,6 +290,12 @@ fn yield_to_others() {
 impl Taken {
     /// Writes it, all or nothing; once more is as good as once.
     fn write(&self, tables: &Tables, floor: Revision) -> Result<(), TablesError> {
+        // The library takes for granted that a page is what it was.
+        let written = catch_unwind(AssertUnwindSafe(|| self.write_to(tables, floor)));
+        written.unwrap_or_else(|_| Err(Malformed { what: "image: its pages make no sense" }.into()))
+    }
+
+    fn write_to(&self, tables: &Tables, floor: Revision) -> Result<(), TablesError> {
         match (&self.standing, &self.world) {
             (Some(standing), Some(world)) => tables.replace(world, standing)?,
             (Some(standing), None) => tables.write(&self.changes, standing, floor)?,

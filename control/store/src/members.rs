@@ -48,6 +48,13 @@ pub enum Change {
         /// Who takes its place.
         new: MemberId,
     },
+    /// Have no more to do with one that lost what it knew, and let another learn in its place: the same, under a new number.
+    Renew {
+        /// Who does not come back.
+        old: MemberId,
+        /// Who it is now.
+        new: Peer,
+    },
     /// It is reached elsewhere now.
     Move(Peer),
     /// Have this voter lead.
@@ -114,6 +121,7 @@ impl Cluster {
             Change::Replace { old, new } => {
                 self.get(*old).is_none() && self.get(*new).is_some_and(|new| new.role == Role::Voter)
             }
+            Change::Renew { old, new } => self.get(*old).is_none() && self.get(new.member).is_some(),
             _ => false,
         }
     }
@@ -141,7 +149,8 @@ impl Parts {
             };
             let is_last = !self.effective().is_changing;
             match self.raft.change_membership(changes, retain).await {
-                Ok(_) if is_last => return Some(Answer::Done),
+                // That takes two.
+                Ok(_) if is_last && !matches!(change, Change::Renew { .. }) => return Some(Answer::Done),
                 Ok(_) => {}
                 Err(RaftError::Fatal(_)) => return None,
                 Err(RaftError::APIError(error)) => match error {
@@ -198,12 +207,18 @@ impl Parts {
                 caught_up(&metrics, *member)?;
                 Ok(Considered::Membership(ChangeMembers::AddVoterIds([*member].into()), true))
             }
-            Change::Remove(member) => match known(*member)?.role {
-                Role::Learner => membership(ChangeMembers::RemoveNodes([*member].into())),
-                Role::Voter if cluster.voters() == 1 => {
-                    Err(Answer::Refused(format!("{member} is the only voter: there would be no cluster without it")))
+            Change::Remove(member) => membership(without(&cluster, known(*member)?)?),
+            Change::Renew { old, new } => match (cluster.get(*old), cluster.get(new.member)) {
+                (None, Some(_)) => Ok(Considered::Nothing),
+                (None, None) => known(*old).map(|_| Considered::Nothing),
+                (Some(_), _) if *old == self.member() => {
+                    Err(Answer::Refused(format!("{old} leads, and needs nobody in its place")))
                 }
-                Role::Voter => membership(ChangeMembers::RemoveVoters([*member].into())),
+                (Some(old), Some(_)) => membership(without(&cluster, old)?),
+                (Some(old), None) => {
+                    without(&cluster, old)?;
+                    Ok(Considered::Membership(ChangeMembers::AddNodes(nodes(new)), true))
+                }
             },
             Change::Replace { old, new } => {
                 if known(*old)?.role != Role::Voter {
@@ -248,6 +263,18 @@ enum Considered {
     Membership(ChangeMembers<MemberId, Member>, bool),
     Lead(MemberId),
     Nothing,
+}
+
+/// Has no more to do with this one.
+fn without(cluster: &Cluster, gone: &Standing) -> Result<ChangeMembers<MemberId, Member>, Answer> {
+    let member = gone.peer.member;
+    match gone.role {
+        Role::Learner => Ok(ChangeMembers::RemoveNodes([member].into())),
+        Role::Voter if cluster.voters() == 1 => {
+            Err(Answer::Refused(format!("{member} is the only voter: there would be no cluster without it")))
+        }
+        Role::Voter => Ok(ChangeMembers::RemoveVoters([member].into())),
+    }
 }
 
 /// A vote that lags behind would stop everything as soon as it is needed.

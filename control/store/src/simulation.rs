@@ -17,6 +17,7 @@ mod images;
 pub(crate) mod net;
 mod promise;
 mod proofs;
+mod refills;
 mod stage;
 mod story;
 mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::image::Image;
 use crate::log::Log;
 use crate::peers::{self, Peers};
 use crate::proposals::Proposals;
+use crate::refill::{self, Founding};
 use crate::runtime::{self, Task};
 use crate::seal::{Keys, Sealer};
 use crate::transport::{Connection, Nowhere, Transport};
@@ -42,6 +44,8 @@ const ELECTION_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Store(pub(crate) Arc<Parts>);
 
 pub(crate) struct Parts {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
     world: Arc<World>,
     pub(crate) raft: Raft,
     pub(crate) log: Log,
@@ -88,16 +92,16 @@ impl Store {
         Self::open_at(config, Seat { address: String::new(), transport: Arc::new(Nowhere), founds: true }).await
     }
 
-    /// Opens a member of a cluster of several. One that is not alone returns before it knows who leads.
+    /// Opens a member of a cluster of several. One that is not alone returns before it knows who leads. One whose files are not what
+    /// was written is filled anew by the others, under a new number: this waits until they have taken it in, for a minute at most.
     pub async fn open_at(config: Config, seat: Seat) -> Result<Self, OpenError> {
         Self::open_on(Arc::new(Real), config, seat).await
     }
 
     /// Opens a member whose files are on this disk.
     pub(crate) async fn open_on(disk: Arc<dyn Disk>, config: Config, seat: Seat) -> Result<Self, OpenError> {
-        let settings = config.clone();
-        let files =
-            runtime::spawn_blocking(move || Files::open(&disk, &settings)).await.map_err(OpenError::consensus)??;
+        let (files, founding) = refill::open(&disk, &config, &seat).await?;
+        let seat = Seat { founds: seat.founds && founding == Founding::Possible, ..seat };
         let Files { member, world, image, log, machine, keys, sealer, proposals } = files;
         let settings = consensus::config(config.pace).map_err(OpenError::consensus)?;
         let peers = Arc::new(Peers::new(member, seat.transport.clone()));
@@ -113,7 +117,10 @@ impl Store {
         let keys = Arc::new(tokio::sync::Mutex::new(keys));
         let rounds = Rounds::default();
         let changing = tokio::sync::Mutex::default();
+        let (disk, directory) = (disk.share(), config.directory.clone());
         let parts = Parts {
+            disk,
+            directory,
             world,
             raft,
             log,
@@ -269,6 +276,12 @@ impl Files {
         let proposals = Proposals::new(u64::from_le_bytes(crate::seal::random()));
         let machine = Machine::new(world.clone(), image.clone(), proposals.clone(), &standing);
         Ok(Self { member, world, image, log, machine, keys, sealer, proposals })
+    }
+
+    /// Lets go of them as they are.
+    pub(crate) fn close(&self) {
+        self.log.close();
+        self.image.close();
     }
 }
 

@@ -43,8 +43,7 @@ pub(super) fn recovered(disk: &SimulatedDisk) -> Result<Snapshot, OpenError> {
         EntryPayload::Normal(command) => world.apply(&command.txn).map_or_else(|_| world.clone(), |(next, _)| next),
         _ => world,
     });
-    files.log.close();
-    files.image.close();
+    files.close();
     Ok(world)
 }
 

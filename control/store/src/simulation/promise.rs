@@ -46,8 +46,7 @@ impl Promise {
         executor::outside(|| {
             let files = Files::open(&disk.share(), config)?;
             let promise = Self::of(files.member, &files.log);
-            files.log.close();
-            files.image.close();
+            files.close();
             Ok(promise)
         })
     }

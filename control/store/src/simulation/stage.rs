@@ -38,6 +38,8 @@ pub(super) struct Stage {
 struct Machine {
     disk: SimulatedDisk,
     running: Option<(Life, Store)>,
+    /// The next process ends in the midst of this change of the disk.
+    ends_after: Option<u64>,
 }
 
 /// Plays on a new stage, with this mistake in the store if there is one. A panic is no better than what a story says is wrong.
@@ -85,7 +87,7 @@ impl Stage {
     /// So many members that are one cluster, each with a vote.
     pub(super) async fn found(&self, members: usize) -> Result<(), String> {
         for place in 0..members {
-            self.machines.lock().push(Machine { disk: SimulatedDisk::new(), running: None });
+            self.machines.lock().push(Machine { disk: SimulatedDisk::new(), running: None, ends_after: None });
             self.open(place, place == 0).await?;
             if place > 0 {
                 let peer = Peer { member: self.store(place).ok_or("it ended")?.1.member(), address: address(place) };
@@ -95,12 +97,15 @@ impl Stage {
         self.whole(members).await
     }
 
-    /// Waits until there are so many members, all with a vote, and the first tells of no other.
+    /// Waits until there are so many members, all with a vote, and those that run are they.
     pub(super) async fn whole(&self, members: usize) -> Result<(), String> {
         self.within("all have votes", || async move {
+            let running: Vec<_> =
+                (0..members).map(|place| Some(self.store(place)?.1.member())).collect::<Option<_>>()?;
             let cluster = self.store(0)?.1.cluster().borrow().clone();
-            let votes = cluster.members.iter().filter(|standing| standing.role == Role::Voter).count();
-            (votes == members && cluster.members.len() == members && !cluster.is_changing).then_some(())
+            let has_vote = |member: &u64| cluster.get(*member).is_some_and(|standing| standing.role == Role::Voter);
+            let are_all = cluster.members.len() == members && running.iter().all(has_vote);
+            (are_all && !cluster.is_changing).then_some(())
         })
         .await
     }
@@ -117,11 +122,6 @@ impl Stage {
 
     pub(super) fn disk(&self, place: usize) -> SimulatedDisk {
         self.machines.lock()[place].disk.clone()
-    }
-
-    /// Its machine gets an empty disk.
-    pub(super) fn empty(&self, place: usize) {
-        self.machines.lock()[place].disk = SimulatedDisk::new();
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -173,6 +173,17 @@ impl Stage {
         self.open(place, false).await
     }
 
+    /// The same, of one whose process ends in the midst of this change of its disk.
+    pub(super) async fn start_until(&self, place: usize, change: u64) -> Result<(), String> {
+        self.machines.lock()[place].ends_after = Some(change);
+        self.open(place, false).await
+    }
+
+    /// Gives a machine another disk.
+    pub(super) fn put(&self, place: usize, disk: SimulatedDisk) {
+        self.machines.lock()[place].disk = disk;
+    }
+
     async fn open(&self, place: usize, founds: bool) -> Result<(), String> {
         match self.try_open(place, founds).await {
             Some(Err(error)) => Err(format!("member {place} does not open: {error}")),
@@ -183,12 +194,17 @@ impl Stage {
 
     async fn try_open(&self, place: usize, founds: bool) -> Option<Result<(), OpenError>> {
         let life = self.executor.begin();
-        let disk: Arc<dyn Disk> = Arc::new(self.disk(place).next(Some(life)));
+        let disk = self.disk(place).next(Some(life));
+        if let Some(changes) = self.machines.lock()[place].ends_after.take() {
+            disk.end_after(changes);
+        }
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         let seat = Seat { address: address(place), transport: self.net.transport(&address(place)), founds };
         let opening = runtime::spawn_of(&self.executor, Some(life), Store::open_on(disk, self.config.clone(), seat));
         let opened = match opening.await.ok()? {
             Ok(opened) => opened,
-            Err(error) => return Some(Err(error)),
+            // What it was told when it was ended is no more of interest.
+            Err(error) => return self.executor.is_alive(life).then_some(Err(error)),
         };
         self.net.attach(&address(place), life, opened.clone());
         self.machines.lock()[place].running = Some((life, opened));

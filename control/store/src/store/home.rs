@@ -1,10 +1,12 @@
-//! What a member sees to by itself: that the others know where it is, and that it gets a vote once it has caught up.
+//! What a member sees to by itself: that the others know where it is, that it gets a vote once it has caught up, and that it knows
+//! whom to ask should it lose all else.
 
 use std::sync::Weak;
 use std::time::Duration;
 
 use super::{Parts, Seat};
 use crate::members::VOTERS_MAX;
+use crate::roster::Roster;
 use crate::runtime;
 use crate::{Change, Peer, Role};
 
@@ -12,11 +14,13 @@ use crate::{Change, Peer, Role};
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(parts: Weak<Parts>, seat: Seat) {
+    let mut remembered = None;
     loop {
         let Some(strong) = parts.upgrade() else { return };
         let mut cluster = strong.cluster.clone();
         cluster.mark_unchanged();
         let wanted = wanted(&strong, &seat);
+        remember(&strong, &mut remembered).await;
         drop(strong);
         let Some(change) = wanted else {
             if cluster.changed().await.is_err() {
@@ -31,6 +35,26 @@ pub(super) async fn run(parts: Weak<Parts>, seat: Seat) {
         drop(parts);
         runtime::sleep(AGAIN).await;
     }
+}
+
+/// Writes down who the others are, unless that is what was written.
+async fn remember(parts: &Parts, remembered: &mut Option<Roster>) {
+    let Some(roster) = Roster::of(parts.member(), &parts.cluster.borrow()) else { return };
+    // Who has always been alone needs no file that says so.
+    if remembered.as_ref() == Some(&roster) || (remembered.is_none() && roster.is_alone() && !is_written(parts)) {
+        return;
+    }
+    let (disk, directory, written) = (parts.disk.clone(), parts.directory.clone(), roster.clone());
+    match runtime::spawn_blocking(move || written.write(&*disk, &directory)).await {
+        Ok(Ok(())) => *remembered = Some(roster),
+        Ok(Err(error)) => tracing::warn!(%error, "who the other members are cannot be written down"),
+        // The store is going down.
+        Err(_) => {}
+    }
+}
+
+fn is_written(parts: &Parts) -> bool {
+    !matches!(Roster::read(&*parts.disk, &parts.directory), Ok(None))
 }
 
 /// What is not yet as it should be.

@@ -210,6 +210,11 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
             out.push(5);
             out.extend_from_slice(&member.to_le_bytes());
         }
+        Change::Renew { old, new } => {
+            out.push(6);
+            out.extend_from_slice(&old.to_le_bytes());
+            put_peer(out, new);
+        }
     }
 }
 
@@ -221,6 +226,7 @@ fn change(reader: &mut Reader<'_>) -> Result<Change, Malformed> {
         3 => Change::Replace { old: reader.u64()?, new: reader.u64()? },
         4 => Change::Move(peer(reader)?),
         5 => Change::Lead(reader.u64()?),
+        6 => Change::Renew { old: reader.u64()?, new: peer(reader)? },
         _ => return Err(Malformed { what: "change" }),
     })
 }

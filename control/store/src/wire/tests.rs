@@ -89,6 +89,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("replace", asked(Call::Change(Change::Replace { old: 7, new: 8 }))),
         ("move", asked(Call::Change(Change::Move(peer())))),
         ("lead", asked(Call::Change(Change::Lead(8)))),
+        ("renew", asked(Call::Change(Change::Renew { old: 7, new: peer() }))),
         ("voted", replied(Answer::Vote(VoteResponse { vote, vote_granted: true, last_log_id: Some(id(9)) }))),
         ("handed over", replied(Answer::HandOver(Ok(())))),
         ("vote changed", replied(Answer::HandOver(Err(HandOverRefused::VoteChanged { expected: vote, actual: vote })))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::disk::Kept;
 use super::super::stage::address;
 use super::{MEMBERS, Story, TROUBLE};
-use crate::{Change, Peer, runtime};
+use crate::runtime;
 
 impl Story {
     pub(super) async fn trouble(&self) -> Result<(), String> {
@@ -66,43 +66,40 @@ impl Story {
         self.crash(place, Some(kept)).await
     }
 
-    /// A member is stopped, a bit of its files turns, and it is started again: it notices, or it was nothing. One that has noticed
-    /// gets an empty disk and a new number, and the others fill it.
+    /// Bits turn in the files of one member, while it runs or while it does not, and it is started again: it notices, or it was nothing.
+    /// One that has noticed is filled by the others, and the cluster is whole again before the next bit turns.
     pub(super) async fn rot(&self) -> Result<(), String> {
         for _ in 0..4 {
             runtime::sleep(Duration::from_millis(self.stage.toss(|random| random.range(200, 500)))).await;
             let place = self.stage.toss(|random| random.below(MEMBERS as u64)) as usize;
             let old = self.stage.store(place).ok_or("nobody ends here")?.1.member();
-            self.stage.end(place, None);
-            let disk = self.stage.disk(place);
-            let files = disk.files();
-            let (path, length) = &files[self.stage.toss(|random| random.below(files.len() as u64)) as usize];
-            disk.flip(path, self.stage.toss(|random| random.below(*length as u64 * 8)));
-            let mut has_noticed = self.stage.start(place).await.is_err();
-            if let Some((life, store)) = self.stage.store(place) {
-                // What lies in the log is looked at when it is read.
-                runtime::sleep(Duration::from_millis(400)).await;
-                let asked =
-                    runtime::spawn_of(&self.stage.executor, Some(life), async move { store.leads().await }).await;
-                has_noticed = matches!(asked, Ok(Err(_)));
+            if self.stage.toss(|random| random.one_in(3)) {
+                self.flip(place);
+                runtime::sleep(Duration::from_millis(self.stage.toss(|random| random.below(150)))).await;
+                self.stage.end(place, None);
+            } else {
+                self.stage.end(place, None);
+                self.flip(place);
             }
-            if has_noticed {
-                self.notes.lock().noticed += 1;
-                self.replace(place, old).await?;
+            self.stage.start(place).await?;
+            // What lies in the log is looked at when it is read. Whoever has ended then is started again, as by whatever looks after it.
+            runtime::sleep(Duration::from_millis(400)).await;
+            if matches!(self.stage.ask(place, |store| async move { store.leads().await }).await, Some(Err(_))) {
+                self.stage.end(place, None);
+                self.stage.start(place).await?;
             }
+            self.stage.whole(MEMBERS).await?;
+            let new = self.stage.store(place).ok_or("nobody ends here")?.1.member();
+            self.notes.lock().noticed += u64::from(new != old);
         }
         Ok(())
     }
 
-    async fn replace(&self, place: usize, old: u64) -> Result<(), String> {
-        self.stage.end(place, None);
-        self.stage.empty(place);
-        self.stage.start(place).await?;
-        let new = self.stage.store(place).ok_or("nobody ends here")?.1.member();
-        let (other, peer) = ((place + 1) % MEMBERS, Peer { member: new, address: address(place) });
-        // It asks for its vote by itself.
-        self.stage.changes(other, Change::Add(peer)).await?;
-        self.stage.changes(other, Change::Remove(old)).await
+    fn flip(&self, place: usize) {
+        let disk = self.stage.disk(place);
+        let files = disk.files();
+        let (path, length) = &files[self.stage.toss(|random| random.below(files.len() as u64)) as usize];
+        disk.flip(path, self.stage.toss(|random| random.below(*length as u64 * 8)));
     }
 
     /// All is well again, and once more after a power cut that leaves nothing but what was synced.
