@@ -104,7 +104,7 @@ async fn serve_any(context: &Context, router: &Router) {
                 }
             }
             Err(error) if error.code() == Some(StatusCode::CONFLICT.as_u16()) => {
-                warn!(%error, "no server takes this node")
+                warn!(%error, "no server takes this node");
             }
             Err(error) => debug!(%error, "no link to the API server yet"),
         }

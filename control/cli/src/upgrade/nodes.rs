@@ -115,8 +115,8 @@ async fn empty(client: &Client, node: &str, until: Instant, step: &Step) -> anyh
 
 /// Whether a pod is over, or of its node alone.
 fn stays(pod: &Value) -> bool {
-    let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-    let is_of_node = owners.into_iter().any(|owner| owner["kind"] == "DaemonSet" && owner["controller"] == true);
+    let mut owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let is_of_node = owners.any(|owner| owner["kind"] == "DaemonSet" && owner["controller"] == true);
     is_of_node || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
@@ -149,8 +149,8 @@ async fn link(client: &Client, node: &str) -> Option<String> {
 }
 
 fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn version(node: &Value) -> String {
