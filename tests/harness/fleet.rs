@@ -229,6 +229,11 @@ impl Fleet {
         child.is_some()
     }
 
+    /// A machine's process.
+    pub fn pid(&self, machine: usize) -> u32 {
+        self.machines[machine].child.as_ref().unwrap_or_else(|| panic!("machine {machine} is off")).id()
+    }
+
     /// The clock that a machine has to itself.
     pub fn clock(&mut self, machine: usize) -> &mut Clock {
         self.clocks.get_mut(&machine).unwrap_or_else(|| panic!("machine {machine} goes by everybody's clock"))

@@ -147,10 +147,7 @@ impl Report {
 
     /// So many of a thousand answers took no longer than this, in microseconds.
     pub fn quantile(&self, of_thousand: usize) -> u32 {
-        let mut micros = self.micros.clone();
-        micros.sort_unstable();
-        let at = (micros.len() * of_thousand / 1_000).min(micros.len().saturating_sub(1));
-        micros.get(at).copied().unwrap_or(0)
+        crate::measure::quantile(&self.micros, of_thousand)
     }
 
     /// Takes up another report.

@@ -40,6 +40,14 @@ pub fn median(values: &[f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// So many of a thousand of these are no larger than this.
+pub fn quantile(values: &[u32], of_thousand: usize) -> u32 {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    let at = (values.len() * of_thousand / 1_000).min(values.len().saturating_sub(1));
+    values.get(at).copied().unwrap_or(0)
+}
+
 /// Processor time that a process has used so far, in seconds.
 pub fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -1,6 +1,7 @@
 //! The command line: every word a person may type after `coracle`.
 
 mod acme;
+mod addresses;
 mod audit;
 mod certificate;
 mod disk;
@@ -21,6 +22,7 @@ use api::level::Levels;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acme::Acme;
+pub(crate) use addresses::Addresses;
 use audit::Audit;
 pub(crate) use certificate::{Certificate, CertificateCommand};
 use disk::Disk;
@@ -167,6 +169,8 @@ pub(crate) struct Up {
     pub(crate) signing: Signing,
     #[command(flatten)]
     pub(crate) loss: Loss,
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]
@@ -205,6 +209,8 @@ pub(crate) struct Server {
     pub(crate) signing: Signing,
     #[command(flatten)]
     pub(crate) loss: Loss,
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
     /// The file with the keys that seal what lies on the disk, made if it is missing; without it the data cannot be read
     /// [default: store/keys.json in the data directory]
     #[arg(long, env = "CORACLE_ENCRYPTION_KEYS", value_name = "FILE")]

@@ -69,6 +69,7 @@ pub(crate) struct Options<'a> {
     pub(crate) audit: Option<apiserver::Audit>,
     /// When nodes are lost, and what follows.
     pub(crate) loss: args::Loss,
+    pub(crate) addresses: args::Addresses,
     /// Where the keys lie that seal what the store writes, if not with it.
     pub(crate) keys: Option<&'a Path>,
     /// What is said of the schedule of snapshots.
@@ -90,10 +91,23 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let levels = args.machine.levels();
     let coming = Some(peers::coming(&data, args.join.as_deref(), args.token.as_deref(), levels).await?);
     let (listen, names, node) = (args.listen, &args.names[..], name.as_deref());
-    let (signing, loss) = (args.signing.cluster_signing_duration, args.loss.clone());
+    let (signing, loss, addresses) = (args.signing.cluster_signing_duration, args.loss.clone(), args.addresses);
     let snapshots = snapshot::wanted(&args.snapshots)?;
-    let options =
-        Options { data: &data, listen, names, node, signing, acme, audit, loss, keys, snapshots, coming, levels };
+    let options = Options {
+        data: &data,
+        listen,
+        names,
+        node,
+        signing,
+        acme,
+        audit,
+        loss,
+        addresses,
+        keys,
+        snapshots,
+        coming,
+        levels,
+    };
     let mut control = Control::start(options).await?;
     step.done(&format!("https://{}", control.reachable()));
     let mut addresses = node::Addresses { api: Some(control.address), ..node::Addresses::default() };
@@ -254,6 +268,7 @@ impl Control {
         let config = manager::Config {
             node_grace: options.loss.lease_grace(usual.node_grace),
             outages: options.loss.outages(),
+            pod_network: options.addresses.cluster_cidr,
             root_certificate: Some(authority.certificate().into()),
             signers: signers(&authority, &accounts),
             gate: Some(gate),

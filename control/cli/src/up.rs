@@ -51,6 +51,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<()> {
         acme,
         audit,
         loss: args.loss.clone().of_one_process(),
+        addresses: args.addresses,
         keys,
         snapshots: snapshot::wanted(&args.snapshots)?,
         coming: None,

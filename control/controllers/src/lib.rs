@@ -63,9 +63,11 @@ mod volume_snapshot;
 #[cfg(test)]
 mod notation;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use api::Key;
+use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
 use state::{Event, Snapshot};
 
@@ -94,6 +96,9 @@ pub trait Controller: Send + Sync {
     fn reconcile(&self, key: &Key, view: &Snapshot, look: Look<'_>) -> Plan;
 }
 
+/// The addresses of pods where nobody says otherwise: as many as 256 nodes are given.
+pub const POD_NETWORK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16);
+
 /// What the controllers are told about the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -101,6 +106,8 @@ pub struct Config {
     pub node_grace: SignedDuration,
     /// When this control plane began to listen: nobody is blamed for silence before that.
     pub started: Timestamp,
+    /// Of which every pod's address is: no fewer than 256 addresses.
+    pub pod_network: Ipv4Net,
     /// The certificate of the cluster's authority in PEM, which every namespace gets to know the API by.
     pub root_certificate: Option<Arc<str>>,
     /// Those who hold the cluster's keys.
@@ -125,7 +132,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(endpoints::Endpoints),
         Box::new(load_balancer::LoadBalancers),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
-        Box::new(pod_cidr::PodCidrs),
+        Box::new(pod_cidr::PodCidrs::new(config)),
         Box::new(taint_eviction::TaintEviction::new(config)),
         Box::new(disruption::Disruptions),
         Box::new(resource_quota::ResourceQuotas),
@@ -148,6 +155,12 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
 impl Config {
     /// The defaults, for a control plane that begins to listen at `started`.
     pub fn starting(started: Timestamp) -> Self {
-        Self { node_grace: SignedDuration::from_secs(40), started, root_certificate: None, signers: Signers::default() }
+        Self {
+            node_grace: SignedDuration::from_secs(40),
+            started,
+            pod_network: POD_NETWORK,
+            root_certificate: None,
+            signers: Signers::default(),
+        }
     }
 }

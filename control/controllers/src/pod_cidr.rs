@@ -2,23 +2,28 @@
 //!
 //! All nodes are one key, because two nodes seen to side by side would be given the same range. What a node has it keeps.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use api::{GroupKind, Key, Object, kinds};
-use k8s_openapi::api::core::v1::Node;
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{self, Node};
 use state::{Event, Snapshot, Txn};
 
 use crate::edit::replaced;
 use crate::record::{Tale, Tone, told};
-use crate::{Controller, Look, Plan};
+use crate::{Config, Controller, Look, Plan};
 
-/// `10.42.0.0/16` in ranges of 256 addresses.
-const RANGES: usize = 256;
+/// The prefix of a range: it has 256 addresses.
+const RANGE_PREFIX: u8 = 24;
 /// What pods may have of a range: all but its name, the node's own address, and that of everybody.
 const PODS_PER_RANGE: usize = 253;
 
 /// The controller that gives ranges to nodes.
-pub(crate) struct PodCidrs;
+pub(crate) struct PodCidrs {
+    network: Ipv4Net,
+}
 
 fn address_plan() -> Key {
     GroupKind::new("coracle", "PodCidrs").cluster_key("nodes")
@@ -26,32 +31,60 @@ fn address_plan() -> Key {
 
 // === impl PodCidrs ===
 
+impl PodCidrs {
+    /// Gives what is of the configuration's network.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { network: config.pod_network }
+    }
+
+    /// How many ranges there are for all nodes together.
+    fn ranges(&self) -> usize {
+        1 << RANGE_PREFIX.saturating_sub(self.network.prefix_len())
+    }
+
+    /// How many ranges more the node needs. One that has not said yet how many pods it can have needs one.
+    fn lacks(&self, node: &Object) -> usize {
+        let pods = node.decode::<Node>().ok().and_then(|node| {
+            let pods = node.status.as_ref()?.capacity.as_ref()?.get("pods")?;
+            usize::try_from(api::quantity::Quantity::of(pods).value()).ok()
+        });
+        let wanted = pods.unwrap_or(1).div_ceil(PODS_PER_RANGE).clamp(1, self.ranges());
+        wanted.saturating_sub(ranges(node).len())
+    }
+}
+
 impl Controller for PodCidrs {
     fn name(&self) -> &'static str {
         "pod-cidr"
     }
 
     fn affected(&self, event: &Event, _view: &Snapshot) -> Vec<Key> {
-        let is_short = |node: &Object| node.key().kind() == kinds::NODE && lacks(node) > 0;
+        let is_short = |node: &Object| node.key().kind() == kinds::NODE && self.lacks(node) > 0;
         let gone = event.key().kind() == kinds::NODE && event.after().is_none();
         if gone || event.after().is_some_and(is_short) { vec![address_plan()] } else { Vec::new() }
     }
 
     fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let taken: BTreeSet<String> = view.list(kinds::NODE).flat_map(ranges).collect();
-        let mut free = (0..RANGES).map(|n| format!("10.42.{n}.0/24")).filter(|range| !taken.contains(range));
-        let short: Vec<&Object> = view.list(kinds::NODE).filter(|node| lacks(node) > 0).collect();
+        let all = self.network.subnets(RANGE_PREFIX).into_iter().flatten();
+        let mut free = all.map(|range| range.to_string()).filter(|range| !taken.contains(range));
+        let lacking = view.list(kinds::NODE).map(|node| (node, self.lacks(node)));
+        let short: Vec<(&Object, usize)> = lacking.filter(|(_, lacks)| *lacks > 0).collect();
         let mut given: Vec<Vec<String>> = vec![Vec::new(); short.len()];
         // Everybody's first range comes before anybody's second.
-        for (_, given) in short.iter().zip(&mut given).filter(|(node, _)| ranges(node).is_empty()) {
-            given.extend(free.next());
+        for ((node, _), given) in short.iter().zip(&mut given) {
+            if ranges(node).is_empty() {
+                given.extend(free.next());
+            }
         }
-        for (node, given) in short.iter().zip(&mut given) {
-            let more = lacks(node) - given.len();
+        for ((_, lacks), given) in short.iter().zip(&mut given) {
+            let more = lacks - given.len();
             given.extend(free.by_ref().take(more));
         }
-        let plans = short.into_iter().zip(given).map(|(node, given)| {
-            let told = if given.len() < lacks(node) { refuse(node, view, look) } else { Txn::default() };
+        let refused = OnceCell::new();
+        let plans = short.into_iter().zip(given).map(|((node, lacks), given)| {
+            let is_told = || refused.get_or_init(|| told_already(view)).contains(&node.meta().uid);
+            let told = if given.len() < lacks && !is_told() { refuse(node, view, look) } else { Txn::default() };
             if given.is_empty() { told } else { give(node, &given).and(told) }
         });
         plans.collect()
@@ -67,16 +100,6 @@ fn ranges(node: &Object) -> Vec<String> {
     ranges
 }
 
-/// How many ranges more the node needs. One that has not said yet how many pods it can have needs one.
-fn lacks(node: &Object) -> usize {
-    let pods = node.decode::<Node>().ok().and_then(|node| {
-        let pods = node.status.as_ref()?.capacity.as_ref()?.get("pods")?;
-        usize::try_from(api::quantity::Quantity::of(pods).value()).ok()
-    });
-    let wanted = pods.unwrap_or(1).div_ceil(PODS_PER_RANGE).clamp(1, RANGES);
-    wanted.saturating_sub(ranges(node).len())
-}
-
 fn give(node: &Object, more: &[String]) -> Txn {
     let all = [ranges(node), more.to_vec()].concat();
     replaced::<Node>(node, |node| {
@@ -87,15 +110,18 @@ fn give(node: &Object, more: &[String]) -> Txn {
 }
 
 fn refuse(node: &Object, view: &Snapshot, look: Look<'_>) -> Txn {
-    let known = view.list_in(kinds::EVENT, "default").any(|event| {
-        event.decode::<k8s_openapi::api::core::v1::Event>().is_ok_and(|event| {
-            event.reason.as_deref() == Some("CIDRNotAvailable")
-                && event.involved_object.uid.as_deref() == Some(&node.meta().uid)
-        })
-    });
-    let message = format!("Node {} status is now: CIDRNotAvailable", node.key().name());
-    let tale = Tale { by: "cidr-allocator", tone: Tone::Warning, reason: "CIDRNotAvailable", message: &message };
-    if known { Txn::default() } else { told(view, look, node, &tale) }
+    let message = format!("Node {} status is now: {REFUSED}", node.key().name());
+    told(view, look, node, &Tale { by: "cidr-allocator", tone: Tone::Warning, reason: REFUSED, message: &message })
+}
+
+/// Why a node is given none.
+const REFUSED: &str = "CIDRNotAvailable";
+
+/// The uids of the nodes of which it is told that there is nothing left for them.
+fn told_already(view: &Snapshot) -> HashSet<Arc<str>> {
+    let events = view.list_in(kinds::EVENT, "default").filter_map(|event| event.decode::<v1::Event>().ok());
+    let refusals = events.filter(|event| event.reason.as_deref() == Some(REFUSED));
+    refusals.filter_map(|event| Some(event.involved_object.uid.as_deref()?.into())).collect()
 }
 
 #[cfg(test)]
@@ -122,13 +148,16 @@ mod tests {
         let home = Object::from_value(kinds::NAMESPACE, &home).expect("a namespace");
         let made = nodes.iter().cloned().fold(Txn::create(home), Txn::put);
         let (view, _) = Snapshot::default().apply(&made).expect("an empty world");
-        let plan = PodCidrs.reconcile(&address_plan(), &view, Look::new(noon(), 1));
+        let cidrs = PodCidrs::new(&Config::starting(noon()));
+        let plan = cidrs.reconcile(&address_plan(), &view, Look::new(noon(), 1));
         let after = plan.txns.iter().fold(view, |view, txn| view.apply(txn).expect("applies").0);
         for (name, count, last) in expect {
             let ranges = ranges(after.get(&kinds::NODE.cluster_key(name)).expect("a node"));
             assert_eq!((ranges.len(), ranges.last().map_or("", String::as_str)), (*count, *last), "{name}");
         }
-        assert!(after.list(kinds::NODE).all(|node| lacks(node) == 0) || after.list(kinds::EVENT).next().is_some());
+        assert!(
+            after.list(kinds::NODE).all(|node| cidrs.lacks(node) == 0) || after.list(kinds::EVENT).next().is_some()
+        );
     }
 
     #[test]

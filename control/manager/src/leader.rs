@@ -47,8 +47,14 @@ where
     let grace = SignedDuration::try_from(config.node_grace).unwrap_or(SignedDuration::MAX);
     let root_certificate = config.root_certificate.clone();
     let signers = config.signers.clone();
-    let told =
-        controllers::Config { node_grace: grace, root_certificate, signers, ..controllers::Config::starting(clock()) };
+    let pod_network = config.pod_network;
+    let told = controllers::Config {
+        node_grace: grace,
+        pod_network,
+        root_certificate,
+        signers,
+        ..controllers::Config::starting(clock())
+    };
     let controllers = controllers::all(&told).into();
     let reign = Reign { config, store, clock, controllers, queue: Queue::new(), looks: JoinSet::new(), looked: 0 };
     reign.last().await

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use api::pod_spec::Outages;
 use controllers::Signers;
+use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use store::{ReadError, Store};
 use tracing::info;
@@ -35,6 +36,8 @@ pub struct Config {
     pub node_grace: Duration,
     /// How long new pods stay on a lost node.
     pub outages: Outages,
+    /// Of which every pod's address is.
+    pub pod_network: Ipv4Net,
     /// The certificate of the cluster's authority in PEM, for every namespace to know the API by.
     pub root_certificate: Option<Arc<str>>,
     /// Those who hold the cluster's keys.
@@ -68,6 +71,7 @@ impl Config {
             scan_every: Duration::from_mins(5),
             node_grace: Duration::from_secs(40),
             outages: Outages::default(),
+            pod_network: controllers::POD_NETWORK,
             root_certificate: None,
             signers: Signers::default(),
             gate: None,
