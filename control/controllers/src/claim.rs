@@ -21,8 +21,7 @@ pub(crate) fn claims(
     let strangers = owned.filter(|it| owners::is_managed_by(it.meta(), owner) && !matches(it));
     let mut txns: Vec<Txn> = strangers.map(|it| release(it, owner)).collect();
     if !owner.meta().is_terminating() {
-        let free = |it: &&Object| it.meta().controller().is_none() && !it.meta().is_terminating();
-        let alone = view.list_in(kind, owner.key().namespace()).filter(free);
+        let alone = view.unmanaged(kind, owner.key().namespace()).filter(|it| !it.meta().is_terminating());
         txns.extend(alone.filter(|it| matches(it) && fit(it)).map(|it| adopt(it, owner)));
     }
     txns

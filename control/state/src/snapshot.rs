@@ -30,6 +30,8 @@ type Place = (Arc<str>, Arc<str>);
 struct Index {
     by_uid: OrdMap<Arc<str>, Key>,
     by_owner: OrdMap<Arc<str>, OrdSet<Key>>,
+    /// What controllers may adopt, of the kinds that they do.
+    unmanaged: OrdSet<Key>,
     /// A pod without a node is filed under the name that no node has: the empty one.
     pods_by_node: OrdMap<Arc<str>, OrdSet<Key>>,
     claims: OrdMap<Claim, OrdSet<Key>>,
@@ -128,6 +130,13 @@ impl Snapshot {
     pub fn owned_by(&self, uid: &str) -> impl Iterator<Item = &Object> {
         let keys = self.index.by_owner.get(uid).into_iter().flat_map(OrdSet::iter);
         keys.filter_map(|key| self.get(key))
+    }
+
+    /// The objects of a kind in one namespace that no controller manages, by name. Of kinds that nobody adopts there are none.
+    pub fn unmanaged<'a>(&'a self, kind: GroupKind, namespace: &'a str) -> impl Iterator<Item = &'a Object> {
+        let keys = self.index.unmanaged.range(kind.key(namespace, "")..);
+        let here = keys.take_while(move |key| key.kind() == kind && key.namespace() == namespace);
+        here.filter_map(|key| self.get(key))
     }
 
     /// The pods bound to a node.
@@ -282,6 +291,9 @@ impl Index {
         for owner in &object.meta().owner_references {
             insert(&mut self.by_owner, owner.uid.clone(), key);
         }
+        if may_be_adopted(object) {
+            self.unmanaged.insert(key.clone());
+        }
         let Standing { node, claims } = Standing::of(object);
         if let Some(node) = node {
             insert(&mut self.pods_by_node, node, key);
@@ -302,6 +314,9 @@ impl Index {
         for owner in &object.meta().owner_references {
             remove(&mut self.by_owner, &owner.uid, key);
         }
+        if may_be_adopted(object) {
+            self.unmanaged.remove(key);
+        }
         let Standing { node, claims } = Standing::of(object);
         if let Some(node) = node {
             remove(&mut self.pods_by_node, &node, key);
@@ -318,6 +333,12 @@ impl Index {
             }
         }
     }
+}
+
+/// Whether it is of a kind that controllers adopt, and none has it.
+fn may_be_adopted(object: &Object) -> bool {
+    const ADOPTED: [GroupKind; 3] = [kinds::POD, kinds::REPLICA_SET, kinds::CONTROLLER_REVISION];
+    ADOPTED.contains(&object.key().kind()) && object.meta().controller().is_none()
 }
 
 /// Which bucket an entry is in, and what it takes there.

@@ -31,8 +31,7 @@ pub(super) fn claims(work: &Work<'_>) -> Vec<Txn> {
     let strangers = work.members.iter().map(|member| member.object).filter(stays).filter(|pod| !matches(pod));
     let mut txns: Vec<Txn> = strangers.map(|pod| release(pod, work.object)).collect();
     if !work.object.meta().is_terminating() {
-        let free = |pod: &&Object| pod.meta().controller().is_none() && !pod.meta().is_terminating();
-        let alone = work.view.list_in(kinds::POD, work.object.key().namespace()).filter(free);
+        let alone = work.view.unmanaged(kinds::POD, work.object.key().namespace()).filter(stays);
         txns.extend(alone.filter(|pod| matches(pod)).map(|pod| adopt(pod, work.object)));
     }
     txns

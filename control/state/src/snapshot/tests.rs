@@ -1,4 +1,4 @@
-use api::kinds;
+use api::{GroupKind, kinds};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -51,6 +51,45 @@ fn what_has_become_of_the_objects_of_a_kind_is_told_by_two_worlds() {
     assert_eq!(changed(&second, &second), [""; 0]);
     assert_eq!(changed(&Snapshot::default(), &first).len(), 3);
     assert!(second.is_on("n2", &key("b")) && !second.is_on("n1", &key("b")) && !second.is_on("n1", &key("d")));
+}
+
+#[test]
+fn what_no_controller_manages_is_found_by_kind_and_namespace() {
+    let made = |kind: &'static str, place: &str, controller: Option<bool>| {
+        let (namespace, name) = place.split_once('/').expect("a namespace and a name");
+        let owners = controller
+            .map(|is_it| json!([{"apiVersion": "v1", "kind": "Any", "name": "o", "uid": "o", "controller": is_it}]));
+        let metadata =
+            json!({"name": name, "namespace": namespace, "uid": place, "ownerReferences": owners.unwrap_or(json!([]))});
+        let group = if kind == "ReplicaSet" { "apps" } else { "" };
+        Object::from_value(
+            GroupKind::new(group, kind),
+            &json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}),
+        )
+        .expect("an object")
+    };
+    let told =
+        |view: &Snapshot, kind| view.unmanaged(kind, "n").map(|it| it.key().name().to_owned()).collect::<Vec<_>>();
+    let objects = [
+        made("Pod", "n/a", None),
+        made("Pod", "n/b", Some(false)),
+        made("Pod", "n/c", Some(true)),
+        made("Pod", "m/d", None),
+        made("Pod", "o/e", None),
+        made("ReplicaSet", "n/f", None),
+        made("Secret", "n/g", None),
+    ];
+    let view = after(&Snapshot::default(), &objects.into_iter().fold(Txn::default(), Txn::put));
+    assert_eq!(
+        (told(&view, kinds::POD), told(&view, kinds::REPLICA_SET)),
+        (vec!["a".into(), "b".into()], vec!["f".into()])
+    );
+    assert!(told(&view, kinds::SECRET).is_empty(), "nobody adopts a secret");
+    let changed = Txn::default()
+        .put(made("Pod", "n/a", Some(true)))
+        .put(made("Pod", "n/c", None))
+        .remove(kinds::POD.key("n", "b"));
+    assert_eq!(told(&after(&view, &changed), kinds::POD), ["c"]);
 }
 
 #[test]
