@@ -11,18 +11,19 @@ use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::{GroupKind, Key, Object, kinds, storage};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodIP};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use scheduler::volumes::Choice;
 use scheduler::{Budgets, Cluster, Demand, NodeName, Resources, Unplaceable};
+use serde_json::json;
 use state::address::{self, Ranges};
 use state::{Claim, Event, Guard, Snapshot, Txn};
 
 use crate::conditions::{Says, pod_says};
 use crate::deletion::disrupt;
-use crate::edit::replaced;
+use crate::edit::{edited_tree, replaced};
 use crate::record::{Tale, Tone, told};
 use crate::volume_binding::reference;
 use crate::{Controller, Look, Plan, pods};
@@ -38,6 +39,9 @@ pub(crate) struct Scheduling {
     /// The address that each node's pods were given last. A hint and no more: what is free is what the world says, and the next is
     /// looked for from here, so that an address rests after its pod has gone.
     given: Mutex<HashMap<NodeName, IpAddr>>,
+    /// The table of the last look, and the world that it was made of, as long as anybody waits: the next look only has to take up what
+    /// has changed. It says what one made anew would say.
+    table: Mutex<Option<(Snapshot, Cluster)>>,
 }
 
 /// One look at all pods that wait, and what it gave away.
@@ -81,6 +85,8 @@ impl Controller for Scheduling {
     fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
         let mut waiting: Vec<(&Object, Arc<Pod>)> = view.pods_without_node().filter_map(waits).collect();
         if waiting.is_empty() {
+            // It would keep all that is of the past from being forgotten.
+            self.table().take();
             return Plan::nothing();
         }
         waiting.sort_by_key(|(object, pod)| {
@@ -90,13 +96,32 @@ impl Controller for Scheduling {
         let mut round = Round {
             given: &self.given,
             ranges: HashMap::new(),
-            cluster: Cluster::of(view),
+            cluster: self.cluster(view),
             view,
             look,
             budgets: OnceCell::new(),
         };
         let decisions = waiting.into_iter().map(|(object, pod)| round.decide(object, &pod));
-        decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect()
+        let plan = decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect();
+        *self.table() = Some((view.clone(), round.cluster));
+        plan
+    }
+}
+
+impl Scheduling {
+    /// The nodes of this world.
+    fn cluster(&self, view: &Snapshot) -> Cluster {
+        match self.table().take() {
+            Some((earlier, mut cluster)) => {
+                cluster.follow(&earlier, view);
+                cluster
+            }
+            None => Cluster::of(view),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Option<(Snapshot, Cluster)>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,20 +256,24 @@ fn send_away(victim: &Object, sake: &Object, node: &NodeName, view: &Snapshot, l
 /// The pod with its node, and with the address that it will have there: nobody else gets that from now on, and the node need not
 /// ask for one.
 fn bind(object: &Object, node: &NodeName, address: Option<IpAddr>, view: &Snapshot, look: Look<'_>) -> Txn {
-    let bound = replaced::<Pod>(object, |pod| {
-        pod.spec.get_or_insert_default().node_name = Some(node.to_string());
-        let status = pod.status.get_or_insert_default();
+    // By its tree: of a whole pod, which is many times larger, nothing else is asked.
+    let bound = edited_tree(object, |pod| {
+        pod["spec"]["nodeName"] = node.as_str().into();
+        let status = &mut pod["status"];
         if let Some(address) = address {
-            status.pod_ip = Some(address.to_string());
-            status.pod_ips = Some(vec![PodIP { ip: address.to_string() }]);
+            let address = address.to_string();
+            status["podIPs"] = json!([{"ip": address}]);
+            status["podIP"] = address.into();
         }
-        let conditions = &mut status.conditions;
+        let mut conditions = serde_json::from_value(status["conditions"].take()).unwrap_or_default();
         let says = Says { kind: "PodScheduled", status: "True", reason: "", message: "" };
-        pod_says(conditions, says, &look.time());
+        pod_says(&mut conditions, says, &look.time());
         for condition in conditions.iter_mut().flatten().filter(|condition| condition.type_ == "PodScheduled") {
             (condition.reason, condition.message) = (None, None);
         }
+        status["conditions"] = json!(conditions);
     });
+    let bound = bound.map_or_else(Txn::default, |bound| Txn::replace(object, bound));
     let (namespace, name) = (object.key().namespace(), object.key().name());
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
     let tale = Tale { by: SCHEDULER, tone: Tone::Normal, reason: "Scheduled", message: &message };

@@ -1,14 +1,14 @@
 //! All nodes with what is left of them: the scheduler's table, and the decision over it.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use api::{Key, kinds};
+use api::{Key, Object, kinds};
 use k8s_openapi::api::core::v1::{self, Pod};
 use state::Snapshot;
 
-use crate::demand::owner_of;
 use crate::fit::Around;
 use crate::neighbours::Neighbours;
 use crate::node::Node;
@@ -31,6 +31,12 @@ pub struct Cluster {
     siblings: HashMap<Arc<str>, BTreeMap<usize, u32>>,
     /// Claims for one pod, or for the pods of one node, that were given to one since; and its node.
     pub(crate) claimed: BTreeMap<Key, NodeName>,
+    /// On which node each pod is.
+    places: HashMap<Key, usize>,
+    /// Who was taken to be on a node though the world does not say so,
+    assumed: Vec<Key>,
+    /// and who was taken to have left though he is there.
+    dismissed: Vec<Key>,
     namespaces: Namespaces,
     /// Whether a pod that is there wants something of its neighbours.
     has_manners: bool,
@@ -42,8 +48,7 @@ impl Cluster {
     /// The nodes of a snapshot with the pods that are bound to them. Pods that have ended take no room, and nodes on their way
     /// out take no pods.
     pub fn of(view: &Snapshot) -> Self {
-        let namespaces = view.list(kinds::NAMESPACE).map(|it| (it.key().name().to_owned(), it.clone())).collect();
-        let mut cluster = Self { namespaces, ..Self::default() };
+        let mut cluster = Self { namespaces: namespaces(view), ..Self::default() };
         for object in view.list(kinds::NODE).filter(|node| !node.meta().is_terminating()) {
             if let Ok(node) = object.decode::<v1::Node>() {
                 let node = Node::new(object.key().name(), node);
@@ -53,16 +58,57 @@ impl Cluster {
         }
         for place in 0..cluster.nodes.len() {
             let name = cluster.nodes[place].name.clone();
-            for pod in view.pods_on(name.as_str()) {
-                if let Ok(pod) = pod.decode::<Pod>()
-                    && !has_ended(&pod)
-                {
-                    let owner = owner_of(&pod);
-                    cluster.settle(place, Resident::of(pod), owner);
-                }
-            }
+            view.pods_on(name.as_str()).for_each(|pod| cluster.learn(pod));
         }
         cluster
+    }
+
+    /// Brings what was of an earlier world to a later one, and forgets what was only assumed. It costs what has changed between the two,
+    /// and not what there is; and it is what [`of`](Self::of) makes of the later one.
+    pub fn follow(&mut self, earlier: &Snapshot, view: &Snapshot) {
+        for pod in std::mem::take(&mut self.assumed) {
+            self.unsettle(&pod);
+        }
+        self.claimed.clear();
+        for pod in std::mem::take(&mut self.dismissed) {
+            earlier.get(&pod).into_iter().for_each(|pod| self.learn(pod));
+        }
+        if !self.describe(earlier, view) {
+            *self = Self::of(view);
+            return;
+        }
+        if !view.agrees(earlier, kinds::NAMESPACE) {
+            self.namespaces = namespaces(view);
+        }
+        for (before, after) in view.changes(earlier, kinds::POD) {
+            match after {
+                Some(after) => self.learn(after),
+                None => before.into_iter().for_each(|before| self.unsettle(before.key())),
+            }
+        }
+    }
+
+    /// Takes up what nodes say of themselves; false if there are others than before.
+    fn describe(&mut self, earlier: &Snapshot, view: &Snapshot) -> bool {
+        view.changes(earlier, kinds::NODE).all(|(before, after)| {
+            let is_there = |node: &&Object| !node.meta().is_terminating();
+            let (Some(_), Some(after)) = (before.filter(is_there), after.filter(is_there)) else { return false };
+            let place = self.index.get(after.key().name()).copied();
+            let Some((place, typed)) = place.zip(after.decode::<v1::Node>().ok()) else { return false };
+            self.nodes[place].describe(typed);
+            true
+        })
+    }
+
+    /// Takes up a pod as it is now: somewhere, if it is on a node and has not ended.
+    fn learn(&mut self, pod: &Object) {
+        self.unsettle(pod.key());
+        let Ok(pod) = pod.decode::<Pod>() else { return };
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let place = node.and_then(|node| self.index.get(node)).copied();
+        if let Some(place) = place.filter(|_| !has_ended(&pod)) {
+            self.settle(place, Resident::of(&pod));
+        }
     }
 
     /// How many nodes there are.
@@ -77,17 +123,21 @@ impl Cluster {
 
     /// The best node for a pod; among equals, `seed` decides.
     pub fn place(&self, demand: &Demand, seed: u64) -> Result<NodeName, Unplaceable> {
-        let siblings = demand.owner.as_ref().and_then(|owner| self.siblings.get(owner));
+        let siblings = demand.resident.owner().and_then(|owner| self.siblings.get(owner));
         let siblings_most = siblings.into_iter().flat_map(BTreeMap::values).copied().max().unwrap_or(0);
-        let mut counted = siblings.into_iter().flatten().peekable();
         let around = self.survey(demand, || self.nodes.iter());
-        let mut fitting = Vec::new();
+        let enough = enough(self.nodes.len());
+        let mut fitting = Vec::with_capacity(enough);
         let mut refused = Unplaceable { nodes: self.nodes.len(), ..Unplaceable::default() };
-        for (place, node) in self.nodes.iter().enumerate() {
-            let count = counted.next_if(|(counted, _)| **counted == place).map_or(0, |(_, count)| *count);
+        for place in self.round(seed) {
+            let node = &self.nodes[place];
             let obstacles = fit::obstacles(node, demand, &around, &self.claimed);
             if obstacles.is_empty() {
+                let count = siblings.and_then(|siblings| siblings.get(&place)).copied().unwrap_or(0);
                 fitting.push((place, score::score(node, demand, count, siblings_most)));
+                if fitting.len() == enough {
+                    break;
+                }
             } else if fitting.is_empty() {
                 for reason in obstacles {
                     *refused.reasons.entry(reason).or_default() += 1;
@@ -104,6 +154,13 @@ impl Cluster {
         best.map(|(place, _)| self.nodes[place].name.clone()).ok_or(refused)
     }
 
+    /// All places, from one on that chance chooses.
+    fn round(&self, seed: u64) -> impl Iterator<Item = usize> + use<> {
+        let count = self.nodes.len();
+        let first = usize::try_from(lot(seed, count) % count.max(1) as u64).unwrap_or(0);
+        (first..count).chain(0..first)
+    }
+
     /// What there is to know of others on the nodes, where anybody has rules about others.
     pub(crate) fn survey<'a, Nodes: Iterator<Item = &'a Node>>(
         &self,
@@ -111,7 +168,7 @@ impl Cluster {
         nodes: impl Fn() -> Nodes,
     ) -> Around {
         let pod = &demand.resident;
-        let has_manners = self.has_manners || pod.manners.is_some();
+        let has_manners = self.has_manners || pod.manners().is_some();
         let spreads = !pod.constraints().is_empty();
         Around {
             neighbours: has_manners.then(|| Neighbours::of(pod, nodes(), &self.namespaces)),
@@ -131,7 +188,8 @@ impl Cluster {
     /// Takes a decision as carried out, so that the next one knows of it.
     pub fn assume(&mut self, node: &NodeName, demand: &Demand) {
         if let Some(place) = self.index.get(node) {
-            self.settle(*place, demand.resident.clone(), demand.owner.clone());
+            self.assumed.push(demand.resident.key().clone());
+            self.settle(*place, demand.resident.clone());
         }
         let claimed = demand.volumes.exclusive.iter().chain(&demand.volumes.shared);
         self.claimed.extend(claimed.map(|claim| (claim.clone(), node.clone())));
@@ -143,13 +201,47 @@ impl Cluster {
         found.and_then(|found| demand.volumes.choose(node.as_str(), found.labels())).unwrap_or_default()
     }
 
-    fn settle(&mut self, place: usize, pod: Resident, owner: Option<Arc<str>>) {
-        self.has_manners |= pod.manners.is_some();
+    /// Takes a pod to have left its node, so that the next decision knows of it.
+    pub(crate) fn dismiss(&mut self, pod: &Key) {
+        self.unsettle(pod);
+        self.dismissed.push(pod.clone());
+    }
+
+    fn settle(&mut self, place: usize, pod: Resident) {
+        self.unsettle(pod.key());
+        self.has_manners |= pod.manners().is_some();
+        if let Some(owner) = pod.owner() {
+            *self.siblings.entry(owner.clone()).or_default().entry(place).or_default() += 1;
+        }
+        self.places.insert(pod.key().clone(), place);
         self.nodes[place].take(pod);
-        if let Some(owner) = owner {
-            *self.siblings.entry(owner).or_default().entry(place).or_default() += 1;
+    }
+
+    fn unsettle(&mut self, pod: &Key) {
+        let Some(place) = self.places.remove(pod) else { return };
+        let released = self.nodes[place].release(pod);
+        let Some(owner) = released.as_ref().and_then(Resident::owner) else { return };
+        if let Some(siblings) = self.siblings.get_mut(owner) {
+            if let Some(count) = siblings.get_mut(&place) {
+                *count -= 1;
+            }
+            siblings.retain(|_, count| *count > 0);
+            if siblings.is_empty() {
+                self.siblings.remove(owner);
+            }
         }
     }
+}
+
+fn namespaces(view: &Snapshot) -> Namespaces {
+    view.list(kinds::NAMESPACE).map(|it| (it.key().name().to_owned(), it.clone())).collect()
+}
+
+/// Of how many nodes that can take a pod the best is good enough, as Kubernetes has it: half of them, fewer of many, and never of fewer than
+/// a hundred.
+fn enough(nodes: usize) -> usize {
+    let percent = 50_usize.saturating_sub(nodes / 125).max(5);
+    (nodes * percent / 100).max(100)
 }
 
 fn has_ended(pod: &Pod) -> bool {
@@ -170,6 +262,12 @@ fn lot(seed: u64, place: usize) -> u64 {
 impl NodeName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for NodeName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -1,7 +1,6 @@
 //! What a pod asks of a node, read once and compared with many.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use api::kinds;
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
@@ -9,24 +8,19 @@ use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm,
 use state::Snapshot;
 
 use crate::Unplaceable;
-use crate::ports::HostPort;
 use crate::resident::Resident;
 use crate::volumes::VolumeDemand;
 
 /// What a pod asks of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Demand {
     pub(crate) resident: Resident,
-    /// The node's ports that it takes for itself.
-    pub(crate) ports: Vec<HostPort>,
     pub(crate) node_name: Option<String>,
     pub(crate) node_selector: BTreeMap<String, String>,
     /// The node must be described by one of them; `None` asks nothing.
     pub(crate) required: Option<Vec<NodeSelectorTerm>>,
     pub(crate) preferred: Vec<PreferredSchedulingTerm>,
     pub(crate) tolerations: Vec<Toleration>,
-    /// The uid of the controlling owner, whose pods are kept apart.
-    pub(crate) owner: Option<Arc<str>>,
     pub(crate) volumes: VolumeDemand,
 }
 
@@ -43,21 +37,17 @@ impl Demand {
 
     /// What `pod` asks, but for its claims.
     pub fn of(pod: &Pod) -> Self {
-        let resident = Resident::of(Arc::new(pod.clone()));
-        let owner = owner_of(pod);
-        let Some(spec) = &pod.spec else { return Self { resident, owner, ..Self::default() } };
-        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let spec = pod.spec.as_ref();
+        let affinity = spec.and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
         let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
         let preferred = affinity.and_then(|it| it.preferred_during_scheduling_ignored_during_execution.as_ref());
         Self {
-            resident,
-            ports: HostPort::of(pod),
-            node_name: spec.node_name.clone().filter(|name| !name.is_empty()),
-            node_selector: spec.node_selector.clone().unwrap_or_default(),
+            resident: Resident::of(pod),
+            node_name: spec.and_then(|spec| spec.node_name.clone()).filter(|name| !name.is_empty()),
+            node_selector: spec.and_then(|spec| spec.node_selector.clone()).unwrap_or_default(),
             required: required.map(|selector| selector.node_selector_terms.clone()),
             preferred: preferred.cloned().unwrap_or_default(),
-            tolerations: spec.tolerations.clone().unwrap_or_default(),
-            owner,
+            tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
             volumes: VolumeDemand::default(),
         }
     }
@@ -66,10 +56,4 @@ impl Demand {
     pub fn preempts(&self) -> bool {
         self.resident.preempts()
     }
-}
-
-/// The uid of the owner that manages the pod.
-pub(crate) fn owner_of(pod: &Pod) -> Option<Arc<str>> {
-    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str().into())
 }

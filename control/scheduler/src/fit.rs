@@ -49,7 +49,7 @@ pub(crate) fn obstacles(
     if !is_meant(node, demand) {
         return vec![Reason::NotSelected];
     }
-    if demand.ports.iter().any(|asked| node.ports.iter().any(|taken| asked.meets(*taken))) {
+    if demand.resident.ports().iter().any(|asked| node.ports.iter().any(|taken| asked.meets(*taken))) {
         return vec![Reason::PortsTaken];
     }
     let short = shortages(node, demand);
@@ -87,7 +87,7 @@ pub(crate) fn is_meant(node: &Node, demand: &Demand) -> bool {
 }
 
 fn shortages(node: &Node, demand: &Demand) -> Vec<Reason> {
-    let (asked, taken, room) = (&demand.resident.resources, &node.taken, &node.allocatable);
+    let (asked, taken, room) = (demand.resident.resources(), &node.taken, &node.allocatable);
     let mut short = Vec::new();
     if taken.pods + asked.pods > room.pods {
         short.push(Reason::TooManyPods);

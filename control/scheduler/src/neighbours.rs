@@ -36,7 +36,7 @@ const INSISTED_WEIGHT: i64 = 1;
 impl Neighbours {
     /// What there is to know for `pod`.
     pub(crate) fn of<'a>(pod: &Resident, nodes: impl Iterator<Item = &'a Node>, namespaces: &Namespaces) -> Self {
-        let manners = pod.manners.as_deref();
+        let manners = pod.manners();
         let mut counted = Self::default();
         if let Some(manners) = manners {
             let places =
@@ -46,7 +46,7 @@ impl Neighbours {
             counted.is_first = !manners.near.is_empty() && manners.near.iter().all(|term| term.means(pod, namespaces));
         }
         for node in nodes {
-            for there in node.residents.iter().filter(|there| manners.is_some() || there.manners.is_some()) {
+            for there in node.residents.iter().filter(|there| manners.is_some() || there.manners().is_some()) {
                 counted.meet(pod, there, node.labels(), namespaces);
             }
         }
@@ -55,7 +55,7 @@ impl Neighbours {
 
     fn meet(&mut self, pod: &Resident, there: &Resident, labels: &BTreeMap<String, String>, namespaces: &Namespaces) {
         let place = |term: &Term| Some((term.topology_key.clone(), labels.get(&term.topology_key)?.clone()));
-        if let Some(theirs) = there.manners.as_deref() {
+        if let Some(theirs) = there.manners() {
             for term in theirs.apart.iter().filter(|term| term.means(pod, namespaces)) {
                 self.unwanted.extend(place(term));
             }
@@ -66,7 +66,7 @@ impl Neighbours {
                 }
             }
         }
-        let Some(manners) = pod.manners.as_deref() else { return };
+        let Some(manners) = pod.manners() else { return };
         if !manners.near.is_empty() && manners.near.iter().all(|term| term.means(there, namespaces)) {
             for (key, values) in &mut self.near {
                 values.extend(labels.get(key).cloned());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use api::Key;
 use k8s_openapi::api::core::v1;
 
 use crate::ports::HostPort;
@@ -34,11 +35,9 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(name: &str, typed: Arc<v1::Node>) -> Self {
-        let status = typed.status.as_ref();
-        let room = status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
         Self {
             name: NodeName::from(name),
-            allocatable: room.map(Resources::of).unwrap_or_default(),
+            allocatable: room(&typed),
             taken: Resources::default(),
             weight: (0, 0),
             ports: Vec::new(),
@@ -48,11 +47,28 @@ impl Node {
     }
 
     pub(crate) fn take(&mut self, pod: Resident) {
-        self.ports.extend(HostPort::of(&pod.pod));
-        let (cpu, memory) = weight(&pod.resources);
+        self.ports.extend(pod.ports());
+        let (cpu, memory) = weight(pod.resources());
         self.weight = (self.weight.0.saturating_add(cpu), self.weight.1.saturating_add(memory));
-        self.taken.add(&pod.resources);
+        self.taken.add(pod.resources());
         self.residents.push(pod);
+    }
+
+    /// The pod is not on it any more; that pod, if it was.
+    pub(crate) fn release(&mut self, pod: &Key) -> Option<Resident> {
+        let at = self.residents.iter().position(|there| there.key() == pod)?;
+        let released = self.residents.swap_remove(at);
+        (self.taken, self.weight) = (Resources::default(), (0, 0));
+        self.ports.clear();
+        for there in std::mem::take(&mut self.residents) {
+            self.take(there);
+        }
+        Some(released)
+    }
+
+    /// The node says something else of itself from now on.
+    pub(crate) fn describe(&mut self, typed: Arc<v1::Node>) {
+        (self.allocatable, self.typed) = (room(&typed), typed);
     }
 
     /// The same node, if none were on it but those who `stays` tells.
@@ -74,6 +90,13 @@ impl Node {
     pub(crate) fn is_cordoned(&self) -> bool {
         self.typed.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
     }
+}
+
+/// What pods may be given of it.
+fn room(node: &v1::Node) -> Resources {
+    let status = node.status.as_ref();
+    let room = status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
+    room.map(Resources::of).unwrap_or_default()
 }
 
 /// How heavy a pod is when nodes are compared: cpu, memory.

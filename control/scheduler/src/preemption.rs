@@ -96,10 +96,7 @@ impl Cluster {
 
     /// Takes a preemption as carried out, so that the next decision knows of it.
     pub fn vacate(&mut self, preemption: &Preemption) {
-        if let Some(place) = self.index.get(&preemption.node) {
-            let stays = |there: &Resident| !preemption.victims.contains(&there.key());
-            self.nodes[*place] = self.nodes[*place].with_only(stays);
-        }
+        preemption.victims.iter().for_each(|victim| self.dismiss(victim));
     }
 
     fn vacated(&self, place: usize, demand: &Demand, budgets: &Budgets) -> Option<(Loss, Preemption)> {
@@ -136,7 +133,7 @@ impl Cluster {
             victims.len(),
             Reverse(started.flatten()),
         );
-        let victims = victims.iter().map(|(pod, _)| pod.key()).collect();
+        let victims = victims.iter().map(|(pod, _)| pod.key().clone()).collect();
         Some((loss, Preemption { node: node.name.clone(), victims }))
     }
 
@@ -149,7 +146,10 @@ impl Cluster {
 
 /// Those whom a budget protects before all others, and with each whether it does.
 fn most_important_first(mut pods: Vec<Resident>, budgets: &Budgets) -> Vec<(Resident, bool)> {
-    pods.sort_by_key(|pod| (Reverse(pod.priority()), pod.started(), pod.key()));
+    fn turn(pod: &Resident) -> (Reverse<i32>, Option<Timestamp>, &Key) {
+        (Reverse(pod.priority()), pod.started(), pod.key())
+    }
+    pods.sort_by(|one, other| turn(one).cmp(&turn(other)));
     let breaks = budgets.broken_by(&pods);
     let mut ordered: Vec<(Resident, bool)> = pods.into_iter().zip(breaks).collect();
     ordered.sort_by_key(|(_, breaks)| !breaks);

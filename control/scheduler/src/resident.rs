@@ -1,22 +1,35 @@
 //! A pod as others see it that share nodes with it, or would.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use api::{Key, kinds};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, TopologySpreadConstraint, WeightedPodAffinityTerm};
 
 use crate::Resources;
+use crate::ports::HostPort;
 use crate::term::Term;
 
-/// A pod on a node, or one that asks for a node.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Resident {
-    pub(crate) pod: Arc<Pod>,
-    pub(crate) resources: Resources,
-    /// What it wants of its neighbours; most pods want nothing.
-    pub(crate) manners: Option<Arc<Manners>>,
+/// A pod on a node, or one that asks for a node: what others ask about it, without the pod. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Resident(Arc<Facts>);
+
+#[derive(Debug)]
+struct Facts {
+    key: Key,
+    labels: BTreeMap<String, String>,
+    /// The uid of its controlling owner.
+    owner: Option<Arc<str>>,
+    ports: Vec<HostPort>,
+    resources: Resources,
+    /// Most pods want nothing.
+    manners: Option<Manners>,
+    constraints: Vec<TopologySpreadConstraint>,
+    priority: i32,
+    preempts: bool,
+    is_leaving: bool,
+    started: Option<Timestamp>,
 }
 
 /// What a pod wants of its neighbours.
@@ -33,51 +46,87 @@ pub(crate) struct Manners {
 // === impl Resident ===
 
 impl Resident {
-    pub(crate) fn of(pod: Arc<Pod>) -> Self {
-        let resources = Resources::asked_by(&pod);
-        let manners = Manners::of(&pod).map(Arc::new);
-        Self { pod, resources, manners }
+    pub(crate) fn of(pod: &Pod) -> Self {
+        let Pod { metadata, spec, status } = pod;
+        let spec = spec.as_ref();
+        let word = |word: &Option<String>| word.as_deref().unwrap_or_default().to_owned();
+        let started = status.as_ref().and_then(|status| status.start_time.as_ref());
+        let constraints = spec.and_then(|spec| spec.topology_spread_constraints.clone());
+        Self(Arc::new(Facts {
+            key: kinds::POD.key(&word(&metadata.namespace), &word(&metadata.name)),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            owner: owner_of(pod),
+            ports: HostPort::of(pod),
+            resources: Resources::asked_by(pod),
+            manners: Manners::of(pod),
+            constraints: constraints.unwrap_or_default(),
+            priority: spec.and_then(|spec| spec.priority).unwrap_or(0),
+            preempts: spec.and_then(|spec| spec.preemption_policy.as_deref()) != Some("Never"),
+            is_leaving: metadata.deletion_timestamp.is_some(),
+            started: started.or(metadata.creation_timestamp.as_ref()).map(|time| time.0),
+        }))
     }
 
-    pub(crate) fn key(&self) -> Key {
-        kinds::POD.key(self.namespace(), self.pod.metadata.name.as_deref().unwrap_or_default())
+    pub(crate) fn key(&self) -> &Key {
+        &self.0.key
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+        self.0.key.namespace()
     }
 
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
-        static NONE: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
-        self.pod.metadata.labels.as_ref().unwrap_or(&NONE)
+        &self.0.labels
+    }
+
+    /// The uid of the owner that manages it.
+    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+        self.0.owner.as_ref()
+    }
+
+    /// The node's ports that it takes for itself.
+    pub(crate) fn ports(&self) -> &[HostPort] {
+        &self.0.ports
+    }
+
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.0.resources
+    }
+
+    /// What it wants of its neighbours.
+    pub(crate) fn manners(&self) -> Option<&Manners> {
+        self.0.manners.as_ref()
     }
 
     /// How evenly it wants to lie with its like.
     pub(crate) fn constraints(&self) -> &[TopologySpreadConstraint] {
-        let spec = self.pod.spec.as_ref();
-        spec.and_then(|spec| spec.topology_spread_constraints.as_deref()).unwrap_or_default()
+        &self.0.constraints
     }
 
     /// Whether others may be sent away for it.
     pub(crate) fn preempts(&self) -> bool {
-        let policy = self.pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
-        policy != Some("Never")
+        self.0.preempts
     }
 
     pub(crate) fn priority(&self) -> i32 {
-        self.pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
+        self.0.priority
     }
 
     /// Since when it is there.
     pub(crate) fn started(&self) -> Option<Timestamp> {
-        let started = self.pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-        started.or(self.pod.metadata.creation_timestamp.as_ref()).map(|time| time.0)
+        self.0.started
     }
 
     /// Whether it is on its way out.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.pod.metadata.deletion_timestamp.is_some()
+        self.0.is_leaving
     }
+}
+
+/// The uid of the owner that manages the pod.
+fn owner_of(pod: &Pod) -> Option<Arc<str>> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str().into())
 }
 
 // === impl Manners ===

@@ -29,7 +29,7 @@ fn spread(siblings: u32, siblings_most: u32) -> i64 {
 }
 
 fn least_allocated(node: &Node, demand: &Demand) -> i64 {
-    let (cpu, memory) = weight(&demand.resident.resources);
+    let (cpu, memory) = weight(demand.resident.resources());
     let free = |room: i64, taken: i64, asked: i64| {
         if room <= 0 { 0 } else { (room - taken - asked).max(0).saturating_mul(FULL) / room }
     };

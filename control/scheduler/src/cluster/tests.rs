@@ -1,5 +1,7 @@
 use api::Object;
+use proptest::prelude::*;
 use serde_json::{Value, json};
+use state::Txn;
 
 use super::*;
 use crate::Resources;
@@ -241,23 +243,28 @@ fn siblings_go_apart_and_then_the_emptier_node_wins() {
 fn a_round_gives_no_port_twice() {
     let view = Snapshot::load(api::Revision(1), nodes("a; b"));
     let mut cluster = Cluster::of(&view);
-    let asking = pod(r#"p {"ports": [{"containerPort": 80, "hostPort": 80}]}"#);
-    let demand = Demand::of(&asking.decode::<Pod>().expect("a pod"));
-    for _ in 0..2 {
-        let node = cluster.place(&demand, 3).expect("a node");
-        cluster.assume(&node, &demand);
+    let demand = |name: &str| {
+        let asking = pod(&format!(r#"{name} {{"ports": [{{"containerPort": 80, "hostPort": 80}}]}}"#));
+        Demand::of(&asking.decode::<Pod>().expect("a pod"))
+    };
+    for name in ["p", "q"] {
+        let node = cluster.place(&demand(name), 3).expect("a node");
+        cluster.assume(&node, &demand(name));
     }
-    assert!(cluster.place(&demand, 3).is_err());
+    assert!(cluster.place(&demand("r"), 3).is_err());
 }
 
 #[test]
 fn a_round_spends_no_room_twice() {
     let view = Snapshot::load(api::Revision(1), nodes("a cpu=1; b cpu=1"));
     let mut cluster = Cluster::of(&view);
-    let demand = Demand::of(&pod("p cpu=1").decode::<Pod>().expect("a pod"));
+    let demand = |number: usize| {
+        let asking = pod(&format!("p{number} cpu=1"));
+        Demand::of(&asking.decode::<Pod>().expect("a pod"))
+    };
     let mut placed = Vec::new();
-    while let Ok(node) = cluster.place(&demand, 3) {
-        cluster.assume(&node, &demand);
+    while let Ok(node) = cluster.place(&demand(placed.len()), 3) {
+        cluster.assume(&node, &demand(placed.len()));
         placed.push(node.to_string());
     }
     placed.sort();
@@ -277,4 +284,100 @@ fn quantities_are_read_as_kubernetes_reads_them() {
         ["1Ki", "1.5k", "1e3", "128974848", "100m", "2E"].map(room),
         [1024, 1500, 1000, 128_974_848, 1, 2_000_000_000_000_000_000]
     );
+}
+
+/// What becomes of a world: pods come to nodes, leave them, end and go, and nodes change and come.
+#[derive(Clone, Debug)]
+enum Step {
+    Pod(u8, u8, u8),
+    Ends(u8, u8),
+    Goes(u8),
+    Node(u8, u8),
+    NodeGoes(u8),
+    /// A decision that is taken as carried out, and never is.
+    Assumed(u8, u8),
+    Dismissed(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0..12_u8, 0..5_u8, 1..9_u8).prop_map(|(pod, node, cpu)| Step::Pod(pod, node, cpu)),
+        1 => (0..12_u8, 0..5_u8).prop_map(|(pod, node)| Step::Ends(pod, node)),
+        2 => (0..12_u8).prop_map(Step::Goes),
+        2 => (0..5_u8, 1..5_u8).prop_map(|(node, cpu)| Step::Node(node, cpu)),
+        1 => (0..5_u8).prop_map(Step::NodeGoes),
+        3 => (0..12_u8, 0..5_u8).prop_map(|(pod, node)| Step::Assumed(pod, node)),
+        2 => (0..12_u8).prop_map(Step::Dismissed),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+/// All that decisions depend on, in one order.
+fn told(cluster: &Cluster) -> Vec<String> {
+    let mut told: Vec<String> = cluster
+        .nodes
+        .iter()
+        .map(|node| {
+            let mut there: Vec<_> = node.residents.iter().map(|there| there.key().to_string()).collect();
+            there.sort_unstable();
+            format!(
+                "{} {:?} {:?} {:?} {} {there:?}",
+                node.name,
+                node.allocatable,
+                node.taken,
+                node.weight,
+                node.ports.len()
+            )
+        })
+        .collect();
+    let mut siblings: Vec<_> = cluster.siblings.iter().map(|it| format!("{it:?}")).collect();
+    let mut places: Vec<_> = cluster.places.iter().map(|it| format!("{it:?}")).collect();
+    siblings.sort_unstable();
+    places.sort_unstable();
+    told.extend(siblings.into_iter().chain(places));
+    told
+}
+
+proptest! {
+    #[test]
+    fn what_follows_is_what_is_made_anew(looks in prop::collection::vec(steps(), 1..6)) {
+        let mut view = Snapshot::load(api::Revision(1), nodes("n0; n1; n2"));
+        let (mut earlier, mut kept) = (view.clone(), Cluster::of(&view));
+        for look in looks {
+            for step in look {
+                let of = |pod: u8, node: u8, rest: &str| self::pod(&format!("p{pod} owner=o{} on=n{node} {rest}", pod % 3));
+                let key = |pod: u8| kinds::POD.key("n", &format!("p{pod}"));
+                let txn = match step {
+                    Step::Pod(pod, node, cpu) => Txn::default().put(of(pod, node, &format!("cpu={cpu}00m"))),
+                    Step::Ends(pod, node) => Txn::default().put(of(pod, node, "ended")),
+                    Step::Goes(pod) => Txn::default().remove(key(pod)),
+                    Step::Node(node, cpu) => Txn::default().put(self::node(&format!("n{node} cpu={cpu}"))),
+                    Step::NodeGoes(node) => Txn::default().remove(kinds::NODE.cluster_key(&format!("n{node}"))),
+                    Step::Assumed(pod, node) => {
+                        // Only of a pod that has no node anything is decided.
+                        let asking = self::pod(&format!("a{pod} cpu=100m")).decode::<Pod>().expect("a pod");
+                        kept.assume(&NodeName::from(format!("n{node}").as_str()), &Demand::of(&asking));
+                        Txn::default()
+                    }
+                    Step::Dismissed(pod) => {
+                        kept.dismiss(&key(pod));
+                        Txn::default()
+                    }
+                };
+                view = view.apply(&txn).expect("nothing is guarded").0;
+            }
+            kept.follow(&earlier, &view);
+            earlier = view.clone();
+            prop_assert_eq!(told(&kept), told(&Cluster::of(&view)));
+        }
+    }
+}
+
+#[test]
+fn of_very_many_nodes_a_few_that_are_good_are_enough() {
+    assert_eq!([10, 100, 500, 1_000, 5_000, 10_000].map(enough), [100, 100, 230, 420, 500, 500]);
+    let world =
+        (0..300).map(|n| format!("n{n} cpu={}", if n == 299 { "4" } else { "1" })).collect::<Vec<_>>().join(";");
+    check(&world, "p cpu=2", "n299");
+    check(&world, "p cpu=8", "0/300 nodes are available: 300 Insufficient cpu.");
 }
