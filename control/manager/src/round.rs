@@ -6,12 +6,15 @@ use api::pod_spec::Outages;
 use controllers::{Controller, Look, Outcome};
 use futures::future::join_all;
 use jiff::Timestamp;
-use state::{Key, Snapshot};
-use store::{ProposeError, Store};
+use state::{Batch, Key, Snapshot};
+use store::{Committed, ProposeError, Store};
 use tracing::{debug, trace};
 
 use crate::figures::{self, Figures};
 use crate::gate::{self, Gate};
+
+/// Enough that what a record of the log costs hardly counts, few enough that one that does not hold holds up only a few.
+const TXNS_PER_BATCH_MAX: usize = 64;
 
 /// How a look ended for the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,9 @@ pub(crate) async fn look(
         debug!(controller = controller.name(), %key, txns = plan.txns.len(), "wants a change");
     }
     let mut outcome = Outcome::Settled { again: plan.again };
-    for answer in join_all(plan.txns.into_iter().map(|txn| store.propose(txn))).await {
+    let batches = Batch::gather(plan.txns, TXNS_PER_BATCH_MAX);
+    let answers = join_all(batches.into_iter().map(|batch| carried_out(batch, store))).await;
+    for answer in answers.into_iter().flatten() {
         match answer {
             Ok(_) => {}
             Err(ProposeError::Conflict(conflict)) => {
@@ -57,6 +62,17 @@ pub(crate) async fn look(
         }
     }
     Ended::Looked { outcome, took }
+}
+
+/// Proposes what stands apart as one, and if that is refused one by one: only those fail then that do not hold.
+async fn carried_out(batch: Batch, store: &Store) -> Vec<Result<Committed, ProposeError>> {
+    let answer = store.propose(batch.whole()).await;
+    match answer {
+        Err(ProposeError::Conflict(_)) if !batch.is_single() => {
+            join_all(batch.into_parts().into_iter().map(|txn| store.propose(txn))).await
+        }
+        answer => vec![answer],
+    }
 }
 
 /// The latest world, with what was measured where the controller decides by that.

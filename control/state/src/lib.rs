@@ -4,6 +4,7 @@
 //! snapshot and the [`Event`]s between them. Pure: durability is the store's business, and time travels inside objects.
 
 pub mod address;
+mod batch;
 mod claim;
 mod event;
 mod given;
@@ -12,6 +13,7 @@ mod txn;
 mod used;
 
 pub use api::{Key, Object, Revision};
+pub use batch::Batch;
 pub use claim::{Claim, Protocol};
 pub use event::{Change, Event};
 pub use snapshot::Snapshot;
