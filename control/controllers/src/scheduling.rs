@@ -33,14 +33,17 @@ const SCHEDULER: &str = "default-scheduler";
 /// One transaction each; more than this wait for the next look, so that a look stays short.
 const PODS_PER_LOOK_MAX: usize = 1_000;
 
+/// What the table of nodes is made of.
+const PLACEMENT: [GroupKind; 3] = [kinds::NODE, kinds::POD, kinds::NAMESPACE];
+
 /// The controller that binds pods to nodes.
 #[derive(Default)]
 pub(crate) struct Scheduling {
     /// The address that each node's pods were given last. A hint and no more: what is free is what the world says, and the next is
     /// looked for from here, so that an address rests after its pod has gone.
     given: Mutex<HashMap<NodeName, IpAddr>>,
-    /// The table of the last look, and the world that it was made of, as long as anybody waits: the next look only has to take up what
-    /// has changed. It says what one made anew would say.
+    /// The table of the last look, and the part of the world that it was made of, as long as anybody waits: the next look only has to
+    /// take up what has changed. It says what one made anew would say.
     table: Mutex<Option<(Snapshot, Cluster)>>,
 }
 
@@ -103,7 +106,7 @@ impl Controller for Scheduling {
         };
         let decisions = waiting.into_iter().map(|(object, pod)| round.decide(object, &pod));
         let plan = decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect();
-        *self.table() = Some((view.clone(), round.cluster));
+        *self.table() = Some((view.part(&PLACEMENT), round.cluster));
         plan
     }
 }
