@@ -15,6 +15,7 @@ mod commands;
 mod created;
 mod custom;
 mod daemon;
+mod damage;
 mod drain;
 mod edge;
 mod edge_nodes;
