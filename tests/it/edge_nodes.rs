@@ -257,7 +257,7 @@ fn a_node_that_is_cut_off_serves_on_and_starts_from_its_own_disk() {
     }
 
     fleet.start_again(0);
-    fleet.coracle(&["wait", "--for=condition=Ready", "node/node-1", "--timeout", "120s"]).ok();
+    fleet.at_last(&["wait", "--for=condition=Ready", "node/node-1", "--timeout", "120s"]);
     let uids = |pods: &[Told]| pods.iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>();
     eventually(120, || {
         let now = pods(&fleet);
