@@ -31,7 +31,9 @@ fn log(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn damage_all(store: &Path) {
     damage(&store.join("image.redb"));
-    log(store).keys().for_each(|file| damage(file));
+    for file in log(store).keys() {
+        damage(file);
+    }
 }
 
 /// Has a server make a config map, whatever it says the first time.

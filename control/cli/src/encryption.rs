@@ -56,7 +56,7 @@ pub(crate) async fn run(command: EncryptionCommand) -> anyhow::Result<()> {
 /// The servers that there are, each to be asked by itself.
 async fn servers(access: &args::Access) -> anyhow::Result<Vec<Server>> {
     let client = access::cluster(access)?.client;
-    let Members { members, .. } = client.get_json(member::PATH).await?;
+    let Members { all: members, .. } = client.get_json(member::PATH).await?;
     let addresses: Vec<String> =
         members.into_iter().map(|member| member.address).filter(|address| !address.is_empty()).collect();
     // One that is only ever alone has no address for others.

@@ -25,7 +25,8 @@ pub(crate) struct Members {
     /// The level in force.
     #[serde(default = "first")]
     pub(crate) level: u32,
-    pub(crate) members: Vec<Member>,
+    #[serde(rename = "members")]
+    pub(crate) all: Vec<Member>,
 }
 
 /// One of them.
@@ -64,7 +65,7 @@ pub(crate) async fn run(command: MemberCommand) -> anyhow::Result<()> {
 impl Members {
     /// Whether nobody knows it better.
     pub(crate) fn is_told_by_leader(&self) -> bool {
-        self.members.iter().any(|member| member.is_leader && member.id == self.id)
+        self.all.iter().any(|member| member.is_leader && member.id == self.id)
     }
 
     /// Whether this one is a member.
@@ -73,12 +74,12 @@ impl Members {
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.id == id)
+        self.all.iter().find(|member| member.id == id)
     }
 
     /// The highest level that all of them speak.
     pub(crate) fn spoken(&self) -> u32 {
-        self.members.iter().map(|member| member.levels().highest).min().unwrap_or(level::FIRST)
+        self.all.iter().map(|member| member.levels().highest).min().unwrap_or(level::FIRST)
     }
 }
 
@@ -106,7 +107,7 @@ async fn change(access: &Access, change: &Value) -> anyhow::Result<()> {
 
 fn show(members: &Members) {
     let mut lines = vec![["ID", "ADDRESS", "ROLE", "VERSION", "LEVELS", "LEADS"].map(str::to_owned).to_vec()];
-    lines.extend(members.members.iter().map(|member| {
+    lines.extend(members.all.iter().map(|member| {
         let leads = if member.is_leader { "yes" } else { "" };
         // One that has just been brought back has not yet said where it is.
         let address = if member.address.is_empty() { "<none>" } else { &member.address };

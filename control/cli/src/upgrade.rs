@@ -50,7 +50,7 @@ async fn check(access: &Access) -> anyhow::Result<()> {
     let mut lines =
         vec![["SERVER", "VERSION", "LEVELS", "LEADS", "READY", "CAN BE SPARED"].map(str::to_owned).to_vec()];
     let mut are_spared = true;
-    for (member, one) in told.members.iter().zip(&seen) {
+    for (member, one) in told.all.iter().zip(&seen) {
         let objections = plan::objections(&seen, &one.id);
         are_spared &= objections.is_empty();
         let spared = if objections.is_empty() { "yes".into() } else { format!("no: {}", objections.join("; ")) };
@@ -172,7 +172,7 @@ impl Found {
     /// Asks every server by itself.
     async fn look(client: &Client) -> anyhow::Result<Self> {
         let told: Members = client.get_json(member::PATH).await?;
-        let seen = told.members.iter().map(|member| async {
+        let seen = told.all.iter().map(|member| async {
             let server = one(client, &member.address);
             Seen {
                 id: member.id.clone(),

@@ -64,7 +64,7 @@ pub(super) async fn table(client: &Client) -> anyhow::Result<Vec<Vec<String>>> {
 /// The nodes that are in no server's process: those that are dialled elsewhere than servers.
 async fn apart(client: &Client) -> anyhow::Result<Vec<String>> {
     let told: Members = client.get_json(member::PATH).await?;
-    let servers: BTreeSet<&str> = told.members.iter().map(|member| &*member.address).collect();
+    let servers: BTreeSet<&str> = told.all.iter().map(|member| &*member.address).collect();
     let (nodes, _) = client.list(kinds::NODE, None, &ListOptions::default()).await?;
     let is_apart = |node: &&Object| {
         let dialled = node.meta().annotations.get(DIALLED_AT);
