@@ -77,9 +77,17 @@ async fn servers(args: &UpgradeServers) -> anyhow::Result<()> {
         // It was removed meanwhile.
         let Some(going) = found.seen.iter().find(|seen| seen.id == id) else { continue };
         let objections = plan::objections(&found.seen, &id);
-        let is_interruption = args.interrupt && found.seen.iter().filter(|seen| seen.is_voter).count() < 3;
-        if !objections.is_empty() && !is_interruption {
-            bail!("server {} cannot be spared: {}", going.address, objections.join("; "));
+        let are_few = found.seen.iter().filter(|seen| seen.is_voter).count() < 3;
+        let may_interrupt = args.interrupt && are_few;
+        if !objections.is_empty() && !may_interrupt {
+            let who =
+                if going.address.is_empty() { "the only server".into() } else { format!("server {}", going.address) };
+            let hint = if are_few {
+                "; with --interrupt it is replaced all the same, and nobody can write meanwhile"
+            } else {
+                ""
+            };
+            bail!("{who} cannot be spared: {}{hint}", objections.join("; "));
         }
         if going.leads
             && let Some(heir) = plan::heir(&found.seen, &id)

@@ -74,13 +74,8 @@ where
     T: Send + Sync + 'static,
     F: FnMut(&Snapshot) -> T + Send + 'static,
 {
-    // Nothing is ever told there; it is held for as long as the view is looked at.
-    let (silent, beside) = watch::channel(());
-    let mut make = make;
-    published_beside(view, kinds, beside, move |view| {
-        let _held = &silent;
-        make(view)
-    })
+    // Nothing is ever told there.
+    published_beside(view, kinds, watch::channel(()).1, make)
 }
 
 /// The same, and made anew as well whenever `beside` tells that something else has changed of which it is made.

@@ -1,6 +1,6 @@
 //! Which addresses the cluster gives. The words are Kubernetes'.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use ipnet::Ipv4Net;
 
@@ -13,7 +13,7 @@ pub(crate) struct Addresses {
 }
 
 fn pods(text: &str) -> anyhow::Result<Ipv4Net> {
-    let range: Ipv4Net = text.parse()?;
+    let range: Ipv4Net = text.parse().ok().context("not a range of IPv4 addresses, as 10.42.0.0/16 is one")?;
     let services = Ipv4Net::new_assert([10, 43, 0, 0].into(), 16);
     ensure!(range == range.trunc(), "{range} is an address of {}", range.trunc());
     ensure!(range.prefix_len() <= 24, "{range} has fewer addresses than a node is given");
@@ -34,6 +34,7 @@ mod tests {
         check("10.128.0.0/9", Ok(()));
         check("10.0.0.0/8", Err("10.0.0.0/8 meets 10.43.0.0/16, which are services'"));
         check("10.43.7.0/24", Err("10.43.7.0/24 meets 10.43.0.0/16, which are services'"));
+        check("10.42.0.0/33", Err("not a range of IPv4 addresses, as 10.42.0.0/16 is one"));
         check("10.42.0.0/25", Err("10.42.0.0/25 has fewer addresses than a node is given"));
         check("10.42.1.0/16", Err("10.42.1.0/16 is an address of 10.42.0.0/16"));
     }
