@@ -120,6 +120,11 @@ impl Object {
         }
     }
 
+    /// Reads an object from the bytes that [`Self::body`] gave: they are canonical, and tell of no `resourceVersion`.
+    pub fn of_body(kind: GroupKind, body: impl Into<Bytes>) -> Result<Self, NotAnObject> {
+        Self::from_body(kind, body.into(), Revision::ZERO)
+    }
+
     /// The object that `value` describes; whatever `resourceVersion` it carries becomes the object's revision.
     pub fn from_value(kind: GroupKind, value: &Value) -> Result<Self, NotAnObject> {
         Self::from_tree(kind, value.clone())

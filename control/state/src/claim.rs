@@ -45,7 +45,7 @@ impl Claim {
 
 /// Where an object stands beside its name: what it claims, and for a pod the node that it is bound to, which has no name if there is
 /// none.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) node: Option<Arc<str>>,
     pub(crate) claims: Vec<Claim>,

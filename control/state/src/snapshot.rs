@@ -173,12 +173,17 @@ impl Snapshot {
 
     /// The world after `txn`, and what that changed; or the first guard that does not hold, and nothing changed.
     pub fn apply(&self, txn: &Txn) -> Result<(Self, Vec<Event>), Conflict> {
+        let mut next = self.clone();
+        let events = next.apply_in_place(txn)?;
+        Ok((next, events))
+    }
+
+    /// The same, for whoever does not need the world before: what no other snapshot shares is changed and not copied.
+    pub fn apply_in_place(&mut self, txn: &Txn) -> Result<Vec<Event>, Conflict> {
         for guard in &txn.guards {
             self.check(guard)?;
         }
-        let mut next = self.clone();
-        let events = txn.writes.iter().filter_map(|write| next.write(write)).collect();
-        Ok((next, events))
+        Ok(txn.writes.iter().filter_map(|write| self.write(write)).collect())
     }
 
     /// The world as its objects tell it, each at the revision it carries. For loading an image and for mirrors.
@@ -250,10 +255,10 @@ impl Snapshot {
     fn place(&mut self, object: Object) -> Option<Object> {
         let place = object.key().place();
         let before = self.objects.entry(object.key().kind()).or_default().insert(place, object.clone());
-        if let Some(before) = &before {
-            self.index.forget(before);
+        match &before {
+            None => self.index.learn(&object),
+            Some(before) => self.index.follow(before, &object),
         }
-        self.index.learn(&object);
         before
     }
 
@@ -303,6 +308,20 @@ impl Index {
         }
         if let Some((bucket, bytes)) = entry(object) {
             *self.bytes_in.entry(bucket).or_default() += bytes;
+        }
+    }
+
+    /// An object is another now. Most changes are of nothing that is asked here, and then nothing is touched.
+    fn follow(&mut self, before: &Object, after: &Object) {
+        let (was, is) = (before.meta(), after.meta());
+        let is_filed_alike = was.uid == is.uid
+            && was.owner_references == is.owner_references
+            && may_be_adopted(before) == may_be_adopted(after)
+            && Standing::of(before) == Standing::of(after)
+            && entry(before) == entry(after);
+        if !is_filed_alike {
+            self.forget(before);
+            self.learn(after);
         }
     }
 

@@ -77,10 +77,10 @@ pub struct Seat {
 /// What became of a transaction.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The world right after it.
-    pub snapshot: Snapshot,
+    /// That of the world right after it.
+    pub revision: Revision,
     /// What it changed, in order; empty if everything was so already.
-    pub events: Arc<[Event]>,
+    pub events: Arc<[Arc<Event>]>,
 }
 
 // === impl Store ===

@@ -86,7 +86,7 @@ pub(crate) fn put_object(out: &mut Vec<u8>, object: &Object) {
 
 pub(crate) fn object(reader: &mut Reader<'_>) -> Result<Object, Malformed> {
     let kind = kind(reader)?;
-    Object::parse(kind, reader.owned()?).map_err(|_| Malformed { what: "object" })
+    Object::of_body(kind, reader.owned()?).map_err(|_| Malformed { what: "object" })
 }
 
 pub(crate) fn put_key(out: &mut Vec<u8>, key: &Key) {

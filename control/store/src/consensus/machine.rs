@@ -188,11 +188,11 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
 /// Lets a transaction happen to the world, if its guards hold there.
 fn happen(world: &mut Snapshot, txn: &Txn, changes: &mut Vec<Arc<Event>>) -> Outcome {
-    match world.apply(txn) {
-        Ok((next, events)) => {
-            changes.extend(events.iter().cloned().map(Arc::new));
-            *world = next.clone();
-            Outcome::Committed(Committed { snapshot: next, events: events.into() })
+    match world.apply_in_place(txn) {
+        Ok(events) => {
+            let events: Arc<[Arc<Event>]> = events.into_iter().map(Arc::new).collect();
+            changes.extend(events.iter().cloned());
+            Outcome::Committed(Committed { revision: world.revision(), events })
         }
         Err(conflict) => Outcome::Refused(conflict),
     }

@@ -83,7 +83,7 @@ async fn what_changes_nothing_is_still_acknowledged() {
     ] {
         let committed = store.propose(txn).await.expect("acknowledged");
         assert!(committed.events.is_empty());
-        assert_eq!(committed.snapshot.revision(), Revision(1));
+        assert_eq!(committed.revision, Revision(1));
     }
     assert_eq!(store.read().await.expect("a sole member leads").revision(), Revision(1));
     store.shutdown().await;

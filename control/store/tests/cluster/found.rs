@@ -22,7 +22,7 @@ async fn a_world_is_where_a_cluster_begins() {
     assert!(room.store(1).subscribe(kinds::CONFIG_MAP, Revision(4_999)).is_err(), "nothing leads there");
 
     let written = room.store(1).propose(Txn::default().put(object("new", 1))).await.expect("written");
-    assert_eq!(written.snapshot.revision(), Revision(5_001));
+    assert_eq!(written.revision, Revision(5_001));
     for place in 2..=3 {
         room.join(place).await;
     }

@@ -15,8 +15,8 @@ async fn what_is_written_anywhere_is_read_everywhere() {
     for (place, store) in room.stores().iter().enumerate() {
         let committed = store.propose(Txn::default().put(object("a", place as u64))).await.expect("written");
         // Whoever is answered has the world of the answer.
-        assert!(store.snapshot().revision() >= committed.snapshot.revision());
-        assert_eq!(number(committed.snapshot.get(&key).expect("it is there")), place as u64);
+        assert!(store.snapshot().revision() >= committed.revision);
+        assert_eq!(number(store.snapshot().get(&key).expect("it is there")), place as u64);
         assert_eq!(committed.events.len(), 1);
         for other in room.stores() {
             let world = other.read().await.expect("read");

@@ -214,7 +214,7 @@ impl Account {
                 Ok(committed) => {
                     account.gap = account.gap.max(last.elapsed());
                     last = Instant::now();
-                    account.acknowledged.insert(number, committed.snapshot.revision());
+                    account.acknowledged.insert(number, committed.revision);
                 }
                 Err(ProposeError::NotLeader { .. }) => account.unknown.push(number),
                 // Stopped: the next one takes it.
