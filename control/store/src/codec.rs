@@ -138,16 +138,28 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends what `write` appends, behind how many bytes that is.
+pub(crate) fn put_sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    put_length(out, 0);
+    write(out);
+    let length = length(out.len() - start - 4);
+    out[start..start + 4].copy_from_slice(&length);
+}
+
 /// Appends numbers.
 pub(crate) fn put_numbers(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = u64>) {
     out.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
 }
 
 /// Appends how many items follow.
-pub(crate) fn put_length(out: &mut Vec<u8>, length: usize) {
-    let length =
-        u32::try_from(length).expect("nothing that is stored is 4 GiB long: requests are limited to a few MiB");
-    out.extend_from_slice(&length.to_le_bytes());
+pub(crate) fn put_length(out: &mut Vec<u8>, items: usize) {
+    out.extend_from_slice(&length(items));
+}
+
+fn length(length: usize) -> [u8; 4] {
+    let length = u32::try_from(length);
+    length.expect("nothing that is stored is 4 GiB long: requests are limited to a few MiB").to_le_bytes()
 }
 
 #[cfg(test)]

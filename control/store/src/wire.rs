@@ -22,7 +22,7 @@ mod piece;
 
 pub(crate) use append::{Append, Told};
 pub(crate) use call::{Answer, Asked, Call, Replied};
-pub(crate) use frame::{read, write};
+pub(crate) use frame::{TOGETHER_BYTES, read, write, write_all};
 pub(crate) use piece::{Begin, Installed, Piece, pieces};
 
 /// What this protocol is called, first thing.

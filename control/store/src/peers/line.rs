@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::mpsc;
 
 use crate::MemberId;
@@ -57,7 +57,8 @@ async fn carry<Sent: Stored, Received: Stored>(
     received: mpsc::Sender<Received>,
 ) -> io::Result<()> {
     let connection = transport.dial(peer).await?;
-    let (mut reader, mut writer) = tokio::io::split(connection);
+    let (reader, mut writer) = tokio::io::split(connection);
+    let mut reader = BufReader::with_capacity(wire::TOGETHER_BYTES, reader);
     wire::write(&mut writer, &Hello { from, to: peer.member, lane }).await?;
     let reading = async {
         match wire::read(&mut reader).await? {
@@ -69,7 +70,7 @@ async fn carry<Sent: Stored, Received: Stored>(
     tokio::select! {
         biased;
         ended = reading => ended,
-        ended = drain(sent, &mut writer) => ended,
+        ended = wire::write_all(&mut writer, sent) => ended,
     }
 }
 
@@ -82,17 +83,6 @@ pub(super) async fn pour<T: Stored>(
         if received.send(frame).await.is_err() {
             break;
         }
-    }
-    Ok(())
-}
-
-/// Writes frames until there will be no more.
-pub(super) async fn drain<T: Stored>(
-    mut sent: mpsc::Receiver<T>,
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> io::Result<()> {
-    while let Some(frame) = sent.recv().await {
-        wire::write(writer, &frame).await?;
     }
     Ok(())
 }

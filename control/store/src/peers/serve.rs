@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::mpsc;
 
-use super::line::{FRAMES_MAX, drain, pour};
+use super::line::{FRAMES_MAX, pour};
 use crate::MemberId;
 use crate::consensus::{AppendRequest, Raft, Transfer, Whole};
 use crate::fault::{Bug, planted};
@@ -18,7 +18,8 @@ use crate::wire::{self, Answer, Append, Asked, Begin, Call, Hello, Installed, La
 
 /// Answers on one connection until the other end closes it.
 pub(crate) async fn serve(parts: &Arc<Parts>, connection: Connection) -> io::Result<()> {
-    let (mut reader, mut writer) = tokio::io::split(connection);
+    let (reader, mut writer) = tokio::io::split(connection);
+    let mut reader = BufReader::with_capacity(wire::TOGETHER_BYTES, reader);
     let Some(Hello { from, to, lane }) = wire::read(&mut reader).await? else { return Ok(()) };
     let member = parts.member();
     if to != member {
@@ -55,7 +56,7 @@ async fn calls(parts: &Arc<Parts>, mut reader: Reader<'_>, mut writer: Writer<'_
     tokio::select! {
         biased;
         ended = reading => ended,
-        ended = drain(sent, &mut writer) => ended,
+        ended = wire::write_all(&mut writer, sent) => ended,
     }
 }
 
@@ -96,7 +97,7 @@ async fn appends(raft: &Raft, mut reader: Reader<'_>, mut writer: Writer<'_>) ->
     tokio::select! {
         biased;
         ended = reading => ended,
-        ended = drain(sent, &mut writer) => ended,
+        ended = wire::write_all(&mut writer, sent) => ended,
     }
 }
 

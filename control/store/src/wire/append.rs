@@ -28,11 +28,8 @@ impl Stored for Append {
         codec::identified(out, *prev_log_id);
         codec::identified(out, *leader_commit);
         codec::put_length(out, entries.len());
-        let mut bytes = Vec::new();
         for entry in entries {
-            bytes.clear();
-            entry.encode(&mut bytes);
-            codec::put_bytes(out, &bytes);
+            codec::put_sized(out, |out| entry.encode(out));
         }
     }
 
