@@ -63,6 +63,7 @@ mod resize;
 mod rollout;
 mod rollout_kinds;
 mod rotation;
+mod saved_volumes;
 mod server_side_apply;
 mod services;
 mod snapshots;

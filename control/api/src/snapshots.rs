@@ -46,6 +46,17 @@ pub enum Origin {
     Archive(Handle),
     /// Another volume of the same node, as the driver calls it.
     Volume(String),
+    /// What a backup held; a server that has it brings it.
+    Backup(Saved),
+}
+
+/// What a backup held of a volume, an archive: `NAME@sha256:HASH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The name of the volume as it was.
+    pub name: String,
+    /// The SHA-256 of the archive, in hexadecimal digits.
+    pub hash: String,
 }
 
 /// An archive of a node, as its volumes' driver calls it: `NODE/NAME@sha256:HASH`.
@@ -313,6 +324,11 @@ kind!(VolumeSnapshot, "volumesnapshots", NamespaceResourceScope);
 kind!(VolumeSnapshotClass, "volumesnapshotclasses", ClusterResourceScope);
 kind!(VolumeSnapshotContent, "volumesnapshotcontents", ClusterResourceScope);
 
+/// What a backup held for a claim that was brought back and has no volume yet.
+pub fn restored_from(claim: &PersistentVolumeClaim) -> Option<Saved> {
+    claim.metadata.annotations.as_ref()?.get(crate::storage::RESTORED_FROM)?.parse().ok()
+}
+
 /// What a claim is to be filled from, if it names something that this cluster can fill one from.
 pub fn source_of(claim: &PersistentVolumeClaim) -> Option<Source<'_>> {
     let spec = claim.spec.as_ref()?;
@@ -336,6 +352,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Archive(handle) => write!(f, "snapshot:{handle}"),
             Self::Volume(name) => write!(f, "volume:{name}"),
+            Self::Backup(saved) => write!(f, "backup:{saved}"),
         }
     }
 }
@@ -347,6 +364,7 @@ impl FromStr for Origin {
         match text.split_once(':').ok_or(())? {
             ("snapshot", handle) => handle.parse().map(Self::Archive),
             ("volume", name) => Ok(Self::Volume(name.to_owned())),
+            ("backup", saved) => saved.parse().map(Self::Backup),
             _ => Err(()),
         }
     }
@@ -371,13 +389,33 @@ impl FromStr for Handle {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (place, hash) = text.split_once("@sha256:").ok_or(())?;
-        let (node, name) = place.split_once('/').ok_or(())?;
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !Self::is_name(node) || !Self::is_name(name) || !is_hash {
+        let (node, saved) = text.split_once('/').ok_or(())?;
+        let Saved { name, hash } = saved.parse()?;
+        if !Self::is_name(node) {
             return Err(());
         }
-        Ok(Self { node: node.to_owned(), name: name.to_owned(), hash: hash.to_owned() })
+        Ok(Self { node: node.to_owned(), name, hash })
+    }
+}
+
+// === impl Saved ===
+
+impl fmt::Display for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@sha256:{}", self.name, self.hash)
+    }
+}
+
+impl FromStr for Saved {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (name, hash) = text.split_once("@sha256:").ok_or(())?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !Handle::is_name(name) || !is_hash {
+            return Err(());
+        }
+        Ok(Self { name: name.to_owned(), hash: hash.to_owned() })
     }
 }
 

@@ -36,6 +36,11 @@ pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// The annotation of a volume that tells what it is filled from.
 pub const FILLED_FROM: &str = "coracle.dev/filled-from";
+/// The annotation of a claim that was brought back without its volume, and tells what the next one is filled from: what a backup
+/// held, as [`Saved`](crate::snapshots::Saved) is written.
+pub const RESTORED_FROM: &str = "coracle.dev/restored-from";
+/// The annotation of such a claim that tells what became of its volume once nobody had it any more.
+pub const RESTORED_POLICY: &str = "coracle.dev/restored-reclaim-policy";
 /// The finalizer of a volume that is yet to be filled.
 pub const UNFILLED: &str = "coracle.dev/unfilled";
 /// The annotations of a claim that tell who is to make its volume.

@@ -1,8 +1,13 @@
 //! The cluster's backup, for those who run it: a file of all there is, and the key that opens it.
 //!
+//! What is in volumes comes from their nodes while it is written, over the links that they keep: nothing of it lies here on the way.
+//! The way back is the same: [`Backups::bring`] streams to a node what its volume waits for.
+//!
 //! Any server gives it, of the newest world there is. It is sealed before it leaves, so whoever may only take it
 //! (`get` on `/coracle/v1/snapshot`) sees nothing; what opens it is told at a path of its own. The key is a secret of the cluster like
 //! others, so all servers have the same one, and it outlives each of them.
+
+mod volumes;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,14 +27,14 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use state::{Guard, Snapshot, Txn};
 use store::ProposeError;
-use store::backup::{BackupError, Contents, Key, Writer};
+use store::backup::{BackupError, Contents, Key, Tally, Writer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::{self, Answer, Long, Refusal};
 use crate::query::Query;
 use crate::rest::unreadable;
-use crate::{Charter, Door, target};
+use crate::{Charter, Door, registry, target};
 
 /// The secret with the key, of the namespace [`HOME`], and what it is of.
 const SECRET: &str = "coracle-snapshot-key";
@@ -54,6 +59,28 @@ pub enum Images {
     Taken,
 }
 
+/// Of which volumes goes along what is in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volumes {
+    /// Of none.
+    Left,
+    /// Of all that lie on nodes and are bound; where one cannot be had, there is no backup.
+    All,
+    /// Of those of them that can be had; the others are told by name.
+    Available,
+}
+
+/// What a backup is to hold beside the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Which images.
+    pub images: Images,
+    /// Which volumes.
+    pub volumes: Volumes,
+    /// Only volumes of claims of these namespaces; of all if there are none.
+    pub namespaces: Vec<String>,
+}
+
 /// Takes backups for others than clients.
 #[derive(Clone)]
 pub struct Backups(pub(crate) Arc<Door>);
@@ -65,6 +92,7 @@ pub struct Backup {
     world: Snapshot,
     charter: Charter,
     images: Option<PathBuf>,
+    volumes: Option<volumes::Wanted>,
 }
 
 /// Hands on what is written, and waits for those who read.
@@ -78,18 +106,16 @@ pub(crate) async fn key(State(door): State<Arc<Door>>) -> Result<Answer, Refusal
 
 /// A backup, as a stream that is refused by whoever reads it if it ends too early.
 pub(crate) async fn take(State(door): State<Arc<Door>>, request: Request) -> Result<Answer, Refusal> {
-    let images = match Query::parse(request.uri().query()).get("images") {
-        None | Some("false") => Images::Left,
-        Some("true") => Images::Taken,
-        Some(other) => return Err(StatusError::bad_request(format!("images: {other:?} is not true or false")).into()),
-    };
-    let backup = Backups(door).begin(images).await?;
+    let extent = extent(&Query::parse(request.uri().query()))?;
+    let backup = Backups(door).begin(&extent).await?;
     let (send, receive) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = backup.write(Pipe(send.clone())) {
             tracing::warn!(%error, "a snapshot was not taken to its end");
-            // The one who reads may be what failed.
-            let _ = send.blocking_send(Err(io::Error::other(error)));
+            // What was given up says so itself. Else the one who reads may be what failed.
+            if !matches!(error, BackupError::GivenUp(_)) {
+                let _ = send.blocking_send(Err(io::Error::other(error)));
+            }
         }
     });
     let mut answer =
@@ -98,25 +124,56 @@ pub(crate) async fn take(State(door): State<Arc<Door>>, request: Request) -> Res
     Ok(answer)
 }
 
+/// What is asked for.
+fn extent(query: &Query) -> Result<Extent, StatusError> {
+    let images = match query.get("images") {
+        None | Some("false") => Images::Left,
+        Some("true") => Images::Taken,
+        Some(other) => return Err(StatusError::bad_request(format!("images: {other:?} is not true or false"))),
+    };
+    let volumes = match query.get("volumes") {
+        None | Some("none") => Volumes::Left,
+        Some("all") => Volumes::All,
+        Some("available") => Volumes::Available,
+        Some(other) => {
+            return Err(StatusError::bad_request(format!("volumes: {other:?} is not none, all or available")));
+        }
+    };
+    let namespaces = query.get("namespaces").unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    Ok(Extent { images, volumes, namespaces: namespaces.map(str::to_owned).collect() })
+}
+
 // === impl Backups ===
 
 impl Backups {
     /// The world as it is now, ready to be written.
-    pub async fn begin(&self, images: Images) -> Result<Backup, StatusError> {
+    pub async fn begin(&self, extent: &Extent) -> Result<Backup, StatusError> {
         // Before the world: what is agreed there about authorities is then the newer of the two.
         let charter = self.0.charter.as_ref().ok_or_else(target::nothing_here)?;
         let charter = charter().map_err(StatusError::internal)?;
         let key = self.key().await?;
         let world = self.0.store.read().await.map_err(unreadable)?;
+        let volumes = match extent.volumes {
+            Volumes::Left => None,
+            all => Some(volumes::Wanted::of(&self.0, &world, all, &extent.namespaces)?),
+        };
+        let counted = match extent.images {
+            Images::Left => None,
+            // Servers copy images from each other; this one may not have come to it yet.
+            Images::Taken => Some(registry::gathered(&self.0, &world).await),
+        };
         let contents = Contents {
             taken: (self.0.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             revision: world.revision().0,
             objects: world.objects().count() as u64,
             cluster: fingerprint(&charter)?,
-            images: images == Images::Taken,
+            images: extent.images == Images::Taken,
+            image_count: counted.map(|(here, _)| here),
+            images_lost: counted.map(|(_, lost)| lost).filter(|lost| *lost > 0),
+            volumes: volumes.as_ref().map(volumes::Wanted::count),
         };
-        let images = (images == Images::Taken).then(|| self.0.images.root().to_owned());
-        Ok(Backup { contents, key, world, charter, images })
+        let images = (extent.images == Images::Taken).then(|| self.0.images.root().to_owned());
+        Ok(Backup { contents, key, world, charter, images, volumes })
     }
 
     /// The cluster's key, made by whoever needs it first.
@@ -173,8 +230,12 @@ impl Backup {
         &self.contents
     }
 
-    /// Writes it. This takes as long as the other end does, and a thread.
-    pub fn write(&self, out: impl Write) -> Result<(), BackupError> {
+    /// Writes it, and says what came of the volumes. This takes as long as the other end does, and a thread of a runtime for what
+    /// blocks.
+    ///
+    /// # Errors
+    /// With [`BackupError::GivenUp`] what was written tells that itself.
+    pub fn write(&self, out: impl Write) -> Result<Tally, BackupError> {
         let mut writer = Writer::begin(out, &self.key, &self.contents)?;
         let charter = serde_json::to_vec(&self.charter).map_err(io::Error::from)?;
         writer.file(CHARTER_FILE, charter.len() as u64, charter.as_slice())?;
@@ -187,7 +248,14 @@ impl Backup {
                 folder(&mut writer, &root.join(part), &format!("{IMAGES_FOLDER}/{part}"))?;
             }
         }
-        writer.finish().map(drop)
+        if let Some(volumes) = &self.volumes
+            && let Err(why) = volumes.write(&mut writer)?
+        {
+            writer.give_up(&why)?;
+            return Err(BackupError::GivenUp(why));
+        }
+        let tally = writer.tally().clone();
+        writer.finish().map(|_| tally)
     }
 }
 

@@ -83,7 +83,10 @@ use tracing::{debug, warn};
 pub use admission::Gate;
 pub use audit::{Audit, AuditLog, Policy as AuditPolicy, PolicyError as AuditPolicyError};
 pub use authority::{Asked as AuthorityChange, Rotation};
-pub use backup::{Backup, Backups, CHARTER_FILE, IMAGES_FOLDER, Images as BackupImages};
+pub use backup::{
+    Backup, Backups, CHARTER_FILE, Extent as BackupExtent, IMAGES_FOLDER, Images as BackupImages,
+    Volumes as BackupVolumes,
+};
 pub use connect::PORT_PROTOCOL;
 pub use identity::{BOOTSTRAP_SERVERS, MASTERS, NODE_USER, NODES, SERVER_USER, SERVERS};
 pub use join::{Authorities, Charter, Join, Sign, TellCharter};

@@ -107,6 +107,11 @@ impl Links {
         Ok(answer.map(Body::new))
     }
 
+    /// Whether a node can be asked now.
+    pub(crate) fn is_linked(&self, node: &str) -> bool {
+        self.by_node.load().get(node).is_some_and(|links| !links.is_empty())
+    }
+
     /// How many requests and connections wait for each service that has no endpoint and will be given one.
     pub fn waiting(&self) -> watch::Receiver<Arc<BTreeMap<Key, u64>>> {
         self.waiting.subscribe()

@@ -15,7 +15,7 @@ mod upload;
 
 pub(crate) use access::demand;
 pub use copy::Siblings;
-pub(crate) use copy::{PATH as CONTENT_PATH, follow, give};
+pub(crate) use copy::{PATH as CONTENT_PATH, follow, gathered, give};
 
 use axum::body::Body;
 use axum::extract::Request;

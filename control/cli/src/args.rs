@@ -31,7 +31,9 @@ pub(crate) use export::{Export, Import};
 use labels::Labels;
 pub(crate) use loss::Loss;
 use room::Room;
-pub(crate) use snapshot::{RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, WantedSchedule};
+pub(crate) use snapshot::{
+    RestoreSnapshot, SaveSnapshot, SetSchedule, Snapshot, SnapshotCommand, Volumes, WantedSchedule,
+};
 pub(crate) use upgrade::{Replacing, Upgrade, UpgradeCommand, UpgradeNodes, UpgradeServers};
 pub(crate) use volume::{RestoreVolume, SaveVolume, Volume, VolumeCommand};
 

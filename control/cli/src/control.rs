@@ -33,7 +33,7 @@ use crate::pki::{self, Authority, Credential};
 use crate::progress::{self, Progress};
 use crate::running::{Running, asked_to_end};
 use crate::servers;
-use crate::snapshot::{self, Keeping};
+use crate::snapshot::{self, Keeping, Refilling};
 use crate::tunnel::{self, Door};
 
 /// How long the API may take to say that it is ready.
@@ -260,8 +260,11 @@ impl Control {
             store: store.clone(),
             backups: server.backups(),
         };
+        let folder = options.data.join(snapshot::REFILL_FOLDER);
+        let refilling = Refilling { folder, store: store.clone(), backups: server.backups() };
         parts.start("API server", server.serve(parts.stopping()));
         parts.start("snapshots", keeping.run(parts.stopping()));
+        parts.start("volumes of before", refilling.run(parts.stopping()));
         parts.start("change of authorities", rotation.run(parts.stopping()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let usual = manager::Config::seeded(seed);

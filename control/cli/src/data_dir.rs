@@ -69,8 +69,28 @@ impl DataDir {
     /// Everything is there.
     pub(crate) fn filled(&self) -> anyhow::Result<()> {
         let filling = self.join(FILLING);
+        // The names of files as well, in whichever folder.
+        rustix::fs::syncfs(File::open(&self.path)?)
+            .with_context(|| format!("cannot write to {}", self.path.display()))?;
         fs::remove_file(&filling).with_context(|| format!("cannot remove {}", filling.display()))?;
         File::open(&self.path)?.sync_all().with_context(|| format!("cannot write to {}", self.path.display()))
+    }
+
+    /// Nothing is there again: what was to [fill](Self::filled) it could not.
+    pub(crate) fn emptied(&self) -> anyhow::Result<()> {
+        let removed = || -> std::io::Result<()> {
+            for entry in fs::read_dir(&self.path)? {
+                let entry = entry?;
+                match entry.file_name().to_str() {
+                    Some(LOCK | LAYOUT | FILLING) => {}
+                    _ if entry.file_type()?.is_dir() => fs::remove_dir_all(entry.path())?,
+                    _ => fs::remove_file(entry.path())?,
+                }
+            }
+            // The last of it: until then this is nobody's data.
+            fs::remove_file(self.join(FILLING))
+        };
+        removed().with_context(|| format!("cannot remove what is in {}", self.path.display()))
     }
 
     /// Refuses what a newer version has laid out, before anything of it is read; says how it is where nobody has yet.
@@ -186,6 +206,12 @@ mod tests {
         assert!(refused.to_string().contains("was broken off"), "{refused}");
         assert!(DataDir::take_empty(path.clone()).is_err(), "nor is it empty");
         fs::remove_file(path.join(FILLING)).expect("removed");
+        let given_up = DataDir::take_empty(path.clone()).expect("empty again");
+        fs::create_dir_all(given_up.join("deep/er")).expect("made");
+        fs::write(given_up.join("file"), "half").expect("written");
+        given_up.emptied().expect("emptied");
+        drop(given_up);
+        assert!(is_empty(&path).expect("readable"));
         DataDir::take_empty(path.clone()).expect("empty again").filled().expect("filled");
         DataDir::take(path).expect("data");
     }

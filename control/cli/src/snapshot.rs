@@ -5,6 +5,7 @@
 
 mod keeping;
 mod place;
+mod refilling;
 mod restore;
 mod save;
 mod schedule;
@@ -14,9 +15,10 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context;
+use apiserver::BackupVolumes;
 use jiff::Timestamp;
 use serde::Deserialize;
-use store::backup::{self, BackupError, Contents};
+use store::backup::{self, BackupError, Contents, Tally};
 
 use crate::access;
 use crate::args::{self, SnapshotCommand};
@@ -24,11 +26,14 @@ use crate::get::aligned;
 
 pub(crate) use keeping::{Keeping, wanted};
 use place::Place;
+pub(crate) use refilling::Refilling;
 
 /// Where a server gives a snapshot.
 const PATH: &str = "/coracle/v1/snapshot";
 /// What the names of such files end with.
 const ENDING: &str = "snapshot";
+/// The folder of a data directory in which archives of volumes lie until those are filled with them.
+pub(crate) const REFILL_FOLDER: &str = "restored";
 
 #[derive(Deserialize)]
 struct Told {
@@ -52,7 +57,7 @@ async fn key(access: &args::Access) -> anyhow::Result<()> {
 }
 
 async fn list(places: &[String]) -> anyhow::Result<()> {
-    let heading = ["FILE", "TAKEN", "REVISION", "OBJECTS", "IMAGES", "SIZE", "STATE"];
+    let heading = ["FILE", "TAKEN", "REVISION", "OBJECTS", "IMAGES", "VOLUMES", "SIZE", "STATE"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     for text in places {
         let place: Place = text.parse()?;
@@ -78,20 +83,49 @@ async fn list(places: &[String]) -> anyhow::Result<()> {
 fn line(shown: String, file: &Path) -> anyhow::Result<Vec<String>> {
     let size = size(std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len());
     let (known, state) = match checked(file) {
-        Ok(contents) => (told(&contents), "whole".to_owned()),
-        Err(error) => (["", "", "", ""].map(str::to_owned), error.to_string()),
+        Ok((contents, tally)) => (told(&contents, &tally), "whole".to_owned()),
+        Err(error) => (["", "", "", "", ""].map(str::to_owned), error.to_string()),
     };
     Ok([shown].into_iter().chain(known).chain([size, state]).collect())
 }
 
-fn told(contents: &Contents) -> [String; 4] {
-    let Contents { taken, revision, objects, images, .. } = contents;
-    let images = if *images { "yes" } else { "no" };
-    [taken.clone(), revision.to_string(), objects.to_string(), images.to_owned()]
+fn told(contents: &Contents, tally: &Tally) -> [String; 5] {
+    let images = match (contents.images, contents.image_count) {
+        (false, _) => "no".to_owned(),
+        (true, None) => "yes".to_owned(),
+        (true, Some(count)) => of(count, contents.images_lost.unwrap_or(0)),
+    };
+    let volumes = match contents.volumes {
+        None => "no".to_owned(),
+        Some(_) => format!("{}, {}", of(tally.volumes, tally.left), size(tally.bytes)),
+    };
+    [contents.taken.clone(), contents.revision.to_string(), contents.objects.to_string(), images, volumes]
+}
+
+/// How many there are, of how many there were.
+fn of(count: u64, left: u64) -> String {
+    if left == 0 { count.to_string() } else { format!("{count} of {}", count + left) }
+}
+
+/// The claims whose volumes are not in it, if there are any.
+fn told_left(tally: &Tally) -> Option<String> {
+    let more = tally.left - tally.left_names.len() as u64;
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let names: Vec<String> = tally.left_names.iter().cloned().chain(more).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// What a server calls it.
+fn volumes(wanted: args::Volumes) -> BackupVolumes {
+    match wanted {
+        args::Volumes::None => BackupVolumes::Left,
+        args::Volumes::All => BackupVolumes::All,
+        args::Volumes::Available => BackupVolumes::Available,
+    }
 }
 
 /// What is in a file, once all of it is seen to be whole.
-fn checked(file: &Path) -> Result<Contents, BackupError> {
+fn checked(file: &Path) -> Result<(Contents, Tally), BackupError> {
     backup::check(BufReader::new(File::open(file)?))
 }
 
@@ -128,7 +162,17 @@ mod tests {
             objects: 2,
             cluster: "0123456789abcdef".into(),
             images: false,
+            image_count: None,
+            images_lost: None,
+            volumes: Some(3),
         };
+        let tally = Tally { volumes: 2, bytes: 2048, left: 1, left_names: vec!["shop/data on node n1".into()] };
+        assert_eq!(told(&contents, &tally)[3..], ["no", "2 of 3, 2.0 KiB"]);
+        assert_eq!(told_left(&tally).as_deref(), Some("shop/data on node n1"));
+        assert_eq!(told_left(&Tally::default()), None);
+        let with_images = Contents { images: true, image_count: Some(4), volumes: None, ..contents.clone() };
+        assert_eq!(told(&with_images, &Tally::default())[3..], ["4", "no"]);
+        assert_eq!(told(&Contents { image_count: None, ..with_images }, &Tally::default())[3], "yes");
         assert_eq!(name(&contents), "coracle-01234567-20261122T093000Z.snapshot");
         assert_eq!([size(7), size(2048), size(3 << 20)], ["7 B", "2.0 KiB", "3.0 MiB"]);
     }

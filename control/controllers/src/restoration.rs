@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 
 use api::level::{self, Standing};
+use api::snapshots::Saved;
 use api::{Key, Object, Revision, kinds, storage};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event as EventRecord, PersistentVolume, Pod};
+use k8s_openapi::api::core::v1::{Event as EventRecord, PersistentVolume, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 use state::{Snapshot, Txn};
 
@@ -37,6 +38,8 @@ pub struct Restoration {
     pub gone: Vec<Key>,
     /// The pods that wait for a node again.
     pub unplaced: Vec<Key>,
+    /// The claims whose volumes are made anew and filled from the backup, with the volumes that they had.
+    pub refilled: Vec<(Key, Key)>,
     /// The volumes whose data lies on nodes that are gone, with the nodes.
     pub stranded: Vec<(Key, Vec<String>)>,
 }
@@ -46,8 +49,8 @@ pub fn revived(revision: Revision, objects: impl IntoIterator<Item = Object>) ->
     Snapshot::load(Revision(revision.0 + REVISIONS_APART), objects)
 }
 
-/// What is to be done to a world that has lost all of its nodes.
-pub fn restoration(view: &Snapshot, now: Timestamp) -> Restoration {
+/// What is to be done to a world that has lost all of its nodes. `saved` is what there is of volumes, by their names.
+pub fn restoration(view: &Snapshot, saved: &BTreeMap<String, Saved>, now: Timestamp) -> Restoration {
     let mut restoration = Restoration::default();
     let of_nodes = view.list(kinds::NODE).chain(view.list_in(kinds::LEASE, NODE_LEASES));
     of_nodes.chain(view.list(kinds::EVENT).filter(|event| is_about_node(event))).for_each(|it| restoration.drop(it));
@@ -59,6 +62,11 @@ pub fn restoration(view: &Snapshot, now: Timestamp) -> Restoration {
     }
     restoration.level(view);
     for volume in view.list(kinds::PERSISTENT_VOLUME) {
+        if let Some(saved) = saved.get(volume.key().name())
+            && restoration.refill(view, volume, saved)
+        {
+            continue;
+        }
         let nodes = homes(volume);
         if !nodes.is_empty() {
             restoration.stranded.push((volume.key().clone(), nodes));
@@ -105,6 +113,39 @@ impl Restoration {
         if let Some(forgotten) = forgotten {
             self.txn = std::mem::take(&mut self.txn).and(Txn::replace(object, forgotten));
         }
+    }
+
+    /// A claim that had the volume has none any more, and gets one that is filled with what is there of it, wherever its first
+    /// consumer goes. Says whether there is such a claim.
+    fn refill(&mut self, view: &Snapshot, object: &Object, saved: &Saved) -> bool {
+        let Ok(volume) = object.decode::<PersistentVolume>() else { return false };
+        let Some(spec) = &volume.spec else { return false };
+        let Some(kept) = &spec.claim_ref else { return false };
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        let key = kinds::PERSISTENT_VOLUME_CLAIM.key(&word(&kept.namespace), &word(&kept.name));
+        let Some(had) = view.get(&key).filter(|claim| !claim.meta().is_terminating()) else { return false };
+        let has_it = had.decode::<PersistentVolumeClaim>().is_ok_and(|claim| {
+            storage::is_bound(&claim)
+                && storage::volume_of(&claim) == Some(object.key().name())
+                && storage::is_kept_for(&volume, &claim)
+        });
+        let policy = spec.persistent_volume_reclaim_policy.clone();
+        let has_none = |value: &mut Value| {
+            if let Some(spec) = value["spec"].as_object_mut() {
+                spec.remove("volumeName");
+            }
+            value["status"] = json!({"phase": "Pending"});
+            let Some(noted) = value["metadata"]["annotations"].as_object_mut() else { return };
+            for name in [storage::BIND_COMPLETED, storage::BOUND_BY_CONTROLLER, storage::SELECTED_NODE] {
+                noted.remove(name);
+            }
+            noted.insert(storage::RESTORED_FROM.into(), saved.to_string().into());
+            noted.extend(policy.map(|policy| (storage::RESTORED_POLICY.to_owned(), policy.into())));
+        };
+        let Some(has_none) = edited_tree(had, has_none).filter(|_| has_it) else { return false };
+        self.txn = std::mem::take(&mut self.txn).and(Txn::replace(had, has_none)).and(Txn::delete(object));
+        self.refilled.push((key, object.key().clone()));
+        true
     }
 
     /// The level stays: what was written at it is in the world. The servers that spoke it are gone.

@@ -15,7 +15,7 @@ pub(crate) use bind::reference;
 
 use std::collections::BTreeMap;
 
-use api::snapshots::{Origin, Source, VolumeSnapshotContent, source_of};
+use api::snapshots::{Origin, Source, VolumeSnapshotContent, restored_from, source_of};
 use api::{Key, Object, kinds, storage};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -308,6 +308,7 @@ impl<'a> Case<'a> {
     /// Has a volume made by whoever makes those of the class.
     fn made(self, class: &StorageClass, node: Option<&Object>) -> Txn {
         match class.provisioner.as_str() {
+            storage::LOCAL_PATH if let Some(saved) = restored_from(self.claim) => self.brought_back(class, node, saved),
             storage::LOCAL_PATH => match (self.filling(), node) {
                 (None, _) => self.provisioned(class, node),
                 (Some(Ok(filling)), Some(node)) if node.key().name() != filling.node => {

@@ -78,6 +78,7 @@ pub fn find(view: &Snapshot, claim: &PersistentVolumeClaim) -> Vec<Candidate> {
     let Some(spec) = &claim.spec else { return Vec::new() };
     let (wanted, class) = (storage::wanted(claim), storage::class_of(claim).unwrap_or_default());
     let Ok(selector) = selector_of(claim) else { return Vec::new() };
+    let is_filled = snapshots::source_of(claim).is_some() || snapshots::restored_from(claim).is_some();
     let mode = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "Filesystem".into());
     let mut free: Vec<(Quantity, Candidate)> = Vec::new();
     for object in view.list(kinds::PERSISTENT_VOLUME).filter(|object| !object.meta().is_terminating()) {
@@ -87,7 +88,7 @@ pub fn find(view: &Snapshot, claim: &PersistentVolumeClaim) -> Vec<Candidate> {
         let holds = storage::capacity(&volume);
         let offered = offer.access_modes.as_deref().unwrap_or_default();
         let reaches = spec.access_modes.iter().flatten().all(|mode| offered.contains(mode));
-        if ((offer.claim_ref.is_some() || snapshots::source_of(claim).is_some()) && !is_kept)
+        if ((offer.claim_ref.is_some() || is_filled) && !is_kept)
             || holds < wanted
             || mode(&offer.volume_mode) != mode(&spec.volume_mode)
             || !reaches

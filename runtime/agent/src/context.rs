@@ -27,6 +27,7 @@ use crate::recorder::Recorder;
 use crate::usage::Meter;
 use crate::volumes::quotas::Quotas;
 use crate::volumes::remote::Remotes;
+use crate::volumes::snapshots::Sites;
 use crate::worker::{Mail, Post};
 
 pub(crate) struct Context {
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) quotas: Arc<Quotas>,
     /// What is here of volumes that are elsewhere.
     pub(crate) remotes: Arc<Remotes>,
+    /// Who makes or removes which volume.
+    pub(crate) sites: Arc<Sites>,
     pub(crate) addresses: Mutex<Addresses>,
     /// The pods' places on the network; each is its worker's.
     pub(crate) attachments: Mutex<HashMap<Uid, Weak<Attachment>>>,

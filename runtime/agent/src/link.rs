@@ -15,6 +15,7 @@
 //! | `GET /stats/summary` | what the node and its containers use, as a kubelet tells it |
 //! | `GET /waiting` | who waits for which service without endpoints: a line of JSON whenever that changes, for ever |
 //! | `GET /archives/{name}`, `PUT …` | an archive of a volume, carried off or brought |
+//! | `GET /volumes/{name}`, `PUT …` | what is in a volume, packed as it is read, and back into one that waits for it |
 //! | `GET /pods` | the node's pods |
 //! | `GET /healthz` | `ok` |
 //! | `GET /metrics` | what the node counts |
@@ -24,6 +25,7 @@ mod command;
 mod forward;
 mod metrics;
 mod proxy;
+mod volumes;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -211,6 +213,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/stats/summary", get(stats))
         .route("/waiting", get(waiting))
         .route("/archives/{name}", get(archives::give).put(archives::take))
+        .route("/volumes/{name}", get(volumes::give).put(volumes::take))
         .route("/pods", get(pods))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(context)

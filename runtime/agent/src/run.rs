@@ -111,6 +111,7 @@ pub async fn run(
         meter: tokio::sync::Mutex::default(),
         remotes: Remotes::new(config.remote_dir(), quotas.clone(), recorder.clone()),
         quotas,
+        sites: Arc::default(),
         pressures: watch::Sender::default(),
         linked: watch::Sender::default(),
         is_stopping: AtomicBool::new(false),

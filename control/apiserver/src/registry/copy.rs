@@ -67,6 +67,19 @@ pub(super) async fn fetch(door: &Door, world: &Snapshot, digest: &Digest) -> Res
     Ok(())
 }
 
+/// How many images lie here whole, once whatever others have was copied, and how many do not.
+pub(crate) async fn gathered(door: &Door, world: &Snapshot) -> (u64, u64) {
+    let (mut here, mut lost) = (0, 0);
+    for object in world.list(IMAGE).filter(|object| object.key().name().contains('@')) {
+        let mut is_whole = true;
+        for digest in known::content(object) {
+            is_whole &= fetch(door, world, &digest).await.is_ok() && door.images.has(&digest).await.unwrap_or(false);
+        }
+        if is_whole { here += 1 } else { lost += 1 }
+    }
+    (here, lost)
+}
+
 /// Copies content from the first server that has it; says whether one had.
 async fn copy(door: &Door, digest: &Digest) -> Result<bool, RegistryError> {
     let Some(siblings) = &door.siblings else { return Ok(false) };

@@ -105,12 +105,14 @@ pub(super) fn tags(world: &Snapshot, repository: &Repository) -> Option<Vec<Stri
 
 /// The digests of all content that is known: that of the manifests, and what they consist of.
 pub(super) fn contents(world: &Snapshot) -> impl Iterator<Item = Digest> {
-    let of = |object: &Object| -> Vec<Digest> {
-        let Some((_, digest)) = object.key().name().split_once('@') else { return Vec::new() };
-        let known: Known = serde_json::from_slice(object.body()).unwrap_or_default();
-        known.blobs.iter().map(String::as_str).chain([digest]).filter_map(|digest| digest.parse().ok()).collect()
-    };
-    world.list(IMAGE).flat_map(of)
+    world.list(IMAGE).flat_map(content)
+}
+
+/// Those of one manifest; a tag has none of its own.
+pub(super) fn content(object: &Object) -> Vec<Digest> {
+    let Some((_, digest)) = object.key().name().split_once('@') else { return Vec::new() };
+    let known: Known = serde_json::from_slice(object.body()).unwrap_or_default();
+    known.blobs.iter().map(String::as_str).chain([digest]).filter_map(|digest| digest.parse().ok()).collect()
 }
 
 fn by_digest(repository: &Repository, digest: &Digest) -> Key {

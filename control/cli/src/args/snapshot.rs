@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::Access;
 
@@ -36,9 +36,27 @@ pub(crate) struct SaveSnapshot {
     /// The folder, or `s3://BUCKET/PREFIX`, in which the file is given that name
     #[arg(long, value_name = "DIR|s3://…", conflicts_with = "file")]
     pub(crate) to: Option<String>,
-    /// Also the images that were pushed to the server's registry
+    /// Also the images that were pushed to the cluster's registry
     #[arg(long)]
     pub(crate) images: bool,
+    /// Also what is in volumes that lie on nodes: of all claims, or of those whose node is there
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "all", default_value = "none")]
+    pub(crate) volumes: Volumes,
+    /// Of volumes, only those of claims of these namespaces
+    #[arg(long = "volumes-of", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub(crate) volumes_of: Vec<String>,
+}
+
+/// Of which volumes goes along what is in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Volumes {
+    /// Of none
+    #[default]
+    None,
+    /// Of all; where one cannot be had, there is no snapshot
+    All,
+    /// Of those that can be had; the others are told by name
+    Available,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +101,15 @@ pub(crate) struct WantedSchedule {
     /// Whether images go along
     #[arg(id = "snapshot_images", long = "snapshot-images", env = "CORACLE_SNAPSHOT_IMAGES", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) images: Option<bool>,
+    /// Whether what is in volumes that lie on nodes goes along
+    #[arg(
+        id = "snapshot_volumes",
+        long = "snapshot-volumes",
+        env = "CORACLE_SNAPSHOT_VOLUMES",
+        value_enum,
+        value_name = "WHICH"
+    )]
+    pub(crate) volumes: Option<Volumes>,
 }
 
 #[derive(Debug, Args)]
@@ -101,12 +128,30 @@ pub(crate) struct SetSchedule {
     /// Whether images go along
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     images: Option<bool>,
+    /// Whether what is in volumes that lie on nodes goes along
+    #[arg(long, value_enum, value_name = "WHICH")]
+    volumes: Option<Volumes>,
 }
+
+// === impl Volumes ===
+
+impl Volumes {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::All => "all",
+            Self::Available => "available",
+        }
+    }
+}
+
+// === impl SetSchedule ===
 
 impl SetSchedule {
     /// What is to change.
     pub(crate) fn wanted(&self) -> WantedSchedule {
-        let Self { every, keep, to, images, .. } = self;
-        WantedSchedule { every: every.clone(), keep: *keep, to: to.clone(), images: *images }
+        let Self { every, keep, to, images, volumes, .. } = self;
+        WantedSchedule { every: every.clone(), keep: *keep, to: to.clone(), images: *images, volumes: *volumes }
     }
 }

@@ -5,18 +5,19 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use api::{Object, kinds};
-use apiserver::{Backup, BackupImages, Backups};
+use apiserver::{Backup, BackupExtent, BackupImages, Backups};
 use jiff::Timestamp;
 use serde_json::Value;
 use state::{Guard, Txn};
+use store::backup::Tally;
 use store::{ProposeError, Store};
 
-use super::schedule::{self, BEGUN, LAST, Schedule, Standing, TROUBLE};
-use super::{name, prefix};
+use super::schedule::{self, BEGUN, LAST, LEFT, Schedule, Standing, TROUBLE};
+use super::{name, prefix, told_left, volumes};
 use crate::args::WantedSchedule;
 
 /// Between two looks at the schedule: who changes it does not wait long.
@@ -114,7 +115,7 @@ impl Keeping {
         }
         let taken = self.take(&schedule).await;
         self.note(&taken).await;
-        let taken = taken?;
+        let (taken, _) = taken?;
         tracing::info!(name = taken, to = %schedule.to, "snapshot");
         Ok(())
     }
@@ -125,41 +126,45 @@ impl Keeping {
         if leads { Standing::Leader } else { Standing::Other }
     }
 
-    /// Takes one now, and removes those that are too many; its name.
-    async fn take(&self, schedule: &Schedule) -> anyhow::Result<String> {
+    /// Takes one now, and removes those that are too many; its name, and what came of the volumes.
+    async fn take(&self, schedule: &Schedule) -> anyhow::Result<(String, Tally)> {
         let place = schedule.to.clone().below(&self.base);
         let images = if schedule.images { BackupImages::Taken } else { BackupImages::Left };
-        let backup = self.backups.begin(images).await?;
+        let extent = BackupExtent { images, volumes: volumes(schedule.volumes), namespaces: Vec::new() };
+        let backup = self.backups.begin(&extent).await?;
         let (name, prefix) = (name(backup.contents()), prefix(backup.contents()));
+        place.sweep(SystemTime::now())?;
         let made = place.workshop()?.join(format!(".{}.new", uuid::Uuid::new_v4().simple()));
         let file = made.clone();
         let kept = match tokio::task::spawn_blocking(move || write(&backup, &file)).await? {
-            Ok(()) => place.keep(&made, &name).await,
+            Ok(tally) => place.keep(&made, &name).await.map(|()| tally),
             Err(error) => Err(error),
         };
-        if let Err(error) = kept {
+        if kept.is_err() {
             // What was not begun need not be removed.
             let _ = std::fs::remove_file(&made);
-            return Err(error);
         }
+        let tally = kept?;
         let names = place.names().await?;
         for surplus in schedule.surplus(&names, &prefix) {
             place.remove(surplus).await?;
         }
-        Ok(name)
+        Ok((name, tally))
     }
 
     /// Has the schedule tell what became of it.
-    async fn note(&self, taken: &anyhow::Result<String>) {
+    async fn note(&self, taken: &anyhow::Result<(String, Tally)>) {
         for _ in 0..TRIES {
             let world = self.store.snapshot();
             let Some(found) = world.get(&schedule::key()) else { return };
             let noted = replaced(found, |map| {
                 let Some(annotations) = map["metadata"]["annotations"].as_object_mut() else { return };
                 match taken {
-                    Ok(name) => {
+                    Ok((name, tally)) => {
                         annotations.remove(TROUBLE);
+                        annotations.remove(LEFT);
                         annotations.insert(LAST.into(), name.as_str().into());
+                        annotations.extend(told_left(tally).map(|left| (LEFT.to_owned(), left.into())));
                     }
                     Err(error) => drop(annotations.insert(TROUBLE.into(), format!("{error:#}").into())),
                 }
@@ -172,13 +177,14 @@ impl Keeping {
     }
 }
 
-fn write(backup: &Backup, path: &Path) -> anyhow::Result<()> {
-    let written = || -> anyhow::Result<()> {
+fn write(backup: &Backup, path: &Path) -> anyhow::Result<Tally> {
+    let written = || -> anyhow::Result<Tally> {
         let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
         let mut out = BufWriter::new(file);
-        backup.write(&mut out)?;
+        let tally = backup.write(&mut out)?;
         out.flush()?;
-        Ok(out.get_ref().sync_all()?)
+        out.get_ref().sync_all()?;
+        Ok(tally)
     };
     written().with_context(|| format!("cannot write {}", path.display()))
 }

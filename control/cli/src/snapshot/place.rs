@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
@@ -27,6 +27,9 @@ const PART_BYTES: usize = 8 << 20;
 /// Who waits at a prompt is told before long; a schedule comes round again.
 const RETRIES_MAX: usize = 4;
 const RETRIES_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What was not written to for so long, nobody goes on with.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
 /// Where snapshots are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +98,23 @@ impl Place {
             }
             Self::Bucket { .. } => Ok(std::env::temp_dir()),
         }
+    }
+
+    /// Removes what was being made in the [workshop](Self::workshop) when somebody was killed: nobody has written to it for long.
+    pub(crate) fn sweep(&self, now: SystemTime) -> anyhow::Result<()> {
+        let folder = self.workshop()?;
+        for name in entries(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let id = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
+            if id.is_none_or(|id| uuid::Uuid::try_parse(id).is_err()) {
+                continue;
+            }
+            let file = folder.join(name);
+            let written = std::fs::metadata(&file).and_then(|found| found.modified());
+            if written.is_ok_and(|written| now.duration_since(written).is_ok_and(|since| since > GIVEN_UP_AFTER)) {
+                std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a file that was made in the [workshop](Self::workshop) under this name, and nowhere else.
@@ -292,6 +312,12 @@ mod tests {
             place.keep(&made, name).await.expect("kept");
         }
         std::fs::write(folder.path().join("kept/other"), "").expect("written");
+        let half = folder.path().join(format!("kept/.{}.new", uuid::Uuid::new_v4().simple()));
+        std::fs::write(&half, "half").expect("written");
+        place.sweep(SystemTime::now()).expect("swept");
+        assert!(half.exists(), "somebody may be at it");
+        place.sweep(SystemTime::now() + GIVEN_UP_AFTER * 2).expect("swept");
+        assert!(!half.exists());
         assert_eq!(place.names().await.expect("some"), ["a.snapshot", "b.snapshot"]);
         place.remove("a.snapshot").await.expect("removed");
         place.remove("a.snapshot").await.expect("gone");

@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 use client::Client;
 use http::Request;
 use http_body_util::BodyExt;
-use store::backup::Contents;
+use store::backup::{Contents, Tally};
 
 use super::place::Place;
-use super::{PATH, checked, name, size};
+use super::{PATH, checked, name, size, told_left};
 use crate::access;
-use crate::args::SaveSnapshot;
+use crate::args::{SaveSnapshot, Volumes};
 use crate::progress;
 
 pub(super) async fn run(args: SaveSnapshot) -> anyhow::Result<()> {
@@ -32,24 +32,43 @@ pub(super) async fn run(args: SaveSnapshot) -> anyhow::Result<()> {
         (None, Some(to)) => (to.parse()?, None),
         (None, None) => (Place::Folder(".".into()), None),
     };
-    let (unfinished, contents) = fetch(&client, &place.workshop()?, args.images).await?;
+    let namespaces = args.volumes_of.join(",");
+    let volumes = match args.volumes {
+        Volumes::None if !namespaces.is_empty() => Volumes::All,
+        volumes => volumes,
+    };
+    let wanted_parts = format!("images={}&volumes={}&namespaces={namespaces}", args.images, volumes.word());
+    let (unfinished, contents, tally) = fetch(&client, &place.workshop()?, &wanted_parts).await?;
+    if volumes != Volumes::None && contents.volumes.is_none() {
+        // It is not what was asked for.
+        let _ = std::fs::remove_file(&unfinished);
+        bail!("the server is of a version that does not know of volumes in snapshots");
+    }
     let length = std::fs::metadata(&unfinished)?.len();
     let name = wanted.unwrap_or_else(|| name(&contents));
     place.keep(&unfinished, &name).await?;
-    println!("{place}/{name}: {} objects at revision {}, {}", contents.objects, contents.revision, size(length));
+    let volumes = contents.volumes.map(|_| format!(", {} volumes of {}", tally.volumes, size(tally.bytes)));
+    let (volumes, length) = (volumes.unwrap_or_default(), size(length));
+    println!("{place}/{name}: {} objects at revision {}{volumes}, {length}", contents.objects, contents.revision);
+    if let Some(left) = told_left(&tally) {
+        progress::say(&format!("warning: what is in the volumes of these claims could not be had: {left}"));
+    }
+    if let Some(lost) = contents.images_lost {
+        progress::say(&format!("warning: {lost} images are not in it whole: their content lies on no server"));
+    }
     progress::say("it opens with what `coracle snapshot key` prints; keep that elsewhere");
     Ok(())
 }
 
 /// Brings a snapshot into a file of another name in this folder, and sees that it is whole.
-async fn fetch(client: &Client, folder: &Path, images: bool) -> anyhow::Result<(PathBuf, Contents)> {
+async fn fetch(client: &Client, folder: &Path, parts: &str) -> anyhow::Result<(PathBuf, Contents, Tally)> {
     let unfinished = folder.join(format!(".{}.new", uuid::Uuid::new_v4().simple()));
     let fetched = async {
-        receive(client, &unfinished, images).await?;
+        receive(client, &unfinished, parts).await?;
         checked(&unfinished).context("what the server sent is not whole")
     };
     match fetched.await {
-        Ok(contents) => Ok((unfinished, contents)),
+        Ok((contents, tally)) => Ok((unfinished, contents, tally)),
         Err(error) => {
             // What is not there need not be removed.
             let _ = std::fs::remove_file(&unfinished);
@@ -58,8 +77,8 @@ async fn fetch(client: &Client, folder: &Path, images: bool) -> anyhow::Result<(
     }
 }
 
-async fn receive(client: &Client, path: &Path, images: bool) -> anyhow::Result<()> {
-    let request = Request::get(format!("{PATH}?images={images}")).body(client::no_body())?;
+async fn receive(client: &Client, path: &Path, parts: &str) -> anyhow::Result<()> {
+    let request = Request::get(format!("{PATH}?{parts}")).body(client::no_body())?;
     let answer = client.request(request).await?;
     let status = answer.status();
     let mut body = answer.into_body();

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{Key, Object, kinds};
+use clap::ValueEnum;
 use client::PatchType;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
 use super::place::Place;
-use crate::args::{SetSchedule, WantedSchedule};
+use crate::args::{SetSchedule, Volumes, WantedSchedule};
 use crate::get::aligned;
 use crate::{access, durations};
 
@@ -26,7 +27,11 @@ pub(super) const BEGUN: &str = "coracle.dev/snapshot-begun";
 pub(super) const LAST: &str = "coracle.dev/snapshot-last";
 /// Why there is none since.
 pub(super) const TROUBLE: &str = "coracle.dev/snapshot-trouble";
+/// Of which claims what was in their volumes is not in it.
+pub(super) const LEFT: &str = "coracle.dev/snapshot-left";
 const NEVER: &str = "never";
+/// What may be said beside what is usual: where it is not said, a server of the version before finds nothing that it does not know.
+const VOLUMES: &str = "volumes";
 /// Whoever wants them more often wants another server.
 const EVERY_MIN: Duration = Duration::from_secs(1);
 /// A leader has enough to do: another server has so long to begin before it does so itself.
@@ -40,6 +45,7 @@ pub(super) struct Schedule {
     pub(super) keep: usize,
     pub(super) to: Place,
     pub(super) images: bool,
+    pub(super) volumes: Volumes,
 }
 
 /// What a server is to the one that decides.
@@ -98,7 +104,7 @@ pub(super) async fn run(args: &SetSchedule) -> anyhow::Result<()> {
         lines.push(vec![name.clone(), value.clone()]);
     }
     let noted = map.metadata.annotations.clone().unwrap_or_default();
-    for (name, annotation) in [("begun", BEGUN), ("last", LAST), ("trouble", TROUBLE)] {
+    for (name, annotation) in [("begun", BEGUN), ("last", LAST), ("without", LEFT), ("trouble", TROUBLE)] {
         lines.extend(noted.get(annotation).map(|value| vec![name.to_owned(), value.clone()]));
     }
     print!("{}", aligned(&lines));
@@ -112,6 +118,7 @@ pub(super) fn words(wanted: &WantedSchedule) -> anyhow::Result<BTreeMap<String, 
         ("keep", wanted.keep.map(|keep| keep.to_string())),
         ("to", wanted.to.clone()),
         ("images", wanted.images.map(|images| images.to_string())),
+        (VOLUMES, wanted.volumes.map(|volumes| volumes.word().to_owned())),
     ];
     let said: BTreeMap<String, String> =
         said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -132,7 +139,7 @@ impl Schedule {
     }
 
     fn of(data: &BTreeMap<String, String>) -> anyhow::Result<Self> {
-        if let Some(unknown) = data.keys().find(|name| !usual().contains_key(*name)) {
+        if let Some(unknown) = data.keys().find(|name| *name != VOLUMES && !usual().contains_key(*name)) {
             bail!("{unknown}: not a word of the schedule of snapshots");
         }
         let every = match data["every"].as_str() {
@@ -146,7 +153,10 @@ impl Schedule {
         let keep = keep.with_context(|| format!("keep: {:?} is not a number above nought", data["keep"]))?;
         let images = data["images"].parse().ok();
         let images = images.with_context(|| format!("images: {:?} is not true or false", data["images"]))?;
-        Ok(Self { every, keep, to: data["to"].parse().context("to")?, images })
+        let volumes = data.get(VOLUMES).map_or(Ok(Volumes::None), |word| Volumes::from_str(word, false));
+        let volumes =
+            volumes.map_err(|_| anyhow::anyhow!("{VOLUMES}: {:?} is not none, all or available", data[VOLUMES]))?;
+        Ok(Self { every, keep, to: data["to"].parse().context("to")?, images, volumes })
     }
 
     /// How long it is until this server is to begin one; nothing if never.
@@ -184,6 +194,7 @@ mod tests {
             ("keep", "0", "keep: \"0\" is not a number above nought"),
             ("to", "http://x", "to"),
             ("images", "some", "images: \"some\" is not true or false"),
+            ("volumes", "some", "volumes: \"some\" is not none, all or available"),
             ("often", "yes", "often: not a word of the schedule of snapshots"),
         ] {
             let refused = schedule(&[(name, value)]).expect_err("refused").to_string();

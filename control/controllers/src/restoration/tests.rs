@@ -3,10 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::notation::{noon, object, owner};
 
-/// The lines that tell what becomes of a world.
+/// The lines that tell what becomes of a world of whose volumes nothing is there.
 fn told(objects: &[Object]) -> Vec<String> {
+    told_with(objects, &BTreeMap::new())
+}
+
+fn told_with(objects: &[Object], saved: &BTreeMap<String, Saved>) -> Vec<String> {
     let view = revived(Revision(7), objects.iter().map(|it| it.at(Revision(3))));
-    let restoration = restoration(&view, noon());
+    let restoration = restoration(&view, saved, noon());
     let (after, events) = view.apply(&restoration.txn).expect("every guard holds in the world that was looked at");
     assert!(events.iter().all(|event| event.revision.0 > 7 + REVISIONS_APART), "above whatever was");
     assert!(after.list(kinds::NODE).next().is_none());
@@ -59,10 +63,10 @@ fn the_level_stays_and_the_servers_that_spoke_it_are_gone() {
     );
     assert!(Standing::read(&told).is_some_and(|standing| standing.servers.len() == 1));
     let view = revived(Revision(7), [told.at(Revision(3))]);
-    let (after, _) = view.apply(&restoration(&view, noon()).txn).expect("every guard holds");
+    let (after, _) = view.apply(&restoration(&view, &BTreeMap::new(), noon()).txn).expect("every guard holds");
     let alone = Standing { level: 2, servers: BTreeMap::new() };
     assert_eq!(after.get(&level::key()).and_then(Standing::read), Some(alone));
-    let (_, events) = after.apply(&restoration(&after, noon()).txn).expect("every guard holds");
+    let (_, events) = after.apply(&restoration(&after, &BTreeMap::new(), noon()).txn).expect("every guard holds");
     assert!(events.is_empty(), "once is enough");
 }
 
@@ -134,6 +138,63 @@ fn volumes_that_lie_on_nodes_are_told_and_choices_are_forgotten() {
     );
 }
 
+#[test]
+fn claims_whose_data_is_there_get_volumes_anew() {
+    let hash = "0".repeat(64);
+    let saved: BTreeMap<String, Saved> = ["has", "lost", "other"]
+        .map(|name| (name.to_owned(), Saved { name: name.to_owned(), hash: hash.clone() }))
+        .into();
+    let volume = |name: &str, claim: &str, uid: &str| {
+        let reference = json!({"namespace": "default", "name": claim, "uid": uid});
+        let here = json!({"required": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]}]}]}});
+        object(
+            kinds::PERSISTENT_VOLUME,
+            name,
+            json!({"spec": {"claimRef": reference, "nodeAffinity": here, "persistentVolumeReclaimPolicy": "Retain"}}),
+        )
+    };
+    let claim = |name: &str, volume: &str| {
+        let noted = json!({storage::BIND_COMPLETED: "yes", storage::BOUND_BY_CONTROLLER: "yes",
+            storage::SELECTED_NODE: "n1", "mine": "x"});
+        object(
+            kinds::PERSISTENT_VOLUME_CLAIM,
+            &format!("default/{name}"),
+            json!({"metadata": {"uid": name, "annotations": noted}, "spec": {"volumeName": volume, "storageClassName": "local-path"},
+                "status": {"phase": "Bound"}}),
+        )
+    };
+    let objects = [
+        volume("has", "data", "data"),
+        claim("data", "has"),
+        // Nobody has it, or somebody else.
+        volume("lost", "gone", "gone"),
+        volume("other", "again", "before"),
+        claim("again", "other"),
+        // Nothing of it is there.
+        volume("not-saved", "bare", "bare"),
+        claim("bare", "not-saved"),
+    ];
+    let expected = [
+        r#"! lost ["n1"]"#,
+        r#"! not-saved ["n1"]"#,
+        r#"! other ["n1"]"#,
+        "-PersistentVolume has",
+        r#"~PersistentVolumeClaim data null {"phase":"Pending"}"#,
+    ];
+    assert_eq!(told_with(&objects, &saved), expected);
+    let view = revived(Revision(7), objects.iter().map(|it| it.at(Revision(3))));
+    let (after, _) = view.apply(&restoration(&view, &saved, noon()).txn).expect("it applies");
+    let data = after.get(&kinds::PERSISTENT_VOLUME_CLAIM.key("default", "data")).expect("a claim");
+    let value = data.to_value().expect("JSON");
+    assert_eq!(value["spec"], json!({"storageClassName": "local-path"}));
+    let noted =
+        json!({"mine": "x", storage::RESTORED_FROM: format!("has@sha256:{hash}"), storage::RESTORED_POLICY: "Retain"});
+    assert_eq!(value["metadata"]["annotations"], noted);
+    let (_, events) = after.apply(&restoration(&after, &saved, noon()).txn).expect("it applies");
+    assert!(events.is_empty(), "once is enough");
+}
+
 proptest! {
     /// What is not of a node is as it was, revisions included; and doing it twice is doing it once.
     #[test]
@@ -150,7 +211,7 @@ proptest! {
         };
         let objects = names.iter().map(made).enumerate().map(|(at, it)| it.at(Revision(at as u64 + 1)));
         let view = revived(Revision(40), objects);
-        let (after, _) = view.apply(&restoration(&view, noon()).txn).expect("it applies");
+        let (after, _) = view.apply(&restoration(&view, &BTreeMap::new(), noon()).txn).expect("it applies");
         let untouched = |view: &Snapshot| -> Vec<(Revision, Object)> {
             let is_so = |it: &&Object| !matches!(it.key().kind(), kinds::NODE | kinds::POD);
             view.objects().filter(is_so).map(|it| (it.revision(), it.clone())).collect()
@@ -158,7 +219,7 @@ proptest! {
         prop_assert_eq!(untouched(&after), untouched(&view));
         prop_assert_eq!(after.count(kinds::POD), view.count(kinds::POD));
         prop_assert!(after.list(kinds::POD).all(|pod| view.by_uid(&pod.meta().uid).is_some()));
-        let (twice, events) = after.apply(&restoration(&after, noon()).txn).expect("it applies");
+        let (twice, events) = after.apply(&restoration(&after, &BTreeMap::new(), noon()).txn).expect("it applies");
         prop_assert!(events.is_empty());
         prop_assert_eq!(twice.revision(), after.revision());
     }

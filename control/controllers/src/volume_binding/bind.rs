@@ -1,12 +1,14 @@
 //! Binding a claim and a volume to each other, and what becomes of the two while they are.
 
+use api::snapshots::Origin;
 use api::{Object, kinds, storage};
 use k8s_openapi::api::core::v1::{
     ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
 };
-use state::Txn;
+use state::{Guard, Txn};
 
 use super::Case;
+use crate::deletion::{Propagation, delete};
 use crate::edit::{edited, replaced};
 use crate::record::Tone;
 
@@ -45,6 +47,9 @@ pub(super) fn settled(claim: &mut PersistentVolumeClaim, name: &str, volume: &Pe
     let spec = claim.spec.get_or_insert_default();
     let noted = claim.metadata.annotations.get_or_insert_default();
     noted.insert(storage::BIND_COMPLETED.into(), "yes".into());
+    // It has that now.
+    noted.remove(storage::RESTORED_FROM);
+    noted.remove(storage::RESTORED_POLICY);
     if spec.volume_name.as_deref() != Some(name) {
         noted.insert(storage::BOUND_BY_CONTROLLER.into(), "yes".into());
         spec.volume_name = Some(name.into());
@@ -65,7 +70,7 @@ impl Case<'_> {
     pub(super) fn bound(self, volume: &Object) -> Txn {
         // What it is to hold is not there yet; its node says when it is.
         if storage::is_unfilled(volume) {
-            return Txn::default();
+            return self.forsaken(volume);
         }
         let kept = edited::<PersistentVolume>(volume, |volume| {
             let spec = volume.spec.get_or_insert_default();
@@ -91,6 +96,18 @@ impl Case<'_> {
         // Put even where it is as it should be: its revision is guarded.
         let bound = Txn::replace(volume, kept).and(bound);
         if is_new { bound.and(self.tell_made(name)) } else { bound }
+    }
+
+    /// One that a backup was to be brought to goes with its node; another is made elsewhere.
+    fn forsaken(self, volume: &Object) -> Txn {
+        let from = volume.meta().annotations.get(storage::FILLED_FROM).and_then(|from| from.parse().ok());
+        let home = volume.meta().labels.get(storage::NODE_LABEL).map(|node| kinds::NODE.cluster_key(node));
+        match (from, home) {
+            (Some(Origin::Backup(_)), Some(node)) if self.view.get(&node).is_none() => {
+                delete(volume, Propagation::Background, self.look.now).guard(Guard::Absent(node))
+            }
+            _ => Txn::default(),
+        }
     }
 
     /// What is bound stays so, and says what it has.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use api::snapshots::{Origin, Saved};
 use api::{Object, kinds, storage};
 use k8s_openapi::api::core::v1::{
     Affinity, CSIPersistentVolumeSource, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
@@ -24,8 +25,7 @@ use crate::record::{Tale, Tone, told};
 impl Case<'_> {
     /// A new volume on the node, or on the best there is, bound to the claim.
     pub(super) fn provisioned(self, class: &StorageClass, node: Option<&Object>) -> Txn {
-        let node = node.map_or_else(|| self.any_node(class), |node| Ok(node.clone()));
-        let made = node.and_then(|node| {
+        let made = self.node_for(class, node).and_then(|node| {
             let volume = created(kinds::PERSISTENT_VOLUME, &self.volume_on(class, &node), self.look)?;
             Ok((node, volume))
         });
@@ -44,6 +44,9 @@ impl Case<'_> {
             let mut volume = self.volume_on(class, node);
             let noted = volume.metadata.annotations.get_or_insert_default();
             noted.insert(storage::FILLED_FROM.into(), filling.origin.to_string());
+            if let Some(policy) = self.object.meta().annotations.get(storage::RESTORED_POLICY) {
+                volume.spec.get_or_insert_default().persistent_volume_reclaim_policy = Some(policy.clone());
+            }
             volume.metadata.finalizers.get_or_insert_default().push(storage::UNFILLED.into());
             created(kinds::PERSISTENT_VOLUME, &volume, self.look)
         });
@@ -59,6 +62,22 @@ impl Case<'_> {
             }
             Err(why) => self.not_made(class, &why),
         }
+    }
+
+    /// A new volume on the node, or on the best there is, that is filled with what a backup held.
+    pub(super) fn brought_back(self, class: &StorageClass, node: Option<&Object>, saved: Saved) -> Txn {
+        match self.node_for(class, node) {
+            Ok(node) => {
+                let node = node.key().name().to_owned();
+                let filling = Filling { node, origin: Origin::Backup(saved), guards: Vec::new() };
+                self.provisioned_from(class, &filling)
+            }
+            Err(why) => self.not_made(class, &why),
+        }
+    }
+
+    fn node_for(self, class: &StorageClass, node: Option<&Object>) -> Result<Object, String> {
+        node.map_or_else(|| self.any_node(class), |node| Ok(node.clone()))
     }
 
     /// Whether the claim is as it was looked at.

@@ -331,6 +331,53 @@ fn a_claim_is_filled_before_it_is_bound() {
 }
 
 #[test]
+fn what_was_brought_back_is_filled_wherever_it_is_used() {
+    let later = || class("WaitForFirstConsumer", storage::LOCAL_PATH);
+    let saved = format!("v@sha256:{HASH}");
+    let restored = |edit: &dyn Fn(&mut Value)| {
+        claim(|it| {
+            let noted = json!({storage::RESTORED_FROM: saved, storage::RESTORED_POLICY: "Retain", storage::SELECTED_NODE: "n1"});
+            it["metadata"]["annotations"] = noted;
+            edit(it);
+        })
+    };
+    let made = [
+        "+PersistentVolume pvc-data \"data\" \"Pending\"",
+        "event Provisioning: External provisioner is provisioning volume for claim \"default/data\"",
+    ];
+    // One that is free holds something else, and what it was once filled from is not there any more.
+    let once = |it: &mut Value| it["spec"]["dataSource"] = json!({"kind": "PersistentVolumeClaim", "name": "gone"});
+    let free = volume("free", "5Gi", |_| {});
+    let view = look(&[restored(&once), later(), node(), free], &made);
+    let volume = view.get(&kinds::PERSISTENT_VOLUME.cluster_key("pvc-data")).expect("a volume").clone();
+    assert_eq!(volume.meta().annotations[storage::FILLED_FROM], format!("backup:{saved}"));
+    assert!(storage::is_unfilled(&volume));
+    let value = volume.to_value().expect("JSON");
+    assert_eq!(value["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    look(&[restored(&|_| {}), later(), node(), volume.clone()], &[]);
+
+    let mut whole = value;
+    whole["metadata"]["finalizers"] = json!([storage::LOCAL_PATH]);
+    let whole = Object::from_value(kinds::PERSISTENT_VOLUME, &whole).expect("a volume");
+    let bound = [
+        "event ProvisioningSucceeded: Successfully provisioned volume pvc-data",
+        "~PersistentVolume pvc-data \"data\" \"Bound\"",
+        "~PersistentVolumeClaim data \"pvc-data\" \"Bound\" \"1Gi\"",
+    ];
+    let view = look(&[restored(&|_| {}), later(), node(), whole], &bound);
+    let claim = view.get(&kinds::PERSISTENT_VOLUME_CLAIM.key("default", "data")).expect("the claim");
+    assert!(!claim.meta().annotations.contains_key(storage::RESTORED_FROM), "it has that now");
+
+    // The node goes before it was filled: so does the volume, and another is made elsewhere.
+    let forgets = restored(&|it| {
+        it["metadata"]["annotations"] = json!({storage::RESTORED_FROM: saved});
+    });
+    let view = look(&[forgets, later(), volume], &["~PersistentVolume pvc-data \"data\" \"Pending\""]);
+    let volume = view.get(&kinds::PERSISTENT_VOLUME.cluster_key("pvc-data")).expect("a volume");
+    assert!(volume.meta().is_terminating());
+}
+
+#[test]
 fn a_claim_that_cannot_be_filled_says_why() {
     let check = |claim: Object, source: &[Object], why: &str| {
         let all: Vec<Object> = [claim, class("Immediate", storage::LOCAL_PATH), node()]

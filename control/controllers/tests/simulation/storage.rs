@@ -224,6 +224,7 @@ fn fill(world: &mut World, volume: &Object) {
             .view
             .list(kinds::PERSISTENT_VOLUME)
             .any(|it| tree(it)["spec"]["csi"]["volumeHandle"] == name && !is_unfilled(it)),
+        Origin::Backup(_) => true,
     };
     let claim = tree(volume)["spec"]["claimRef"]["uid"].as_str().and_then(|uid| world.view.by_uid(uid)).is_some();
     assert!(is_there || !claim, "{from} is gone before {} was filled\n{}", volume.key(), world.story());

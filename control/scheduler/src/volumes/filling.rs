@@ -4,7 +4,7 @@
 //! here. Whoever makes a volume of it guards what was looked at.
 
 use api::quantity::Quantity;
-use api::snapshots::{GROUP, Handle, Origin, Source, VolumeSnapshot, VolumeSnapshotContent, source_of};
+use api::snapshots::{GROUP, Handle, Origin, Source, VolumeSnapshot, VolumeSnapshotContent, restored_from, source_of};
 use api::{Key, kinds, storage};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use state::{Guard, Snapshot};
@@ -22,6 +22,10 @@ pub struct Filling {
 
 /// What the claim of this key can be filled from, if it is to be filled at all; or why that cannot be, at least not yet.
 pub fn filling(view: &Snapshot, key: &Key, claim: &PersistentVolumeClaim) -> Option<Result<Filling, String>> {
+    // It had what it was to be filled from, and more; a backup of that is brought to any node.
+    if restored_from(claim).is_some() {
+        return None;
+    }
     let (kind, name, found) = match source_of(claim)? {
         Source::Snapshot(name) => ("VolumeSnapshot", name, of_snapshot(view, key, claim, name)),
         Source::Claim(name) => ("PersistentVolumeClaim", name, of_claim(view, key, claim, name)),

@@ -4,17 +4,23 @@ use std::io::Read;
 
 use ring::digest::{SHA256, digest};
 
-use super::{BackupError, CONTENTS_BYTES_MAX, Contents, FORMAT, FRAME_BYTES_MAX, Head, MAGIC, Summed};
+use super::{
+    BROKEN_OFF, BackupError, CONTENTS_BYTES_MAX, Contents, FORMAT_PLAIN, FORMAT_VOLUMES, FRAME_BYTES_MAX, Head, MAGIC,
+    Summed, Tally,
+};
 
 /// The chunks of a file, still sealed.
 pub(super) struct Frames<R> {
     input: Summed<R>,
+    pub(super) format: u8,
     pub(super) head: Head,
     /// What ties chunks to this file.
     pub(super) sum_of_head: Vec<u8>,
     /// How long the next chunk is; none once the end is reached.
     next: Option<usize>,
     number: u64,
+    /// What came of the volumes, once the end is reached.
+    pub(super) tally: Tally,
 }
 
 /// One chunk, still sealed.
@@ -25,10 +31,10 @@ pub(super) struct Frame {
 }
 
 /// What is in a backup, once all of it is seen to be as it was written. It takes no key.
-pub fn check(input: impl Read) -> Result<Contents, BackupError> {
+pub fn check(input: impl Read) -> Result<(Contents, Tally), BackupError> {
     let mut frames = Frames::new(input)?;
     while frames.next()?.is_some() {}
-    Ok(frames.head.contents)
+    Ok((frames.head.contents, frames.tally))
 }
 
 // === impl Frames ===
@@ -46,18 +52,14 @@ impl<R: Read> Frames<R> {
         }
         let mut format = [0];
         input.take(&mut format)?;
-        if format != [FORMAT] {
-            return Err(BackupError::Newer(format[0]));
+        let [format] = format;
+        if !(FORMAT_PLAIN..=FORMAT_VOLUMES).contains(&format) {
+            return Err(BackupError::Newer(format));
         }
-        let length = input.number()? as usize;
-        if length > CONTENTS_BYTES_MAX {
-            return Err(BackupError::Damaged("head: longer than any"));
-        }
-        let mut head = vec![0; length];
-        input.take(&mut head)?;
+        let head = text(&mut input, "head: longer than any")?;
         let sum_of_head = digest(&SHA256, &head).as_ref().to_vec();
         let head = serde_json::from_slice(&head).map_err(|_| BackupError::Damaged("head: not what one says"))?;
-        let mut frames = Self { input, head, sum_of_head, next: None, number: 0 };
+        let mut frames = Self { input, format, head, sum_of_head, next: None, number: 0, tally: Tally::default() };
         frames.next = frames.length()?;
         if frames.next.is_none() {
             return Err(BackupError::Damaged("chunks: there are none"));
@@ -81,14 +83,23 @@ impl<R: Read> Frames<R> {
     }
 
     fn length(&mut self) -> Result<Option<usize>, BackupError> {
-        match self.input.number()? as usize {
+        match self.input.number()? {
             0 => Ok(None),
-            length if length > FRAME_BYTES_MAX => Err(BackupError::Damaged("chunk: longer than any")),
-            length => Ok(Some(length)),
+            BROKEN_OFF if self.format == FORMAT_VOLUMES => {
+                let why = text(&mut self.input, "chunk: longer than any")?;
+                Err(BackupError::GivenUp(String::from_utf8_lossy(&why).into_owned()))
+            }
+            length if length as usize > FRAME_BYTES_MAX => Err(BackupError::Damaged("chunk: longer than any")),
+            length => Ok(Some(length as usize)),
         }
     }
 
     fn end(&mut self) -> Result<(), BackupError> {
+        if self.format == FORMAT_VOLUMES {
+            let tally = text(&mut self.input, "tally: longer than any")?;
+            self.tally =
+                serde_json::from_slice(&tally).map_err(|_| BackupError::Damaged("tally: not what one says"))?;
+        }
         let found = self.input.sum.clone().finish();
         let mut said = [0; 32];
         self.input.take(&mut said)?;
@@ -100,4 +111,15 @@ impl<R: Read> Frames<R> {
             _ => Err(BackupError::Damaged("end: something follows it")),
         }
     }
+}
+
+/// What anybody may read, with its length before it.
+fn text(input: &mut Summed<impl Read>, too_long: &'static str) -> Result<Vec<u8>, BackupError> {
+    let length = input.number()? as usize;
+    if length > CONTENTS_BYTES_MAX {
+        return Err(BackupError::Damaged(too_long));
+    }
+    let mut bytes = vec![0; length];
+    input.take(&mut bytes)?;
+    Ok(bytes)
 }

@@ -6,17 +6,18 @@ use api::{Object, Revision};
 use flate2::read::DeflateDecoder;
 
 use super::frames::Frames;
-use super::{BackupError, CHUNK_BYTES, Contents, Key, mark, place};
+use super::{BROKEN_OFF, BackupError, CHUNK_BYTES, Contents, FORMAT_VOLUMES, Key, Tally, mark, place};
 use crate::codec::{self, object};
 use crate::seal::Sealer;
 
 /// Reads one backup from front to back.
 pub struct Reader<R> {
     records: Records<R>,
-    /// What is left of the content of the file that came last.
-    left: u64,
+    /// What is left of the content of what came last.
+    left: Left,
     objects: u64,
     files: u64,
+    volumes: u64,
     is_over: bool,
 }
 
@@ -32,6 +33,29 @@ pub enum Item {
         /// How long it is.
         length: u64,
     },
+    /// What was in a volume; [`Reader::copy`] gives it until the next item is asked for, and says whether that is all.
+    Volume {
+        /// The volume's name.
+        name: String,
+    },
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// All there is.
+    Whole,
+    /// What there was of a volume before it could not be had any more. It is of no use.
+    BrokenOff,
+}
+
+/// What is left of some content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many bytes of a piece, and whatever pieces follow.
+    Pieces(u64),
 }
 
 /// The records as one stream of bytes.
@@ -53,12 +77,17 @@ impl<R: Read> Reader<R> {
             return Err(BackupError::OtherKey { wanted, given: key.id() });
         }
         let records = Records { frames, sealer: key.sealer(), open: Vec::new(), at: 0 };
-        Ok(Self { records, left: 0, objects: 0, files: 0, is_over: false })
+        Ok(Self { records, left: Left::Bytes(0), objects: 0, files: 0, volumes: 0, is_over: false })
     }
 
     /// What it says of itself.
     pub fn contents(&self) -> &Contents {
         &self.records.frames.head.contents
+    }
+
+    /// What came of the volumes; nothing is known of that before the end.
+    pub fn tally(&self) -> &Tally {
+        &self.records.frames.tally
     }
 
     /// The next thing in it; none only when the whole file has been read and everything was as it was written.
@@ -86,17 +115,36 @@ impl<R: Read> Reader<R> {
                 if !is_inside(&path) {
                     return Err(BackupError::Damaged("file: its path leads elsewhere"));
                 }
-                self.left = length;
+                self.left = Left::Bytes(length);
                 reader.end(Some(Item::File { path, length })).map_err(Into::into)
+            }
+            mark::VOLUME if self.records.frames.format == FORMAT_VOLUMES => {
+                let mut reader = codec::Reader::inside(&says);
+                let name = reader.text()?.to_owned();
+                if !is_inside(&name) || name.contains('/') {
+                    return Err(BackupError::Damaged("volume: its name leads elsewhere"));
+                }
+                self.left = Left::Pieces(0);
+                reader.end(Some(Item::Volume { name })).map_err(Into::into)
             }
             mark::END => {
                 let mut reader = codec::Reader::inside(&says);
                 let counts = (reader.u64()?, reader.u64()?);
+                let tally = match self.records.frames.format {
+                    FORMAT_VOLUMES => Some(reader.bytes()?),
+                    _ => None,
+                };
                 reader.end(())?;
+                self.records.end()?;
                 if counts != (self.objects, self.files) || self.objects != self.contents().objects {
                     return Err(BackupError::Damaged("end: there are more or fewer than it says"));
                 }
-                self.records.end()?;
+                // Who has no key may read the tally, and must not have written it.
+                if tally.is_some_and(|sealed| serde_json::from_slice(sealed).ok().as_ref() != Some(self.tally()))
+                    || self.volumes != self.tally().volumes
+                {
+                    return Err(BackupError::Damaged("end: there are more or fewer volumes than it says"));
+                }
                 self.is_over = true;
                 Ok(None)
             }
@@ -104,16 +152,36 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Copies the rest of the content of the file that came last.
-    pub fn copy(&mut self, out: &mut impl Write) -> Result<(), BackupError> {
-        while self.left > 0 {
+    /// Copies the rest of the content of what came last.
+    pub fn copy(&mut self, out: &mut impl Write) -> Result<Copied, BackupError> {
+        loop {
+            let left = match self.left {
+                Left::Bytes(0) => return Ok(Copied::Whole),
+                Left::Pieces(0) => {
+                    let mut length = [0; 4];
+                    self.records.exactly(&mut length)?;
+                    match u32::from_le_bytes(length) {
+                        0 => {
+                            (self.left, self.volumes) = (Left::Bytes(0), self.volumes + 1);
+                            return Ok(Copied::Whole);
+                        }
+                        BROKEN_OFF => {
+                            self.left = Left::Bytes(0);
+                            return Ok(Copied::BrokenOff);
+                        }
+                        length => self.left = Left::Pieces(length.into()),
+                    }
+                    continue;
+                }
+                Left::Bytes(left) | Left::Pieces(left) => left,
+            };
             let piece = self.records.piece()?;
-            let length = (piece.len() as u64).min(self.left) as usize;
+            let length = (piece.len() as u64).min(left) as usize;
             out.write_all(&piece[..length])?;
             self.records.at += length;
-            self.left -= length as u64;
+            let left = left - length as u64;
+            self.left = if matches!(self.left, Left::Bytes(_)) { Left::Bytes(left) } else { Left::Pieces(left) };
         }
-        Ok(())
     }
 }
 

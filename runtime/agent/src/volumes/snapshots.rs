@@ -9,6 +9,7 @@
 //! while pods may write. Whoever needs all of them of one moment takes the snapshot while no pod uses the claim. Its handle carries
 //! the SHA-256 of the file, which is checked before anything is made from it.
 
+mod backed;
 mod brought;
 mod disk;
 mod task;
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 use crate::context::Context;
 use crate::pod::{Severity, Told};
 use crate::recorder::Note;
+pub(crate) use backed::{NotFilled, Sites, bring, open, pack};
 pub(crate) use brought::Brought;
 use disk::Places;
 use task::{Task, tasks};
@@ -73,6 +75,7 @@ pub(crate) async fn keep(context: Arc<Context>) {
     if let Err(why) = blocking(move || sweeping.sweep()).await {
         warn!(%why, "what an earlier life left behind stays");
     }
+    context.sites.swept();
     let (mut view, mut ledger) = (context.view.clone(), Ledger::default());
     let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
     loop {
@@ -153,7 +156,8 @@ async fn carry_out(context: &Context, places: &Places, world: &Snapshot, uid: &s
             blocking(move || places.abandon(&directory)).await
         }
         Task::Abandon { volume, directory, finalizers } => {
-            blocking(move || places.abandon(&directory)).await?;
+            let site = context.sites.take(&directory).ok_or("it is being filled")?;
+            blocking(move || places.abandon(&directory).map(|()| drop(site))).await?;
             let_go(context, &volume, uid, &finalizers).await.map(drop)
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::snapshots::{Handle, Origin};
+use sha2::{Digest, Sha256};
 
 use crate::beneath::Root;
 use crate::volumes::archive::{self, Room};
@@ -26,6 +27,9 @@ pub(super) struct Places {
 
 /// Reads or writes until the node ends.
 struct Until<'a, T>(T, &'a AtomicBool);
+
+/// Adds up what is read.
+struct Hashed<T>(T, Sha256);
 
 /// The end of names of what is not whole.
 pub(super) const NEXT: &str = ".next";
@@ -91,6 +95,27 @@ impl Places {
 
     /// Makes a volume: all of it, or nothing.
     pub(super) fn fill(&self, directory: &Path, origin: &Origin, room: Room) -> io::Result<()> {
+        self.make(directory, |root| self.fill_into(root, origin, room))
+    }
+
+    /// Makes a volume of an archive that comes from elsewhere and is to have this SHA-256: all of it, or nothing.
+    ///
+    /// It has the room that it takes: what is packed while guests write may be more than they ever had at one moment.
+    pub(super) fn receive(&self, directory: &Path, from: impl Read, hash: &str) -> io::Result<()> {
+        self.make(directory, |root| {
+            let mut hashed = Hashed(Until(from, &self.ends), Sha256::new());
+            archive::unpack(&mut hashed, root, Room { bytes_max: u64::MAX, entries_max: u64::MAX })?;
+            io::copy(&mut hashed, &mut io::sink())?;
+            let found = hex::encode(hashed.1.finalize());
+            if found == hash {
+                return Ok(());
+            }
+            let message = format!("what came is not what was kept: its SHA-256 is {found}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        })
+    }
+
+    fn make(&self, directory: &Path, fill: impl FnOnce(&Root) -> io::Result<()>) -> io::Result<()> {
         let (next, to) = (self.next(directory), self.volumes.join(directory));
         gone(std::fs::remove_dir_all(&next))?;
         // It has its name only when all is there: then that was not told yet.
@@ -98,7 +123,7 @@ impl Places {
             return Ok(());
         }
         std::fs::create_dir_all(&next)?;
-        let filled = self.fill_into(&next, origin, room).and_then(|()| {
+        let filled = Root::open(&next).and_then(|root| fill(&root)).and_then(|()| {
             rustix::fs::syncfs(File::open(&next)?)?;
             std::fs::rename(&next, &to)
         });
@@ -109,15 +134,15 @@ impl Places {
         filled
     }
 
-    fn fill_into(&self, next: &Path, origin: &Origin, room: Room) -> io::Result<()> {
-        let root = Root::open(next)?;
+    fn fill_into(&self, root: &Root, origin: &Origin, room: Room) -> io::Result<()> {
         match origin {
-            Origin::Archive(handle) => archive::unpack(Until(self.checked(handle)?, &self.ends), &root, room),
+            Origin::Archive(handle) => archive::unpack(Until(self.checked(handle)?, &self.ends), root, room),
             Origin::Volume(name) => {
                 let none =
                     || io::Error::new(io::ErrorKind::InvalidInput, format!("\"{name}\" is no volume of this node"));
-                archive::copy(&self.volume(&claims::directory(name).ok_or_else(none)?)?, &root, room)
+                archive::copy(&self.volume(&claims::directory(name).ok_or_else(none)?)?, root, room)
             }
+            Origin::Backup(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "what a backup held is brought")),
         }
     }
 
@@ -136,7 +161,7 @@ impl Places {
     }
 
     /// The files of a volume. One that no pod has used yet has none.
-    fn volume(&self, directory: &Path) -> io::Result<Root> {
+    pub(super) fn volume(&self, directory: &Path) -> io::Result<Root> {
         let path = self.volumes.join(directory);
         std::fs::create_dir_all(&path)?;
         Root::open(&path)
@@ -159,6 +184,16 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
+    }
+}
+
+// === impl Hashed ===
+
+impl<T: Read> Read for Hashed<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        self.1.update(&buffer[..count]);
+        Ok(count)
     }
 }
 
@@ -236,6 +271,29 @@ mod tests {
         places.forget("kept").expect("removed");
         places.forget("kept").expect("is no more");
         assert!(refused(&handle(&hash), 3).contains("the archive kept: "));
+    }
+
+    #[test]
+    fn what_is_brought_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let places = places(folder.path());
+        let (hash, _) = places.take("kept", Path::new("old")).expect("taken");
+        let packed = std::fs::read(places.archives.join("kept.tar.gz")).expect("an archive");
+        let mut broken = packed.clone();
+        broken[packed.len() / 2] ^= 1;
+        let mut longer = packed.clone();
+        longer.push(0);
+        for (bytes, hash) in
+            [(&packed[..packed.len() - 1], &*hash), (&broken, &hash), (&longer, &hash), (&packed, HASH)]
+        {
+            assert!(places.receive(Path::new("new"), bytes, hash).is_err());
+            assert_eq!(names(&places.volumes), ["old"]);
+        }
+        // As a node that was killed leaves it.
+        std::fs::create_dir_all(places.volumes.join(".new.next/half")).expect("made");
+        places.receive(Path::new("new"), packed.as_slice(), &hash).expect("brought");
+        assert_eq!(names(&places.volumes.join("new")), ["file"]);
+        assert_eq!(names(&places.volumes), ["new", "old"]);
     }
 
     /// As after `kill -9`: what was not whole is gone, what was whole and not told is kept as it is.

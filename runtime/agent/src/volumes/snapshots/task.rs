@@ -92,12 +92,16 @@ fn of_volume(object: &Object) -> Option<Task> {
         let is_held = has(object, storage::VOLUME_PROTECTION);
         return (!is_held).then_some(Task::Abandon { volume: key, directory, finalizers });
     }
-    let room = Room::of(u64::try_from(storage::capacity(&volume).value()).unwrap_or(0));
     let origin = meta.annotations.get(storage::FILLED_FROM).and_then(|from| from.parse().ok());
+    // A server that has it brings it.
+    if matches!(origin, Some(Origin::Backup(_))) {
+        return None;
+    }
+    let room = Room::of(u64::try_from(storage::capacity(&volume).value()).unwrap_or(0));
     Some(Task::Fill { volume: key, directory, origin, room, finalizers })
 }
 
-fn without(object: &Object, finalizer: &str) -> Vec<String> {
+pub(super) fn without(object: &Object, finalizer: &str) -> Vec<String> {
     object.meta().finalizers.iter().filter(|one| *one != finalizer).cloned().collect()
 }
 
@@ -221,5 +225,15 @@ mod tests {
         };
         check(&[unfilled(&held)], &[]);
         check(&[unfilled(&|it| it["metadata"]["labels"] = json!({}))], &[]);
+        // What a backup held is brought; where nobody wants it any more, that is for the node to see to.
+        let backup = |it: &mut Value| {
+            it["metadata"]["annotations"] = json!({storage::FILLED_FROM: format!("backup:w@sha256:{HASH}")});
+        };
+        check(&[unfilled(&backup)], &[]);
+        let backup_gone = |it: &mut Value| {
+            backup(it);
+            gone(it);
+        };
+        check(&[unfilled(&backup_gone)], &[r#"abandon v ["coracle.dev/local-path"]"#]);
     }
 }
