@@ -199,6 +199,54 @@ fn what_is_in_volumes_comes_back_with_the_cluster() {
     assert_eq!(sh(&cluster, "db-1", "cat /data/more /data/deep/name"), "more\ndb-1\n");
 }
 
+/// A namespace moves with its data.
+#[test]
+fn a_namespace_takes_its_data_along() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let cluster = Plan::new().on(&folder.path().join("data")).up(PROGRAM).expect("up");
+    apply(&cluster, DATABASE);
+    ready(&cluster);
+    for pod in PODS {
+        sh(&cluster, pod, &format!("echo {pod} > /data/name; seq 20000 > /data/numbers"));
+    }
+    let before = contents(&folder.path().join("data"));
+    let exported = cluster.coracle(&["export", "--volumes", &path("volumes")]);
+    assert!(exported.stderr.contains(" bytes of data-db-1"), "{exported:?}");
+    std::fs::write(path("all.yaml"), exported.ok()).expect("written");
+
+    let (yaml, volumes) = (path("all.yaml"), path("volumes"));
+    let import = |namespace: &str, more: &[&str]| {
+        cluster.coracle(&[&["import", &yaml, "--volumes", &volumes, "-n", namespace], more].concat())
+    };
+    let dry = import("other", &["--dry-run"]).ok();
+    assert!(dry.contains("data-db-0 would be created, and filled from "), "{dry}");
+    let told = import("other", &[]).ok();
+    assert!(told.contains("persistentvolumeclaim/data-db-0 filled\n"), "{told}");
+    for pod in PODS {
+        let what = format!("pod/{pod}");
+        cluster.kubectl(&["wait", "-n", "other", "--for=condition=Ready", &what, "--timeout=120s"]).ok();
+        let name = cluster.kubectl(&["exec", "-n", "other", pod, "--", "cat", "/data/name"]).ok();
+        assert_eq!(name, format!("{pod}\n"));
+    }
+    let files = |of: &BTreeMap<PathBuf, Vec<u8>>| -> Vec<Vec<u8>> {
+        let mut files: Vec<Vec<u8>> = of.values().cloned().collect();
+        files.sort();
+        files
+    };
+    let twice: Vec<Vec<u8>> = files(&before).into_iter().flat_map(|file| [file.clone(), file]).collect();
+    assert_eq!(files(&contents(&folder.path().join("data"))), twice);
+    assert!(import("other", &["--volumes-only"]).ok().contains("waits for nothing"));
+
+    // What nobody asks for is a mistake.
+    std::fs::write(path("volumes/stray.tar.gz"), "x").expect("written");
+    let stray = import("third", &[]).refused();
+    assert!(stray.contains("stray.tar.gz is of no claim"), "{stray}");
+}
+
 /// A node that is away is told, and kept waiting for by nobody who does not want to.
 #[test]
 fn what_lies_on_a_node_that_is_away_is_told_by_name() {

@@ -4,6 +4,7 @@
 //! ([`portable`]). Importing is careful: everything is looked at before anything is written, and what is there already is left alone.
 
 mod portable;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -67,6 +68,15 @@ pub(crate) async fn export(args: Export) -> anyhow::Result<()> {
     }
     let addresses = if args.addresses { Addresses::Kept } else { Addresses::Left };
     let exported = portable::exported(&objects, addresses)?;
+    let of_file = |object: &&Object| {
+        let is_it =
+            |one: &Value| one["kind"] == "PersistentVolumeClaim" && one["metadata"]["name"] == object.key().name();
+        object.key().kind() == kinds::PERSISTENT_VOLUME_CLAIM && exported.iter().any(is_it)
+    };
+    if let Some(folder) = &args.volumes {
+        let claims: Vec<&Object> = objects.iter().filter(of_file).collect();
+        volumes::save(&cluster.client, &claims, folder).await?;
+    }
     println!("# namespace {namespace}: {} objects", exported.len());
     for object in &exported {
         print!("---\n{}", serde_saphyr::to_string(object)?);
@@ -77,8 +87,8 @@ pub(crate) async fn export(args: Export) -> anyhow::Result<()> {
             "warning: the {secrets} secrets are in it as anybody can read them; keep the file as you would keep them"
         ));
     }
-    if exported.iter().any(|object| object["kind"] == "PersistentVolumeClaim") {
-        say("warning: of claims only what they ask for is in it, not what is in their volumes");
+    if args.volumes.is_none() && exported.iter().any(|object| object["kind"] == "PersistentVolumeClaim") {
+        say("warning: of claims only what they ask for is in it, not what is in their volumes (--volumes DIR)");
     }
     Ok(())
 }
@@ -91,7 +101,19 @@ pub(crate) async fn import(args: Import) -> anyhow::Result<()> {
         Some(namespace) => namespace.clone(),
         None => only_namespace(&found)?,
     };
-    let wanted = look(client, found.into_iter().map(|manifest| manifest.object), &namespace).await?;
+    let mut wanted = look(client, found.into_iter().map(|manifest| manifest.object), &namespace).await?;
+    let packed = match &args.volumes {
+        Some(folder) => volumes::look(folder, &wanted)?,
+        None => BTreeMap::new(),
+    };
+    if args.volumes_only {
+        return volumes::fill(client, &packed).await;
+    }
+    for one in &mut wanted {
+        if let Some(packed) = packed.get(&one.key) {
+            packed.name_in(&mut one.object);
+        }
+    }
     let taken = taken(client, &wanted).await?;
     if !taken.is_empty() {
         bail!("namespace {namespace} has some of it already, and nothing was changed: {}", taken.join(", "));
@@ -107,7 +129,8 @@ pub(crate) async fn import(args: Import) -> anyhow::Result<()> {
             judged(client, &wanted).await?;
         }
         for one in &wanted {
-            println!("{} would be created", what::told(one.names, one.key.name()));
+            let filled = packed.get(&one.key).map(|packed| format!(", and filled from {}", packed.file().display()));
+            println!("{} would be created{}", what::told(one.names, one.key.name()), filled.unwrap_or_default());
         }
         return Ok(());
     }
@@ -125,7 +148,8 @@ pub(crate) async fn import(args: Import) -> anyhow::Result<()> {
     if is_new {
         println!("namespace/{namespace} created");
     }
-    write(client, &wanted).await
+    write(client, &wanted).await?;
+    volumes::fill(client, &packed).await
 }
 
 /// The server says of each what it would say: nothing is written before all of them would be taken.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use api::{GroupKind, Object, kinds};
+use api::{GroupKind, Object, kinds, storage};
 use serde_json::{Value, json};
 
 /// The annotation that tells the owners that are in the same file.
@@ -38,7 +38,7 @@ const METADATA: [&str; 9] = [
     "deletionGracePeriodSeconds",
     "ownerReferences",
 ];
-const ANNOTATIONS: [&str; 8] = [
+const ANNOTATIONS: [&str; 10] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
     "deprecated.daemonset.template.generation",
@@ -47,6 +47,8 @@ const ANNOTATIONS: [&str; 8] = [
     "volume.kubernetes.io/selected-node",
     "volume.kubernetes.io/storage-provisioner",
     "volume.beta.kubernetes.io/storage-provisioner",
+    storage::RESTORED_FROM,
+    storage::RESTORED_POLICY,
 ];
 /// What a Job is told its pods by, unless it says so itself.
 const JOB_LABELS: [&str; 4] =
