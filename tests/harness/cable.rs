@@ -40,7 +40,7 @@ impl BadCable {
     pub(crate) fn between(bridge: String, port: &str, how: Badness) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let program = folder.path().join("cable");
-        compile(&program)?;
+        compile("cable.c", &program)?;
         let tap = format!("bad{port}");
         let numbers = [how.delay.as_micros(), how.jitter.as_micros(), u128::from(how.lost_percent) * 10_000];
         let mut command = Command::new("ip");
@@ -66,9 +66,9 @@ impl Drop for BadCable {
     }
 }
 
-/// Compiles the program.
-fn compile(program: &Path) -> anyhow::Result<()> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/cable.c");
+/// Compiles a program of the harness.
+pub(crate) fn compile(source: &str, program: &Path) -> anyhow::Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness").join(source);
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     compiler.args(["-O1", "-o"]).arg(program).arg(source);
     let status = compiler.status().context("a C compiler, which building the program needs too")?;

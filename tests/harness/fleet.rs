@@ -152,7 +152,7 @@ impl Fleet {
     }
 
     /// Waits until a machine's node is ready.
-    fn is_ready(&self, machine: usize) {
+    pub fn is_ready(&self, machine: usize) {
         let node = format!("node/node-{machine}");
         // Without a range of addresses it cannot be told where its pods are. Among several servers none may lead for a moment.
         eventually(120, || {
@@ -193,9 +193,14 @@ impl Fleet {
 
     /// Lets another node join as those before it did, and gives its place; it need not be there yet.
     pub fn join(&mut self) -> usize {
+        self.join_with(&[])
+    }
+
+    /// The same, and it is told this too.
+    pub fn join_with(&mut self, also: &[&str]) -> usize {
         let first = self.machines.iter().find(|machine| machine.role == "agent");
         let words = first.map_or_else(|| panic!("there is no agent yet"), |agent| agent.words.clone());
-        self.add("agent", &words.iter().map(String::as_str).collect::<Vec<_>>());
+        self.add("agent", &words.iter().map(String::as_str).chain(also.iter().copied()).collect::<Vec<_>>());
         self.machines.len() - 1
     }
 

@@ -15,6 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Output;
 use crate::cable::{BadCable, Badness};
+use crate::narrow::{Narrow, NarrowLink};
 use crate::peers::peer_is_there;
 
 /// Machines on a network of their own.
@@ -128,6 +129,14 @@ impl Namespaces {
     /// Makes a machine's cable a bad one for as long as the value lives.
     pub fn worsen(&self, machine: usize, how: Badness) -> BadCable {
         BadCable::between(self.bridge(), &port(machine), how).unwrap_or_else(|why| panic!("no bad cable: {why:#}"))
+    }
+
+    /// Puts machines at the far end of a narrow link, behind an address translator, for as long as the value lives.
+    pub fn behind(&self, machines: &[usize], how: Narrow) -> NarrowLink {
+        let ports = machines.iter().map(|machine| port(*machine)).collect();
+        let addresses: Vec<String> = machines.iter().map(|machine| Self::address(*machine)).collect();
+        let link = NarrowLink::to(self.bridge(), ports, &addresses, how);
+        link.unwrap_or_else(|why| panic!("no narrow link: {why:#}"))
     }
 
     fn tell(&self, machine: usize, words: &[&str]) {

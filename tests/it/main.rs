@@ -46,6 +46,7 @@ mod many_nodes;
 mod members;
 mod names;
 mod namespaces;
+mod narrow;
 mod nodes;
 mod outside;
 mod placement;
