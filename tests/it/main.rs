@@ -82,6 +82,7 @@ mod tidy;
 mod tls;
 mod tokens;
 mod transcript;
+mod under_way;
 mod unprivileged;
 mod upgrades;
 mod volumes;

@@ -117,6 +117,7 @@ impl Gateway {
         begun.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let mut api = self.dial().await?;
         api.set_nodelay(true)?;
+        client::heed_silence(&api)?;
         if first == [TLS_HANDSHAKE] {
             api.write_all(&first).await?;
             copy_bidirectional(&mut pod, &mut api).await?;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::{self, Cluster};
+use crate::again;
 use crate::args::{Get, Output, Top, Used};
 use crate::what::{self, What};
 
@@ -106,7 +107,7 @@ async fn tables(cluster: &Cluster, args: &Get, wanted: &[What]) -> anyhow::Resul
     Ok(())
 }
 
-/// Prints what changes, a row per event, until the server or the person ends it.
+/// Prints what changes, a row per event, until the person ends it: when a server is done with it, or dies, another goes on.
 async fn watch(cluster: &Cluster, args: &Get, what: &What, listed: Table, style: Style) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Told {
@@ -122,11 +123,11 @@ async fn watch(cluster: &Cluster, args: &Get, what: &What, listed: Table, style:
             what,
             &[("watch", "true"), ("resourceVersion", &after), ("allowWatchBookmarks", "true")],
         );
-        let request = http::Request::builder().uri(path).header("accept", TABLE).body(client::no_body())?;
-        let mut body = cluster.client.request(request).await?.into_body();
+        let mut body = again::ask(|| cluster.client.stream(&path, TABLE)).await?;
         let mut buffer = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Some(data) = frame.ok().and_then(|frame| frame.into_data().ok()) else { continue };
+        // One that breaks off says so as often as it is asked.
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
             buffer.extend_from_slice(&data);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();

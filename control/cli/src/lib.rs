@@ -6,6 +6,7 @@
 mod access;
 mod acme;
 mod administrator;
+mod again;
 mod apply;
 mod args;
 mod authority;
@@ -24,6 +25,7 @@ mod get;
 mod ingress_status;
 mod join;
 mod level;
+mod logs;
 mod manifests;
 mod member;
 mod memory_dir;
@@ -67,8 +69,11 @@ pub fn main() -> ExitCode {
     }
     let default = match arguments.command {
         Command::Up(_) => "warn",
-        // The DNS server of others tells every question at this level, and their Raft every heartbeat that finds nobody.
-        Command::Server(_) | Command::Agent(_) => "info,hickory_server=warn,openraft=error",
+        // The DNS server of others tells every question at this level, and their Raft every heartbeat that finds nobody, and as an
+        // error every change of the members that finds no leader, of which whoever wants it is told.
+        Command::Server(_) | Command::Agent(_) => {
+            "info,hickory_server=warn,openraft=error,openraft::raft::api::management=off"
+        }
         _ => "error",
     };
     if matches!(arguments.command, Command::Up(_) | Command::Server(_) | Command::Agent(_)) {
@@ -125,7 +130,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Describe(args) => describe::run(args, Timestamp::now()).await,
             Command::Delete(args) => verbs::delete(args).await,
             Command::Top(args) => get::top(args).await,
-            Command::Logs(args) => verbs::logs(args).await,
+            Command::Logs(args) => logs::run(args).await,
             Command::PortForward(args) => port_forward::run(args).await,
             Command::Scale(args) => verbs::scale(args).await,
             Command::Rollout(args) => match args.command {

@@ -1,4 +1,6 @@
 //! `coracle port-forward`: ports of this machine that lead to a pod.
+//!
+//! Each connection goes by a server of its own choice: when one dies, those that went by it end, and the next goes by another.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -14,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::running::asked_to_end;
-use crate::{access, args, verbs, what};
+use crate::{access, again, args, verbs, what};
 
 /// `LOCAL:REMOTE`, `REMOTE` for the same on both sides, `:REMOTE` or `0:REMOTE` for any that is free here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +109,7 @@ async fn forward(client: Arc<Client>, pod: Key, listener: TcpListener, remote: u
 
 async fn carry(client: Arc<Client>, pod: Key, mut here: TcpStream, remote: u16) -> anyhow::Result<()> {
     let path = format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={remote}", pod.namespace(), pod.name());
-    let mut there = client.upgrade(&path, apiserver::PORT_PROTOCOL).await?;
+    let mut there = again::ask(|| client.upgrade(&path, apiserver::PORT_PROTOCOL)).await?;
     // Who hangs up first is nobody's fault.
     let _ = copy_bidirectional(&mut here, &mut there).await;
     Ok(())

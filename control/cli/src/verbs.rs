@@ -1,20 +1,18 @@
-//! The short verbs: delete, logs, scale, rollout, version.
+//! The short verbs: delete, scale, rollout, version.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{GroupKind, Key, Kinds, kinds};
 use client::{Client, ClientError, DeleteOptions, ListOptions, WatchEvent};
-use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::access::{self, Cluster};
-use crate::args::{Delete, Logs, RolloutStatus, Scale, Version};
+use crate::args::{Delete, RolloutStatus, Scale, Version};
 use crate::what::{self, What};
-use crate::{durations, manifests};
+use crate::{again, durations, manifests};
 
 /// How long a deletion is waited for before one is told that it goes on.
 const DELETE_PATIENCE: Duration = Duration::from_secs(120);
@@ -107,7 +105,7 @@ pub(crate) async fn watch_until<T>(
     let options = ListOptions { fields: Some(format!("metadata.name={}", key.name())), labels: None };
     let namespace = Some(key.namespace()).filter(|namespace| !namespace.is_empty());
     loop {
-        let (objects, mut after) = client.list(key.kind(), namespace, &options).await?;
+        let (objects, mut after) = again::ask(|| client.list(key.kind(), namespace, &options)).await?;
         if let Some(made) = done(objects.first()) {
             return Ok(made);
         }
@@ -132,7 +130,8 @@ pub(crate) async fn watch_until<T>(
         }
         .await;
         match watched {
-            Err(error) if error.is_expired() => {}
+            // What was missed meanwhile is in the next list.
+            Err(error) if error.is_expired() || error.may_pass() => {}
             other => return other,
         }
     }
@@ -217,42 +216,6 @@ pub(crate) fn rollout(deployment: &Deployment) -> Rollout {
     } else {
         Rollout::Done
     }
-}
-
-pub(crate) async fn logs(args: Logs) -> anyhow::Result<()> {
-    let cluster = access::cluster(&args.access)?;
-    let pod = pod_of(&cluster, &args.pod).await?;
-    let since =
-        args.since.as_deref().map(durations::parse).transpose()?.map(|since| since.as_secs().max(1).to_string());
-    let tail = args.tail.map(|lines| lines.to_string());
-    let flag = |set: bool| set.then_some("true");
-    let parameters = [
-        ("container", args.container.as_deref()),
-        ("follow", flag(args.follow)),
-        ("previous", flag(args.previous)),
-        ("timestamps", flag(args.timestamps)),
-        ("tailLines", tail.as_deref()),
-        ("sinceSeconds", since.as_deref()),
-    ];
-    let given: Vec<String> =
-        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect();
-    let path = format!("/api/v1/namespaces/{}/pods/{}/log?{}", pod.namespace(), pod.name(), given.join("&"));
-    let request = http::Request::builder().uri(path).body(client::no_body())?;
-    let answer = cluster.client.request(request).await?;
-    let status = answer.status();
-    let mut body = answer.into_body();
-    if !status.is_success() {
-        let bytes = body.collect().await?.to_bytes();
-        return Err(ClientError::refused(status.as_u16(), &bytes).into());
-    }
-    let mut out = std::io::stdout();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            out.write_all(&data)?;
-            out.flush()?;
-        }
-    }
-    Ok(())
 }
 
 /// The pod that a word means: its name, `pod/NAME`, or any pod of a workload that selects by labels.

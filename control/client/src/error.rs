@@ -73,6 +73,15 @@ impl ClientError {
         self.code() == Some(410)
     }
 
+    /// Whether the question may have a better answer in a moment, or from another server: this one is away, or has lost the others.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Http { .. } => true,
+            Self::Status { code, .. } => *code == 503,
+            Self::Answer(_) | Self::UnknownKind(_) | Self::Request(_) => false,
+        }
+    }
+
     /// The error that a `Status` body, or any other body of a refused request, tells.
     pub fn refused(code: u16, body: &[u8]) -> Self {
         #[derive(Deserialize)]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -165,6 +166,19 @@ impl Client {
     /// Gets any path as JSON.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         parse(&self.send(Method::GET, path, None, Bytes::new()).await?)
+    }
+
+    /// Gets any path as one of the types in `accept`, and gives the body as it comes; an answer that is not a success is an error.
+    pub async fn stream(&self, path: &str, accept: &str) -> Result<Incoming, ClientError> {
+        let request = Request::get(path).header(ACCEPT, accept).body(full(""));
+        let answer = self.request(request.map_err(|error| ClientError::Request(error.to_string()))?).await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
+        let bytes = answer.into_body().collect().await;
+        let bytes = bytes.map_err(|source| ClientError::Http { server: self.server(), source })?.to_bytes();
+        Err(ClientError::refused(status.as_u16(), &bytes))
     }
 
     /// Sends a body to any path and gives the whole answer; an answer that is not a success is an error.

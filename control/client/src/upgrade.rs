@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::connection::full;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, heed_silence};
 
 /// A connection that no longer speaks HTTP.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
@@ -39,6 +39,8 @@ impl Client {
         path: &str,
         protocol: &str,
     ) -> Result<Upgraded, ClientError> {
+        let silence = |source| ClientError::Connect { server: server.into(), source };
+        heed_silence(stream.get_ref().0).map_err(silence)?;
         let failed = |source| ClientError::Http { server: server.into(), source };
         let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // Ends with the upgraded connection.

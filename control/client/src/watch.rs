@@ -2,13 +2,11 @@
 
 use api::{GroupKind, Object, Revision};
 use bytes::BytesMut;
-use http::{Method, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::connection::full;
 use crate::path::{self, query};
 use crate::{Client, ClientError, ListOptions};
 
@@ -54,15 +52,8 @@ impl Client {
             ("fieldSelector", options.fields.as_deref()),
         ];
         let path = format!("{}{}", path::collection(self.names(kind).await?, namespace), query(&parameters));
-        let request = Request::builder().method(Method::GET).uri(path).body(full(""));
-        let answer = self.request(request.map_err(|error| ClientError::Request(error.to_string()))?).await?;
-        let status = answer.status();
-        if !status.is_success() {
-            let bytes = answer.into_body().collect().await;
-            let bytes = bytes.map_err(|source| ClientError::Http { server: self.server(), source })?.to_bytes();
-            return Err(ClientError::refused(status.as_u16(), &bytes));
-        }
-        Ok(WatchStream { kind, server: self.server(), body: answer.into_body(), buffer: BytesMut::new(), searched: 0 })
+        let body = self.stream(&path, "application/json").await?;
+        Ok(WatchStream { kind, server: self.server(), body, buffer: BytesMut::new(), searched: 0 })
     }
 }
 
