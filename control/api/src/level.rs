@@ -91,14 +91,22 @@ pub enum Foreign {
     },
 }
 
+/// What tells the level in force is there, and says nothing that can be understood: it is not what servers write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "config map {NAMESPACE}/{NAME} does not say at which level the cluster is: servers write it, and it is not what they wrote; a level \
+     that is not known is not guessed, so bring the config map or a snapshot back"
+)]
+pub struct Unreadable;
+
 /// The object that tells.
 pub fn key() -> Key {
     kinds::CONFIG_MAP.key(NAMESPACE, NAME)
 }
 
 /// The level in force, as the object tells; the first where there is none.
-pub fn in_force(told: Option<&Object>) -> u32 {
-    told.and_then(Standing::read).map_or(FIRST, |standing| standing.level)
+pub fn in_force(told: Option<&Object>) -> Result<u32, Unreadable> {
+    told.map_or(Ok(FIRST), |object| Standing::read(object).map(|standing| standing.level))
 }
 
 // === impl Levels ===
@@ -160,11 +168,12 @@ impl FromStr for Levels {
 
 impl Standing {
     /// What an object tells, if it is to be read.
-    pub fn read(object: &Object) -> Option<Self> {
-        let map = object.decode::<ConfigMap>().ok()?;
-        let data = map.data.as_ref()?;
-        let servers = data.get(SERVERS).map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(text)).ok()?;
-        Some(Self { level: data.get(LEVEL)?.parse().ok()?, servers })
+    pub fn read(object: &Object) -> Result<Self, Unreadable> {
+        let map = object.decode::<ConfigMap>().map_err(|_| Unreadable)?;
+        let data = map.data.as_ref().ok_or(Unreadable)?;
+        let servers = data.get(SERVERS).map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(text));
+        let level = data.get(LEVEL).and_then(|level| level.parse().ok()).ok_or(Unreadable)?;
+        Ok(Self { level, servers: servers.map_err(|_| Unreadable)? })
     }
 
     /// The entries of the object that tells it.
@@ -283,8 +292,22 @@ mod tests {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": NAMESPACE},
             "data": standing.data()});
         let object = Object::from_value(kinds::CONFIG_MAP, &object).expect("a config map");
-        assert_eq!((Standing::read(&object), in_force(Some(&object))), (Some(standing), 1));
-        assert_eq!(in_force(None), FIRST);
+        assert_eq!((Standing::read(&object), in_force(Some(&object))), (Ok(standing), Ok(1)));
+        assert_eq!(in_force(None), Ok(FIRST));
+    }
+
+    #[test]
+    fn a_level_that_cannot_be_read_is_not_taken_for_the_first() {
+        let check = |data: Value| {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": NAMESPACE}, "data": data});
+            let object = Object::from_value(kinds::CONFIG_MAP, &map).expect("a config map");
+            assert_eq!(in_force(Some(&object)), Err(Unreadable), "{data}");
+        };
+        check(json!(null));
+        check(json!({}));
+        check(json!({SERVERS: "{}"}));
+        check(json!({LEVEL: "two", SERVERS: "{}"}));
+        check(json!({LEVEL: "2", SERVERS: "nobody"}));
     }
 
     proptest! {

@@ -44,7 +44,7 @@ enum Asked {
 pub(crate) async fn list(State(door): State<Arc<Door>>) -> Answer {
     let Cluster { leader, members, .. } = door.store.cluster().borrow().clone();
     let world = door.store.snapshot();
-    let standing = world.get(&level::key()).and_then(Standing::read).unwrap_or_default();
+    let standing = world.get(&level::key()).and_then(|object| Standing::read(object).ok()).unwrap_or_default();
     let members = members.into_iter().map(|member| Told {
         said: standing.servers.get(&member.peer.member.to_string()).cloned(),
         ..told(member, leader)
@@ -94,8 +94,9 @@ pub(crate) async fn enter(
     let asked: AskedServer =
         serde_json::from_slice(&asked).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let speaks = |world: &Snapshot| {
-        let checked = asked.levels.check(level::in_force(world.get(&level::key())));
-        checked.map_err(|foreign| StatusError::new(Reason::Conflict, foreign.to_string()))
+        let refused = |why: &dyn std::fmt::Display| StatusError::new(Reason::Conflict, why.to_string());
+        let at = level::in_force(world.get(&level::key())).map_err(|unreadable| refused(&unreadable))?;
+        asked.levels.check(at).map_err(|foreign| refused(&foreign))
     };
     speaks(&door.store.snapshot())?;
     join::redeem(&door, &identity, &asked.machine, speaks).await?;

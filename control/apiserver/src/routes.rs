@@ -222,8 +222,10 @@ async fn link(
     let is_aside = query == Some("aside=true");
     if !is_aside {
         let levels = query.and_then(|query| query.strip_prefix("levels=")?.parse().ok()).unwrap_or(Levels::UNTOLD);
-        let at = level::in_force(door.store.snapshot().get(&level::key()));
-        levels.check_node(at).map_err(|foreign| StatusError::new(api::Reason::Conflict, foreign.to_string()))?;
+        let refused = |why: &dyn std::fmt::Display| StatusError::new(api::Reason::Conflict, why.to_string());
+        let at =
+            level::in_force(door.store.snapshot().get(&level::key())).map_err(|unreadable| refused(&unreadable))?;
+        levels.check_node(at).map_err(|foreign| refused(&foreign))?;
     }
     let record = (!is_aside).then(|| Record::new(&door, &name));
     door.tasks.spawn(door.links.clone().hold(name, upgrade, door.patience, record, door.closing.clone()));

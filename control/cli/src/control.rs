@@ -199,9 +199,9 @@ impl Control {
         };
         let store = store.context("the store cannot be opened")?;
         // Before anybody is answered, and anything else is written.
-        if let Err(foreign) = options.levels.check(level::in_force(&store.snapshot())) {
+        if let Err(refused) = level::check(options.levels, &store.snapshot()) {
             store.shutdown().await;
-            return Err(foreign.into());
+            return Err(refused);
         }
         let hub = Hub::new();
         let (mut door, mut node) = (None, None);

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use api::level::{self, Levels, Standing, Told};
 use api::{Object, kinds};
 use jiff::Timestamp;
@@ -25,9 +24,9 @@ pub(crate) fn told(levels: Levels) -> Told {
     Told { version: env!("CARGO_PKG_VERSION").into(), levels }
 }
 
-/// The level in force.
-pub(crate) fn in_force(world: &Snapshot) -> u32 {
-    level::in_force(world.get(&level::key()))
+/// Whether a server that speaks these may be one of this world.
+pub(crate) fn check(levels: Levels, world: &Snapshot) -> anyhow::Result<()> {
+    Ok(levels.check(level::in_force(world.get(&level::key()))?)?)
 }
 
 // === impl Leveling ===
@@ -39,7 +38,7 @@ impl Leveling {
         let having_a_say = async {
             loop {
                 let (world, members) = (view.borrow_and_update().clone(), cluster.borrow_and_update().clone());
-                self.told.levels.check(in_force(&world))?;
+                check(self.told.levels, &world)?;
                 let Some(txn) = self.wanted(&world, &members)? else {
                     tokio::select! {
                         changed = view.changed() => if changed.is_err() { return Ok(()) },
@@ -69,7 +68,7 @@ impl Leveling {
         let all = members.members.iter().map(|standing| standing.peer.member.to_string()).collect();
         let object = world.get(&level::key());
         let before = match object {
-            Some(object) => Standing::read(object).context("the level of the cluster cannot be read")?,
+            Some(object) => Standing::read(object)?,
             None => Standing::default(),
         };
         let Some(next) = before.after(&me.to_string(), &self.told, &all, members.leader == Some(me)) else {
@@ -105,4 +104,26 @@ fn fresh(standing: &Standing) -> anyhow::Result<Object> {
     });
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": standing.data()});
     Ok(Object::from_tree(kinds::CONFIG_MAP, map)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(data: serde_json::Value) -> Result<(), String> {
+        let metadata = json!({"name": level::NAME, "namespace": level::NAMESPACE});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        let object = Object::from_value(kinds::CONFIG_MAP, &map).expect("a config map");
+        let (world, _) = Snapshot::default().apply(&Txn::default().put(object)).expect("nothing guards");
+        check(Levels { lowest: 1, highest: 2 }, &world).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_starts_only_at_a_level_that_it_reads() {
+        assert_eq!(said(json!({"level": "2", "servers.json": "{}"})), Ok(()));
+        let newer = said(json!({"level": "3"})).expect_err("it is not spoken");
+        assert!(newer.contains("the cluster is at level 3"), "{newer}");
+        let unreadable = said(json!({"level": "two"})).expect_err("it says nothing");
+        assert!(unreadable.contains("kube-system/coracle-level does not say at which level"), "{unreadable}");
+    }
 }

@@ -151,7 +151,9 @@ impl Restoration {
     /// The level stays: what was written at it is in the world. The servers that spoke it are gone.
     fn level(&mut self, view: &Snapshot) {
         let Some(object) = view.get(&level::key()) else { return };
-        let alone = Standing { level: level::in_force(Some(object)), servers: BTreeMap::new() };
+        // What cannot be read stays as it is: no server starts with it.
+        let Ok(level) = level::in_force(Some(object)) else { return };
+        let alone = Standing { level, servers: BTreeMap::new() };
         if let Some(alone) = edited_tree(object, |value| value["data"] = alone.data()) {
             self.txn = std::mem::take(&mut self.txn).and(Txn::replace(object, alone));
         }

@@ -73,6 +73,7 @@ fn restore(file: &Path, args: &RestoreSnapshot, now: Timestamp) -> anyhow::Resul
     })?;
     let Saved { contents, tally, charter, objects, image_bytes, volumes } = saved;
     let at = level::in_force(objects.iter().find(|object| *object.key() == level::key()));
+    let at = at.with_context(|| format!("{} cannot be restored", args.file))?;
     Levels::OWN.check(at).with_context(|| format!("{} cannot be restored by this version", args.file))?;
     let world = controllers::revived(Revision(contents.revision), objects);
     let there = volumes.iter().map(|(name, volume)| (name.clone(), volume.saved.clone())).collect();

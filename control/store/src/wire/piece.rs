@@ -48,7 +48,9 @@ pub(crate) struct Installed(pub(crate) Vote);
 /// The pieces that the world of a snapshot is sent in. Whoever is sent it speaks the level that is in force there.
 pub(crate) fn pieces(vote: Vote, meta: SnapshotMeta, whole: &Whole) -> impl Iterator<Item = Piece> + use<> {
     let begin = Begin { vote, meta, revision: whole.world.revision(), sessions: Sessions::clone(&whole.sessions) };
-    let is_deflated = level::in_force(whole.world.get(&level::key())) >= level::DEFLATED_WORLDS;
+    // Where it cannot be told, what everybody reads.
+    let is_deflated =
+        level::in_force(whole.world.get(&level::key())).is_ok_and(|level| level >= level::DEFLATED_WORLDS);
     let objects: Vec<Object> = whole.world.objects().cloned().collect();
     let count = objects.len() as u64;
     let mut objects = objects.into_iter();
