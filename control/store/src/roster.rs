@@ -84,17 +84,18 @@ impl Roster {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(OpenError::Io { path, source }),
         };
-        if let Some(reason) = newer(&text, LAYOUT) {
+        let written = serde_json::from_slice::<Written>(&text);
+        let is_vouched = |written: &Written| written.roster.checksum().is_ok_and(|found| found == written.checksum);
+        if let Some(reason) = newer(&text, LAYOUT)
+            && !written.as_ref().is_ok_and(is_vouched)
+        {
             return Err(OpenError::Newer { path, reason });
         }
-        let Written { layout, roster, checksum } =
-            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if layout != LAYOUT {
-            return Err(damaged(format!("there is no layout {layout}")));
-        }
-        match roster.checksum() {
-            Ok(found) if found == checksum => Ok(Some(roster)),
-            _ => Err(damaged("the members in it are not those that were written".into())),
+        let written = written.map_err(|error| damaged(error.to_string()))?;
+        match written.layout {
+            LAYOUT if is_vouched(&written) => Ok(Some(written.roster)),
+            LAYOUT => Err(damaged("the members in it are not those that were written".into())),
+            layout => Err(damaged(format!("there is no layout {layout}"))),
         }
     }
 
@@ -133,7 +134,11 @@ mod tests {
             let mut flipped = written.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, flipped).expect("written");
-            assert!(Roster::read(&Real, directory.path()).is_err(), "bit {bit}");
+            let read = Roster::read(&Real, directory.path());
+            assert!(matches!(read, Err(OpenError::Damaged { .. })), "bit {bit}");
         }
+        let newer = r#"{"layout":2,"roster":"elsewhere"}"#;
+        fs::write(&path, newer).expect("written");
+        assert!(matches!(Roster::read(&Real, directory.path()), Err(OpenError::Newer { .. })));
     }
 }
