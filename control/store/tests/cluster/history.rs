@@ -12,7 +12,7 @@ use api::kinds;
 use state::{Revision, Txn};
 use store::{ProposeError, Store};
 
-use crate::room::{Room, number, object};
+use crate::room::{Room, number, object, within};
 
 /// Something that was answered.
 #[derive(Clone, Debug)]
@@ -53,7 +53,18 @@ fn fault(history: &[Operation]) -> Option<String> {
     odd.map(|pair| format!("two values at one revision: {pair:?}"))
 }
 
-async fn use_register(store: Store, values: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Vec<Operation> {
+/// Waits until it was used some more.
+async fn used(done: &AtomicU64) {
+    let before = done.load(Ordering::Relaxed);
+    within("it is used", async || (done.load(Ordering::Relaxed) > before + 100).then_some(())).await;
+}
+
+async fn use_register(
+    store: Store,
+    values: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Operation> {
     let key = kinds::CONFIG_MAP.key("n", "register");
     let mut history = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -64,6 +75,7 @@ async fn use_register(store: Store, values: Arc<AtomicU64>, stop: Arc<AtomicBool
                 Ok(committed) => {
                     let revision = committed.events[0].revision;
                     history.push(Operation { what: What::Write, began, ended: Instant::now(), revision, value });
+                    done.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(ProposeError::NotLeader { .. }) => {}
                 Err(error) => panic!("nothing stands against it: {error}"),
@@ -72,6 +84,7 @@ async fn use_register(store: Store, values: Arc<AtomicU64>, stop: Arc<AtomicBool
             let register = world.get(&key).expect("it was written at first");
             let (revision, value) = (register.revision(), number(register));
             history.push(Operation { what: What::Read, began, ended: Instant::now(), revision, value });
+            done.fetch_add(1, Ordering::Relaxed);
         }
     }
     history
@@ -83,11 +96,12 @@ async fn a_register_is_one_however_wires_are_cut() {
         let room = Room::of(members).await;
         room.store(1).propose(Txn::default().put(object("register", 0))).await.expect("written");
         let (values, stop) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicBool::new(false)));
+        let done = Arc::<AtomicU64>::default();
         let users: Vec<_> = room
             .stores()
             .into_iter()
             .flat_map(|store| [store.clone(), store])
-            .map(|store| tokio::spawn(use_register(store, values.clone(), stop.clone())))
+            .map(|store| tokio::spawn(use_register(store, values.clone(), done.clone(), stop.clone())))
             .collect();
         for round in 0..4 {
             let leader = room.leader().await;
@@ -104,9 +118,15 @@ async fn a_register_is_one_however_wires_are_cut() {
                     room.net.cut(&Room::address(other), &Room::address(leader));
                 }
             }
-            tokio::time::sleep(Duration::from_millis(900)).await;
+            if round % 4 < 2 {
+                within("another leads", async || (room.leader().await != leader).then_some(())).await;
+            } else {
+                let noticed = async || room.store(leader % members + 1).read().await.err().map(drop);
+                within("it knows that it is not heard", noticed).await;
+            }
+            used(&done).await;
             room.net.heal();
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            used(&done).await;
         }
         room.leader().await;
         stop.store(true, Ordering::Relaxed);

@@ -28,6 +28,8 @@ struct Inner {
 struct End {
     store: Option<Store>,
     connections: Vec<AbortHandle>,
+    /// How many that were dialled have ended by themselves.
+    ended: usize,
 }
 
 /// The network as one member sees it.
@@ -63,6 +65,11 @@ impl Net {
 
     pub(crate) fn heal(&self) {
         self.0.cuts.send_modify(BTreeSet::clear);
+    }
+
+    /// How many connections to a member have ended by themselves, as those do that are not for it.
+    pub(crate) fn ended(&self, address: &str) -> usize {
+        self.0.ends.lock().expect("no panic").get(address).map_or(0, |end| end.ended)
     }
 
     async fn open(&self, from: &str, to: &str) {
@@ -108,7 +115,13 @@ impl Transport for Wire {
             let going = tokio::spawn(async move { go.carry(a, b, near_out, far_in).await });
             let (a, b) = (from.clone(), to.clone());
             let coming = tokio::spawn(async move { come.carry(b, a, far_out, near_in).await });
-            let serving = tokio::spawn(async move { drop(store.serve(Box::new(there)).await) });
+            let (served, at) = (net.clone(), to.clone());
+            let serving = tokio::spawn(async move {
+                drop(store.serve(Box::new(there)).await);
+                if let Some(end) = served.0.ends.lock().expect("no panic").get_mut(&at) {
+                    end.ended += 1;
+                }
+            });
             for address in [from, to] {
                 let handles = [going.abort_handle(), coming.abort_handle(), serving.abort_handle()];
                 ends.entry(address).or_default().connections.extend(handles);
