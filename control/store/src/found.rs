@@ -16,7 +16,7 @@ use crate::seal::{Keys, Sealer};
 use crate::{Config, MemberId, OpenError, identity};
 
 /// Where in the log the world stands. An index above nought, so that a log without entries is seen to have lost some.
-const BEGINNING: LogId = LogId { leader_id: LeaderId { term: 0, node_id: 0 }, index: 1 };
+pub(crate) const BEGINNING: LogId = LogId { leader_id: LeaderId { term: 0, node_id: 0 }, index: 1 };
 
 /// Makes the store of a new cluster in the configured directory, whose sole member is the one that will be opened there, and whose
 /// world is this one. No watch resumes from before it. A directory that has a store is refused.

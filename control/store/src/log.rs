@@ -93,6 +93,12 @@ impl Log {
         self.memory.read().last
     }
 
+    /// Whether it holds nothing: no entry, none that it let go of, and no vote.
+    pub(crate) fn is_new(&self) -> bool {
+        let memory = self.memory.read();
+        memory.vote.is_none() && memory.last.is_none() && memory.purged.is_none()
+    }
+
     /// How many files the log is made of.
     pub(crate) fn segments(&self) -> usize {
         self.memory.read().segments()

@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// One who is asked may have to wait for a quorum.
 const CALL_PATIENCE: Duration = Duration::from_secs(6);
 
+/// One who leads and hangs up on the question so often does not know it.
+const HANGS_UP: usize = 3;
+
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -98,6 +101,12 @@ fn look(disk: &Arc<dyn Disk>, config: &Config) -> Result<Found, OpenError> {
                 let reason = format!("member {} is not {}, whose directory this is", files.member, roster.member);
                 OpenError::Damaged { path: directory.clone(), reason }
             }
+            // It was one of several, and has voted at least.
+            (Some(roster), _) if roster.member == files.member && files.log.is_new() => {
+                files.close();
+                let reason = format!("it holds nothing, and member {} was one of several", files.member);
+                OpenError::Damaged { path: directory.join("log"), reason }
+            }
             // Who else there is cannot be told: it is told again by the log, if there is one.
             (_, Some(_)) if files.log.last().is_none() => {
                 files.close();
@@ -145,12 +154,24 @@ async fn take_in(roster: &Roster, new: Peer, transport: &Arc<dyn Transport>) -> 
     let callers: Vec<_> =
         roster.others().into_iter().map(|peer| Caller::new(new.member, peer, transport.clone())).collect();
     let change = Change::Renew { old: roster.member, new };
+    let mut hung_up = vec![0; callers.len()];
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        for caller in &callers {
+        for (caller, hung_up) in callers.iter().zip(&mut hung_up) {
+            let asked = Instant::now();
             match caller.ask(Call::Change(change.clone()), CALL_PATIENCE).await {
                 Ok(Answer::Done) => return Ok(()),
                 Ok(Answer::Refused(reason)) => return Err(reason),
+                // He ends the connection, and answers what was always asked.
+                Err(_) if asked.elapsed() < CALL_PATIENCE && leads(caller).await => {
+                    *hung_up += 1;
+                    if *hung_up == HANGS_UP {
+                        let at = &caller.peer().address;
+                        return Err(format!(
+                            "the server at {at}, which leads them, is of a version that fills nobody anew"
+                        ));
+                    }
+                }
                 // Another leads, or nobody does, or this one is away.
                 Ok(_) | Err(_) => {}
             }
@@ -158,6 +179,10 @@ async fn take_in(roster: &Roster, new: Peer, transport: &Arc<dyn Transport>) -> 
         runtime::sleep(PAUSE).await;
     }
     Err("no other server leads a quorum of them".into())
+}
+
+async fn leads(caller: &Caller) -> bool {
+    matches!(caller.ask(Call::ReadIndex, CALL_PATIENCE).await, Ok(Answer::ReadIndex(_)))
 }
 
 /// Gives everything another name; returns where it then lies.

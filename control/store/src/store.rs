@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use parking_lot::Mutex;
 use state::{Event, Revision, Snapshot, Txn};
 use tokio::sync::watch;
@@ -15,7 +16,6 @@ use tokio::sync::watch;
 use crate::consensus::{self, Machine, Member, Network, Raft};
 use crate::disk::{Disk, Real};
 use crate::fault::{Bug, planted};
-use crate::identity;
 use crate::image::Image;
 use crate::log::Log;
 use crate::peers::{self, Peers};
@@ -29,6 +29,7 @@ use crate::{
     Change, ChangeError, Cluster, Config, Interest, LogLimits, MemberId, OpenError, ProposeError, ReadError,
     Subscription, TooOld,
 };
+use crate::{found, identity};
 
 mod ask;
 mod home;
@@ -203,6 +204,12 @@ impl Store {
         self.0.world.history.floor()
     }
 
+    /// Why it does nothing any more although nobody shut it down, if that is so: its disk failed, or has what nobody wrote.
+    pub fn failure(&self) -> Option<String> {
+        let running = self.0.raft.metrics().borrow_watched().running_state.clone();
+        running.err().filter(|fatal| !matches!(fatal, Fatal::Stopped)).map(|fatal| fatal.to_string())
+    }
+
     /// Writes out what is still in memory and closes the files. Whatever is proposed afterwards is refused.
     pub async fn shutdown(&self) {
         let tasks = std::mem::take(&mut *self.0.tasks.lock());
@@ -266,6 +273,12 @@ impl Files {
         let (image, standing, past) = Image::open(&**disk, &path, config.image, sealer.clone())?;
         let member = identity::establish(&**disk, directory)?;
         let log = Log::open(disk, &directory.join("log"), config.log, sealer.clone())?;
+        // Every entry was in the log before it was in the image, but for those that nobody ever wrote.
+        let written = standing.applied.filter(|applied| *applied != found::BEGINNING);
+        if let Some(applied) = written.filter(|_| log.is_new()) {
+            let reason = format!("it holds nothing, and the image has entry {} of it", applied.index);
+            return Err(OpenError::Damaged { path: directory.join("log"), reason });
+        }
         // The log lets go of what the image has, and of nothing else.
         if log.purged() > standing.applied {
             let (applied, purged) = [standing.applied, log.purged()].map(|id| id.map_or(0, |id| id.index)).into();

@@ -170,6 +170,13 @@ impl SimulatedDisk {
         }
     }
 
+    /// Takes a file away behind everybody's back.
+    pub(crate) fn take_away(&self, path: &Path) {
+        let mut state = self.state.lock();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
     /// A copy that nobody else has.
     pub(crate) fn copy(&self) -> Self {
         let mut state = self.state.lock().clone();

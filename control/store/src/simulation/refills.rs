@@ -19,6 +19,15 @@ fn ruin(disk: &SimulatedDisk) {
     }
 }
 
+/// Takes all files away that end so.
+fn lose(disk: &SimulatedDisk, endings: &[&str]) {
+    for path in names(disk) {
+        if path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending)) {
+            disk.take_away(&path);
+        }
+    }
+}
+
 fn names(disk: &SimulatedDisk) -> Vec<PathBuf> {
     disk.files().into_iter().map(|(path, _)| path).collect()
 }
@@ -99,6 +108,42 @@ fn a_majority_refuses_until_enough_of_them_are_back() {
         stage.start(0).await?;
         stage.whole(3).await?;
         stage.agree().await
+    });
+    told.unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+/// Nothing that is left of it is damaged, and it has forgotten how it voted.
+#[test]
+fn one_whose_log_is_gone_is_filled_anew() {
+    for endings in [&["log"][..], &["log", "redb"]] {
+        let told = stage::play(1, None, settings(), |stage| async move {
+            stage.found(3).await?;
+            stage.writes(0, "k0", 7).await?;
+            let old = stage.store(0).ok_or("it ended")?.1.member();
+            stage.end(0, None);
+            lose(&stage.disk(0), endings);
+            stage.start(0).await?;
+            stage.whole(3).await?;
+            stage.agree().await?;
+            stage.remembers().await?;
+            let new = stage.store(0).ok_or("it ended")?.1.member();
+            if new == old { Err("it came back under its old number".into()) } else { Ok(()) }
+        });
+        told.unwrap_or_else(|wrong| panic!("{endings:?}: {wrong}"));
+    }
+}
+
+#[test]
+fn one_that_is_alone_and_whose_log_is_gone_refuses() {
+    let told = stage::play(1, None, settings(), |stage| async move {
+        stage.found(1).await?;
+        stage.writes(0, "k0", 7).await?;
+        // The image has it a moment later.
+        crate::runtime::sleep(std::time::Duration::from_secs(1)).await;
+        stage.end(0, None);
+        lose(&stage.disk(0), &["log"]);
+        refuses(&stage, 0).await?;
+        refuses(&stage, 0).await
     });
     told.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
