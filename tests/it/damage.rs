@@ -17,9 +17,13 @@ fn store(servers: &Servers, place: usize) -> PathBuf {
 
 /// Turns bits of a file.
 fn damage(file: &Path) {
+    turn(file, TURNED);
+}
+
+fn turn(file: &Path, turned: std::ops::Range<usize>) {
     let mut bytes = fs::read(file).expect("a file");
-    let end = TURNED.end.min(bytes.len());
-    bytes[TURNED.start..end].iter_mut().for_each(|byte| *byte ^= 0x10);
+    let end = turned.end.min(bytes.len());
+    bytes[turned.start..end].iter_mut().for_each(|byte| *byte ^= 0x10);
     fs::write(file, bytes).expect("it is written");
 }
 
@@ -77,6 +81,36 @@ fn a_damaged_server_is_filled_anew_by_the_others() {
     servers.start_all(&[0, 2]);
     servers.settled(3);
     assert_eq!(servers.id(0), new);
+}
+
+#[test]
+fn a_server_that_finds_damage_while_it_runs_ends_and_is_filled_anew_when_it_is_back() {
+    let mut servers = Servers::alone(PROGRAM, 3);
+    servers.kill(2);
+    for name in ["one", "two", "three"] {
+        create(&servers, 0, name);
+    }
+    // What a server that was started again sends to others it reads from its disk.
+    servers.kill(0);
+    servers.start(0);
+    eventually(60, || match servers.leader() {
+        0 => Ok(()),
+        _ => Err(format!("{:?}", servers.coracle(0, &["member", "lead", &servers.id(0)]))),
+    });
+    let old = servers.id(0);
+    for file in log(&store(&servers, 0)).keys() {
+        turn(file, TURNED.start..usize::MAX);
+    }
+    servers.start_all(&[2]);
+    servers.ended(0);
+    create(&servers, 1, "after");
+    servers.start(0);
+    servers.settled(3);
+    assert_ne!(servers.id(0), old, "it may have forgotten what it promised");
+    for name in ["one", "two", "three", "after"] {
+        let told = servers.coracle(0, &["get", "configmap", name]).ok();
+        assert!(told.contains(name), "{told}");
+    }
 }
 
 #[test]

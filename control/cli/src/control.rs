@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use api::Object;
 use api::level::Levels;
 use client::{Client, Identity, Target};
@@ -140,12 +140,12 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<()> {
     let ended = match &mut node {
         Some(node) => tokio::select! {
             asked = asked_to_end() => asked.map_err(Into::into),
-            error = control.parts.failed() => Err(error),
+            error = control.failed() => Err(error),
             error = node.failed() => Err(error),
         },
         None => tokio::select! {
             asked = asked_to_end() => asked.map_err(Into::into),
-            error = control.parts.failed() => Err(error),
+            error = control.failed() => Err(error),
         },
     };
     let stopped = match node {
@@ -305,7 +305,7 @@ impl Control {
         let (client, store) = (control.client()?, control.store.clone());
         tokio::select! {
             ready = ready(&client, &store) => ready?,
-            error = control.parts.failed() => return Err(error),
+            error = control.failed() => return Err(error),
         }
         Ok(control)
     }
@@ -339,7 +339,13 @@ impl Control {
 
     /// Returns when a part has ended although nobody asked it to.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        self.parts.failed().await
+        let error = self.parts.failed().await;
+        // Whatever noticed first has less to say.
+        let Some(why) = self.store.failure() else { return error };
+        anyhow!(
+            "the store has stopped: {why}; a server that is started again looks whether what it has is what was written, and has the \
+             others fill it anew where it is not"
+        )
     }
 
     /// Has another server lead, stops the parts, then the store they stand on.
