@@ -45,6 +45,9 @@ const QUEUE_MAX: usize = 4096;
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// Processors that the seats of a level are meant for; a machine with more has more.
 const PROCESSORS: u32 = 2;
+/// A node's word that it lives is small, and waits for the disk longer than it keeps a processor: five thousand nodes renew five hundred
+/// leases a second, and in time even if each takes half of one.
+const NODE_SEATS: u32 = 256;
 /// What is shorter lies in the connection's buffer at once, and keeps no seat.
 const SHORT_BYTES: u64 = 16 * 1024;
 
@@ -103,7 +106,7 @@ impl Fairness {
             Seats::new(limits, WAIT_MAX)
         };
         Self {
-            node_high: level(32),
+            node_high: level(NODE_SEATS),
             system: level(64),
             leader_election: level(16),
             workload: level(160),

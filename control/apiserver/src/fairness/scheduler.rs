@@ -5,7 +5,7 @@
 //! served least since it began to wait, so that a flow with a thousand requests takes its turns with one that has a single one.
 //! A flow never takes all that others leave: whoever comes next finds a seat. Pure: it decides, and others wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// How much a level takes at once.
@@ -40,6 +40,8 @@ pub(super) struct Scheduler {
     taken: u32,
     waiting: usize,
     flows: HashMap<Arc<str>, Flow>,
+    /// The flows that wait, in the order of their turns: thousands of nodes may, and every request asks who is next.
+    turns: BTreeSet<(Turn, Arc<str>)>,
     /// How much the flow that had the last turn had been served: whoever begins to wait begins there.
     served: u64,
     next: u64,
@@ -53,6 +55,9 @@ struct Flow {
     served: u64,
 }
 
+/// How much a flow was served that waits, and the first of its requests: the least has the next turn.
+type Turn = (u64, Ticket);
+
 /// Of the seats that others leave, a flow takes at most this part: some are left for whoever comes next.
 const SHARE: (u32, u32) = (3, 4);
 
@@ -60,7 +65,7 @@ const SHARE: (u32, u32) = (3, 4);
 
 impl Scheduler {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, taken: 0, waiting: 0, flows: HashMap::new(), served: 0, next: 0 }
+        Self { limits, taken: 0, waiting: 0, flows: HashMap::new(), turns: BTreeSet::new(), served: 0, next: 0 }
     }
 
     /// As many seats as one request can take: half, so that two are never in each other's way for being large.
@@ -76,38 +81,35 @@ impl Scheduler {
             self.seat(flow, cost);
             return Arrival::Seated;
         }
-        let served = self.served;
-        let queued = self.flows.entry(flow.clone()).or_default();
-        if queued.queue.len() >= self.limits.flow_queue_max || self.waiting >= self.limits.queue_max {
-            self.tidy(flow);
+        let in_queue = self.flows.get(flow).map_or(0, |flow| flow.queue.len());
+        if in_queue >= self.limits.flow_queue_max || self.waiting >= self.limits.queue_max {
             return Arrival::Refused;
         }
-        let ticket = Ticket(self.next);
+        let (ticket, served) = (Ticket(self.next), self.served);
         self.next += 1;
-        queued.served = queued.served.max(served);
-        queued.queue.push_back((ticket, cost));
         self.waiting += 1;
+        self.change(flow, |flow| {
+            flow.served = flow.served.max(served);
+            flow.queue.push_back((ticket, cost));
+        });
         Arrival::Waits(ticket)
     }
 
     /// A request of a flow gives back seats: those whose turn has come.
     pub(super) fn finish(&mut self, flow: &Arc<str>, cost: u32) -> Vec<Ticket> {
         self.taken -= cost;
-        if let Some(held) = self.flows.get_mut(flow) {
-            held.taken -= cost;
-        }
-        self.tidy(flow);
+        self.change(flow, |flow| flow.taken -= cost);
         self.turns()
     }
 
     /// A request of a flow waits no longer: those whose turn has come.
     pub(super) fn leave(&mut self, flow: &Arc<str>, ticket: Ticket) -> Vec<Ticket> {
-        if let Some(queued) = self.flows.get_mut(flow) {
-            let before = queued.queue.len();
-            queued.queue.retain(|(waiting, _)| *waiting != ticket);
-            self.waiting -= before - queued.queue.len();
-        }
-        self.tidy(flow);
+        let left = self.change(flow, |flow| {
+            let before = flow.queue.len();
+            flow.queue.retain(|(waiting, _)| *waiting != ticket);
+            before - flow.queue.len()
+        });
+        self.waiting -= left;
         self.turns()
     }
 
@@ -120,21 +122,23 @@ impl Scheduler {
                 // Smaller requests do not overtake it for ever: what becomes free is its own.
                 break;
             }
-            if let Some(queued) = self.flows.get_mut(&flow) {
-                queued.queue.pop_front();
-            }
             self.waiting -= 1;
-            self.seat(&flow, cost);
+            self.taken += cost;
+            let served = self.served;
+            self.served = self.change(&flow, |flow| {
+                flow.queue.pop_front();
+                flow.take(cost, served)
+            });
             turns.push(ticket);
         }
         turns
     }
 
-    /// The flow that was served least of those that may take a turn.
+    /// The flow that was served least of those that may take a turn. Only flows that have seats are passed over.
     fn next_in_turn(&self) -> Option<Arc<str>> {
-        let waiting = self.flows.iter().filter_map(|(name, flow)| Some((flow.served, *flow.queue.front()?, name)));
-        let may = waiting.filter(|(_, (_, cost), name)| self.is_within_share(name, *cost));
-        may.min_by_key(|(served, (ticket, _), _)| (*served, *ticket)).map(|(_, _, name)| name.clone())
+        let cost = |flow: &str| self.flows.get(flow)?.queue.front().map(|(_, cost)| *cost);
+        let may = |flow: &&Arc<str>| cost(flow).is_some_and(|cost| self.is_within_share(flow, cost));
+        self.turns.iter().map(|(_, flow)| flow).find(may).cloned()
     }
 
     /// Whether somebody waits for nothing but free seats.
@@ -156,18 +160,41 @@ impl Scheduler {
     fn seat(&mut self, flow: &Arc<str>, cost: u32) {
         self.taken += cost;
         let served = self.served;
-        let seated = self.flows.entry(flow.clone()).or_default();
-        seated.taken += cost;
-        seated.served = seated.served.max(served);
-        self.served = seated.served;
-        seated.served += u64::from(cost);
+        self.served = self.change(flow, |flow| flow.take(cost, served));
     }
 
-    /// Who has nothing and wants nothing is forgotten.
-    fn tidy(&mut self, flow: &Arc<str>) {
-        if self.flows.get(flow).is_some_and(|flow| flow.taken == 0 && flow.queue.is_empty()) {
-            self.flows.remove(flow);
+    /// Changes a flow and its place among those that wait. Who has nothing and wants nothing is forgotten.
+    fn change<T>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Flow) -> T) -> T {
+        let flow = self.flows.entry(name.clone()).or_default();
+        let before = flow.turn();
+        let told = change(flow);
+        let after = flow.turn();
+        if flow.taken == 0 && flow.queue.is_empty() {
+            self.flows.remove(name);
         }
+        if before != after {
+            if let Some(before) = before {
+                self.turns.remove(&(before, name.clone()));
+            }
+            self.turns.extend(after.map(|after| (after, name.clone())));
+        }
+        told
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// Takes seats, counted from `served` on at least; how much it had been served before.
+    fn take(&mut self, cost: u32, served: u64) -> u64 {
+        let before = self.served.max(served);
+        self.taken += cost;
+        self.served = before + u64::from(cost);
+        before
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        self.queue.front().map(|(ticket, _)| (self.served, *ticket))
     }
 }
 

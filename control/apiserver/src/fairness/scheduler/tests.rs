@@ -149,6 +149,9 @@ proptest! {
             prop_assert_eq!(room.scheduler.taken, room.taken());
             prop_assert_eq!(room.scheduler.waiting, room.waiting.len());
             prop_assert!(room.waiting.len() <= LIMITS.queue_max);
+            let mut turns: Vec<_> = room.scheduler.flows.iter().filter_map(|(name, flow)| Some((flow.turn()?, name.clone()))).collect();
+            turns.sort();
+            prop_assert!(room.scheduler.turns.iter().eq(&turns), "{turns:?}");
             prop_assert!(room.taken() > 0 || room.waiting.is_empty(), "somebody waits and nobody is seated");
         }
         while !room.seated.is_empty() {
