@@ -15,6 +15,8 @@ mod outage;
 mod taints;
 mod tales;
 
+use std::sync::{Mutex, PoisonError};
+
 use api::node_link::{ENDED, Ended, LEASES, STOPPING};
 use api::pod_spec::outages;
 use api::{Key, Object, kinds};
@@ -27,7 +29,7 @@ use crate::conditions::{Says, pod_says};
 use crate::edit::{edited, replaced};
 use crate::record::{Tale, Tone, told};
 use crate::{Config, Controller, Look, Plan, pods};
-use outage::Eviction;
+use outage::{Census, Eviction};
 
 /// The taint of a node that says it is not ready.
 pub(crate) const NOT_READY: &str = outages::NOT_READY;
@@ -40,6 +42,7 @@ const COMPONENT: &str = "node-controller";
 pub(crate) struct NodeLifecycle {
     grace: SignedDuration,
     started: Timestamp,
+    census: Mutex<Census>,
 }
 
 // === impl NodeLifecycle ===
@@ -47,7 +50,7 @@ pub(crate) struct NodeLifecycle {
 impl NodeLifecycle {
     /// Judges silence by the configuration's grace.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { grace: config.node_grace, started: config.started }
+        Self { grace: config.node_grace, started: config.started, census: Mutex::default() }
     }
 
     /// From when on the node counts as lost, if it gives no further sign of life.
@@ -91,8 +94,9 @@ impl Controller for NodeLifecycle {
         let Ok(node) = object.decode::<Node>() else { return Plan::nothing() };
         let lost_from = self.lost_from(&node, object, view);
         let is_lost = lost_from <= look.now;
+        let census = || self.census.lock().unwrap_or_else(PoisonError::into_inner);
         let eviction =
-            if is_lost || !health::is_ready(&node) { outage::eviction(object, view) } else { Eviction::Goes };
+            if is_lost || !health::is_ready(&node) { census().eviction(object, view) } else { Eviction::Goes };
         let after = edited::<Node>(object, |node| {
             if is_lost {
                 health::give_up(node, look);

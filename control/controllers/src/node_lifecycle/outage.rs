@@ -8,8 +8,10 @@
 //! A node counts as lost from the moment its link ended. That is before it is called so, and thus all that went at one time are
 //! counted when the first of them is looked at.
 
+use std::collections::{BTreeSet, HashMap};
+
 use api::node_link::{Ended, LEASES};
-use api::{Object, kinds};
+use api::{GroupKind, Key, Object, kinds};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use state::Snapshot;
@@ -27,6 +29,24 @@ pub(super) enum Eviction {
     Stops,
 }
 
+/// How many nodes of each zone are lost. It follows the world, so that it costs what has changed since it was asked last and not what
+/// there is: when many nodes are lost, each of them asks.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// The nodes and leases that were counted.
+    world: Snapshot,
+    /// As what each node was counted, by its name.
+    counted: HashMap<String, (Zone, bool)>,
+    zones: HashMap<Zone, Count>,
+    all: Count,
+}
+
+/// Region and zone.
+type Zone = [Option<String>; 2];
+
+/// What decides whether a node is lost.
+const COUNTED: [GroupKind; 2] = [kinds::NODE, kinds::LEASE];
+
 /// The nodes of a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
@@ -38,23 +58,65 @@ struct Count {
 const LOST_MIN: usize = 2;
 /// From this share on a zone is disrupted, as Kubernetes has it.
 const LOST_PERCENT: usize = 55;
-/// A disruption is looked at again after this, and the later the more nodes there are: each lost one counts them all.
+/// A disruption is looked at again after this, and the later the more nodes there are: each lost one looks again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(2);
 const AGAIN_PER_NODE: SignedDuration = SignedDuration::from_millis(5);
 
-/// What becomes of the pods of a node that is lost.
-pub(super) fn eviction(object: &Object, view: &Snapshot) -> Eviction {
-    let zone = zone(object);
-    let (mut here, mut elsewhere) = (Count::default(), Count::default());
-    for node in view.list(kinds::NODE) {
-        let count = if self::zone(node) == zone { &mut here } else { &mut elsewhere };
-        if is_lost(node, view) {
-            count.lost += 1;
-        } else {
-            count.living += 1;
+// === impl Census ===
+
+impl Census {
+    /// What becomes of the pods of a node that is lost.
+    pub(super) fn eviction(&mut self, node: &Object, view: &Snapshot) -> Eviction {
+        self.follow(view);
+        let here = self.zones.get(&zone(node)).copied().unwrap_or_default();
+        let elsewhere = Count { lost: self.all.lost - here.lost, living: self.all.living - here.living };
+        judge(here, elsewhere)
+    }
+
+    fn follow(&mut self, view: &Snapshot) {
+        let earlier = std::mem::replace(&mut self.world, view.part(&COUNTED));
+        let changes = COUNTED.into_iter().flat_map(|kind| view.changes(&earlier, kind));
+        let changed = changes.filter_map(|(before, after)| after.or(before)).map(Object::key);
+        let nodes = changed.filter(|key| key.kind() == kinds::NODE || key.namespace() == LEASES);
+        for name in nodes.map(Key::name).collect::<BTreeSet<&str>>() {
+            let now = view.get(&kinds::NODE.cluster_key(name)).map(|node| (zone(node), is_lost(node, view)));
+            self.count(name, now);
         }
     }
-    judge(here, elsewhere)
+
+    fn count(&mut self, name: &str, now: Option<(Zone, bool)>) {
+        let before = self.counted.get(name);
+        if before == now.as_ref() {
+            return;
+        }
+        if let Some((zone, is_lost)) = before {
+            *self.all.of(*is_lost) -= 1;
+            if let Some(count) = self.zones.get_mut(zone) {
+                *count.of(*is_lost) -= 1;
+                if *count == Count::default() {
+                    self.zones.remove(zone);
+                }
+            }
+        }
+        match now {
+            Some((zone, is_lost)) => {
+                *self.all.of(is_lost) += 1;
+                *self.zones.entry(zone.clone()).or_default().of(is_lost) += 1;
+                self.counted.insert(name.to_owned(), (zone, is_lost));
+            }
+            None => {
+                self.counted.remove(name);
+            }
+        }
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    fn of(&mut self, is_lost: bool) -> &mut usize {
+        if is_lost { &mut self.lost } else { &mut self.living }
+    }
 }
 
 /// When to look again at a node whose pods may not go now.
@@ -72,9 +134,8 @@ fn judge(here: Count, elsewhere: Count) -> Eviction {
     }
 }
 
-fn zone(node: &Object) -> [Option<&str>; 2] {
-    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"]
-        .map(|label| node.meta().labels.get(label).map(AsRef::as_ref))
+fn zone(node: &Object) -> Zone {
+    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"].map(|label| node.meta().labels.get(label).cloned())
 }
 
 /// Whether a node is lost, or about to be called so.
@@ -94,6 +155,12 @@ mod tests {
     /// `+` ready, `-` not ready, `!` its link has just ended.
     #[track_caller]
     fn check(nodes: &str, expect: Eviction) {
+        check_next(&mut Census::default(), nodes, expect);
+    }
+
+    /// The same, by a census of other worlds.
+    #[track_caller]
+    fn check_next(census: &mut Census, nodes: &str, expect: Eviction) {
         let mut objects = Vec::new();
         for (at, word) in nodes.split_whitespace().enumerate() {
             let (zone, how) = word.split_at(1);
@@ -116,7 +183,18 @@ mod tests {
         }
         let first = objects[0].clone();
         let objects = objects.into_iter().map(|object| object.at(api::Revision(1)));
-        assert_eq!(eviction(&first, &Snapshot::load(api::Revision(1), objects)), expect, "{nodes}");
+        assert_eq!(census.eviction(&first, &Snapshot::load(api::Revision(1), objects)), expect, "{nodes}");
+    }
+
+    #[test]
+    fn a_census_follows_the_world() {
+        let mut census = Census::default();
+        check_next(&mut census, "a- a- a- a+ a+ a+", Eviction::Goes);
+        check_next(&mut census, "a- a! a! a+ a+", Eviction::Pauses);
+        check_next(&mut census, "a- b- b- b- b+ a+", Eviction::Goes);
+        check_next(&mut census, "a-", Eviction::Stops);
+        check_next(&mut census, "a- a- a- b+", Eviction::Goes);
+        check_next(&mut census, "a- a- a- a+ a+", Eviction::Pauses);
     }
 
     #[test]
