@@ -100,12 +100,8 @@ fn remove(object: &Object, why: Option<Says<'_>>, look: Look<'_>) -> Txn {
 
 /// Whether the pod is among the oldest of too many that have ended.
 fn is_beyond_limit(object: &Object, view: &Snapshot) -> bool {
-    if view.count(kinds::POD) <= ENDED_PODS_MAX {
-        return false;
-    }
-    let ended = view.list(kinds::POD).filter(|pod| pod.decode::<Pod>().is_ok_and(|pod| pods::has_ended(&pod)));
-    let age = |pod: &Object| (pod.meta().creation_timestamp, pod.key().clone());
-    ended.filter(|pod| age(pod) > age(object)).count() >= ENDED_PODS_MAX
+    let surplus = view.ended_pods().len().saturating_sub(ENDED_PODS_MAX);
+    view.ended_pods().take(surplus).any(|key| key == object.key())
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ impl Claim {
 #[derive(Default, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) node: Option<Arc<str>>,
+    /// A pod that will never run again.
+    pub(crate) is_over: bool,
     pub(crate) claims: Vec<Claim>,
 }
 
@@ -148,7 +150,7 @@ impl fmt::Display for Protocol {
 impl Standing {
     pub(crate) fn of(object: &Object) -> Self {
         if object.key().kind() != kinds::POD {
-            return Self { node: None, claims: Claim::of(object) };
+            return Self { node: None, is_over: false, claims: Claim::of(object) };
         }
         let Pod { spec, status } = object.read().unwrap_or_default();
         let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
@@ -156,6 +158,6 @@ impl Standing {
             Ok(address) if !is_over && !spec.host_network => vec![Claim::PodIp(address)],
             _ => Vec::new(),
         };
-        Self { node: Some(spec.node_name.unwrap_or_default()), claims }
+        Self { node: Some(spec.node_name.unwrap_or_default()), is_over, claims }
     }
 }

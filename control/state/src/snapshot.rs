@@ -9,8 +9,10 @@ use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
 use api::{GroupKind, Key, Object, Revision, keyvalue, kinds};
-use imbl::ordmap::DiffItem;
+use imbl::ordmap::{DiffItem, RangedIter};
+use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{OrdMap, OrdSet};
+use jiff::Timestamp;
 
 use crate::claim::Standing;
 use crate::{Change, Claim, Conflict, Event, Guard, Txn, Write};
@@ -34,9 +36,17 @@ struct Index {
     unmanaged: OrdSet<Key>,
     /// A pod without a node is filed under the name that no node has: the empty one.
     pods_by_node: OrdMap<Arc<str>, OrdSet<Key>>,
+    /// Pods that have ended, the oldest first.
+    ended_pods: OrdSet<(Option<Timestamp>, Key)>,
     claims: OrdMap<Claim, OrdSet<Key>>,
     /// What the entries of a bucket take together, by the bucket.
     bytes_in: OrdMap<Key, u64>,
+}
+
+/// The objects of a kind from one on, in order.
+struct Walk<'a> {
+    kind: GroupKind,
+    rest: RangedIter<'a, Place, Object, DefaultSharedPtr>,
 }
 
 // === impl Snapshot ===
@@ -129,7 +139,18 @@ impl Snapshot {
     /// The objects that name this uid as an owner.
     pub fn owned_by(&self, uid: &str) -> impl Iterator<Item = &Object> {
         let keys = self.index.by_owner.get(uid).into_iter().flat_map(OrdSet::iter);
-        keys.filter_map(|key| self.get(key))
+        // They are called alike as a rule, and so stand side by side: a step to the next costs a fraction of a look-up.
+        let mut walk: Option<Walk<'_>> = None;
+        keys.filter_map(move |key| {
+            let next = walk.as_mut().filter(|walk| walk.kind == key.kind()).and_then(|walk| walk.rest.next());
+            if let Some((_, object)) = next.filter(|(_, object)| object.key() == key) {
+                return Some(object);
+            }
+            let mut rest = self.objects.get(&key.kind())?.range(key.place()..);
+            let (_, found) = rest.next()?;
+            walk = Some(Walk { kind: key.kind(), rest });
+            (found.key() == key).then_some(found)
+        })
     }
 
     /// The objects of a kind in one namespace that no controller manages, by name. Of kinds that nobody adopts there are none.
@@ -153,6 +174,11 @@ impl Snapshot {
     /// The pods that are bound to no node.
     pub fn pods_without_node(&self) -> impl Iterator<Item = &Object> {
         self.pods_on("")
+    }
+
+    /// The pods that have ended and are still there, the oldest first.
+    pub fn ended_pods(&self) -> impl DoubleEndedIterator<Item = &Key> + ExactSizeIterator {
+        self.index.ended_pods.iter().map(|(_, key)| key)
     }
 
     /// Who holds a claim. More than one only if objects came in unguarded.
@@ -299,7 +325,10 @@ impl Index {
         if may_be_adopted(object) {
             self.unmanaged.insert(key.clone());
         }
-        let Standing { node, claims } = Standing::of(object);
+        let Standing { node, is_over, claims } = Standing::of(object);
+        if is_over {
+            self.ended_pods.insert((object.meta().creation_timestamp, key.clone()));
+        }
         if let Some(node) = node {
             insert(&mut self.pods_by_node, node, key);
         }
@@ -316,6 +345,7 @@ impl Index {
         let (was, is) = (before.meta(), after.meta());
         let is_filed_alike = was.uid == is.uid
             && was.owner_references == is.owner_references
+            && was.creation_timestamp == is.creation_timestamp
             && may_be_adopted(before) == may_be_adopted(after)
             && Standing::of(before) == Standing::of(after)
             && entry(before) == entry(after);
@@ -336,7 +366,10 @@ impl Index {
         if may_be_adopted(object) {
             self.unmanaged.remove(key);
         }
-        let Standing { node, claims } = Standing::of(object);
+        let Standing { node, is_over, claims } = Standing::of(object);
+        if is_over {
+            self.ended_pods.remove(&(object.meta().creation_timestamp, key.clone()));
+        }
         if let Some(node) = node {
             remove(&mut self.pods_by_node, &node, key);
         }

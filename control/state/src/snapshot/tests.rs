@@ -132,6 +132,15 @@ fn the_index_is_a_function_of_the_objects() {
     assert_eq!(view.by_uid("uid-b"), None);
     view = after(&view, &Txn::create(pod("c", "", "")));
     assert_eq!(view.pods_without_node().map(|pod| pod.key().clone()).collect::<Vec<_>>(), [key("c")]);
+    let over = |name: &str, created: &str| {
+        let mut over = pod(name, "n1", "10.42.0.9").to_value().expect("a tree");
+        (over["metadata"]["creationTimestamp"], over["status"]["phase"]) = (created.into(), "Failed".into());
+        Object::from_tree(kinds::POD, over).expect("a pod")
+    };
+    view = after(&view, &Txn::default().put(over("d", "2026-01-02T00:00:00Z")).put(over("e", "2026-01-01T00:00:00Z")));
+    assert_eq!(view.ended_pods().cloned().collect::<Vec<_>>(), [key("e"), key("d")]);
+    view = after(&view, &Txn::default().remove(key("e")));
+    assert_eq!(view.ended_pods().len(), 1);
     let rebuilt = Snapshot::load(view.revision(), view.objects().cloned().collect::<Vec<_>>());
     assert!(rebuilt.index == view.index);
 }
