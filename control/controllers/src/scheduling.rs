@@ -4,19 +4,23 @@
 //! look places every waiting pod in turn and remembers what it gave away. The bindings then stand alone, each guarded by its
 //! pod's revision and by its node being there. With its node a pod gets its address there.
 //!
+//! What one look knows the next one brings up to date ([`Board`]): it costs what has changed, and not what there is.
+//!
 //! A pod that fits nowhere may send away others that matter less. It is promised their node (`nominatedNodeName`), and nobody who
 //! matters less gets the room while they leave.
 
+mod line;
+
 use std::cell::OnceCell;
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{GroupKind, Key, Object, kinds, storage};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use scheduler::volumes::Choice;
-use scheduler::{Budgets, Cluster, Demand, NodeName, Resources, Unplaceable};
+use scheduler::{Budgets, Cluster, Demand, NodeName, Request, Resources, Unplaceable};
 use serde_json::json;
 use state::address::{self, Ranges};
 use state::{Claim, Event, Guard, Snapshot, Txn};
@@ -27,11 +31,14 @@ use crate::edit::{edited_tree, replaced};
 use crate::record::{Tale, Tone, told};
 use crate::volume_binding::reference;
 use crate::{Controller, Look, Plan, pods};
+use line::{Found, Line, Turn};
 
 /// The scheduler that pods name when they mean this one.
 const SCHEDULER: &str = "default-scheduler";
 /// One transaction each; more than this wait for the next look, so that a look stays short.
 const PODS_PER_LOOK_MAX: usize = 1_000;
+/// Everybody is asked about anew after this, and the past is let go of, though nothing has happened that anybody knows of.
+const REFRESHED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the table of nodes is made of.
 const PLACEMENT: [GroupKind; 3] = [kinds::NODE, kinds::POD, kinds::NAMESPACE];
@@ -42,9 +49,18 @@ pub(crate) struct Scheduling {
     /// The address that each node's pods were given last. A hint and no more: what is free is what the world says, and the next is
     /// looked for from here, so that an address rests after its pod has gone.
     given: Mutex<HashMap<NodeName, IpAddr>>,
-    /// The table of the last look, and the part of the world that it was made of, as long as anybody waits: the next look only has to
-    /// take up what has changed. It says what one made anew would say.
-    table: Mutex<Option<(Snapshot, Cluster)>>,
+    /// What the last look knew, since anybody waited first.
+    board: Mutex<Option<Board>>,
+}
+
+/// The nodes and those who wait, as one look leaves them to the next. It says what one made anew would say, but for the refusals that
+/// nothing has happened to change.
+struct Board {
+    /// The part of the world that it was made of.
+    world: Snapshot,
+    cluster: Cluster,
+    line: Line,
+    refreshed: Timestamp,
 }
 
 /// One look at all pods that wait, and what it gave away.
@@ -52,7 +68,7 @@ struct Round<'a> {
     given: &'a Mutex<HashMap<NodeName, IpAddr>>,
     /// The addresses of the nodes that pods were bound to.
     ranges: HashMap<NodeName, Ranges>,
-    cluster: Cluster,
+    board: Board,
     view: &'a Snapshot,
     look: Look<'a>,
     budgets: OnceCell<Budgets>,
@@ -86,45 +102,39 @@ impl Controller for Scheduling {
     }
 
     fn reconcile(&self, _key: &Key, view: &Snapshot, look: Look<'_>) -> Plan {
-        let mut waiting: Vec<(&Object, Arc<Pod>)> = view.pods_without_node().filter_map(waits).collect();
-        if waiting.is_empty() {
-            // It would keep all that is of the past from being forgotten.
-            self.table().take();
-            return Plan::nothing();
-        }
-        waiting.sort_by_key(|(object, pod)| {
-            let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-            (Reverse(priority), object.meta().creation_timestamp, object.revision())
-        });
-        let mut round = Round {
-            given: &self.given,
-            ranges: HashMap::new(),
-            cluster: self.cluster(view),
-            view,
-            look,
-            budgets: OnceCell::new(),
+        let mut kept = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        let board = match kept.take() {
+            Some(board) => board.follow(view, look.now),
+            None if view.pods_without_node().any(|pod| waits(pod).is_some()) => Board::of(view, look.now),
+            None => return Plan::nothing(),
         };
-        let decisions = waiting.into_iter().map(|(object, pod)| round.decide(object, &pod));
-        let plan = decisions.filter(|txn| !txn.is_empty()).take(PODS_PER_LOOK_MAX).collect();
-        *self.table() = Some((view.part(&PLACEMENT), round.cluster));
-        plan
+        let again = board.refreshed + REFRESHED_EVERY;
+        let given = &self.given;
+        let mut round = Round { given, ranges: HashMap::new(), board, view, look, budgets: OnceCell::new() };
+        let txns = round.decisions();
+        *kept = Some(round.board);
+        txns.into_iter().collect::<Plan>().again_at(Some(again))
     }
 }
 
-impl Scheduling {
-    /// The nodes of this world.
-    fn cluster(&self, view: &Snapshot) -> Cluster {
-        match self.table().take() {
-            Some((earlier, mut cluster)) => {
-                cluster.follow(&earlier, view);
-                cluster
-            }
-            None => Cluster::of(view),
-        }
+// === impl Board ===
+
+impl Board {
+    fn of(view: &Snapshot, now: Timestamp) -> Self {
+        let (cluster, line) = (Cluster::of(view), Line::of(view));
+        Self { world: view.part(&PLACEMENT), cluster, line, refreshed: now }
     }
 
-    fn table(&self) -> MutexGuard<'_, Option<(Snapshot, Cluster)>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same of a later world.
+    fn follow(mut self, view: &Snapshot, now: Timestamp) -> Self {
+        let followed = self.cluster.follow(&self.world, view);
+        self.line.follow(&followed.pods, followed.gives);
+        self.world = view.part(&PLACEMENT);
+        if self.refreshed + REFRESHED_EVERY <= now {
+            self.line.refresh();
+            self.refreshed = now;
+        }
+        self
     }
 }
 
@@ -174,27 +184,62 @@ fn waits(object: &Object) -> Option<(&Object, Arc<Pod>)> {
 // === impl Round ===
 
 impl Round<'_> {
-    fn decide(&mut self, object: &Object, pod: &Pod) -> Txn {
+    /// Decides about each whose turn it is, as many as there is room for in one look.
+    fn decisions(&mut self) -> Vec<Txn> {
+        let (mut txns, mut last) = (Vec::new(), None::<Turn>);
+        while txns.len() < PODS_PER_LOOK_MAX {
+            let Some(turn) = self.board.line.next(last.as_ref()) else { break };
+            let waiting = self.view.get(turn.pod()).and_then(waits);
+            if let Some((object, pod)) = waiting {
+                let (request, found, txn) = self.decide(object, &pod);
+                self.board.line.found(&turn, request.as_ref(), found, txn.is_empty());
+                txns.extend(Some(txn).filter(|txn| !txn.is_empty()));
+            }
+            last = Some(turn);
+        }
+        txns
+    }
+
+    /// What the pod asks if others may ask the same, what was found, and what the world is to say of it.
+    fn decide(&mut self, object: &Object, pod: &Pod) -> (Option<Request>, Found, Txn) {
         let (view, look) = (self.view, self.look);
         if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
             let message = "Scheduling is blocked due to non-empty scheduling gates";
-            return says_waiting(object, "SchedulingGated", message, None, look);
+            return (None, Found::Gated, says_waiting(object, "SchedulingGated", message, None, look));
         }
         let demand = match Demand::in_world(pod, view) {
             Ok(demand) => demand,
-            Err(reasons) => return refused(object, &reasons, None, view, look),
-        };
-        match self.cluster.place(&demand, look.number(&object.meta().uid)) {
-            Ok(node) => {
-                let choices = self.cluster.choices(&node, &demand);
-                self.cluster.assume(&node, &demand);
-                let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, &node, view));
-                let address = self.address(pod, &node);
-                let bound = claims(object, pod, view).fold(bind(object, &node, address, view, look), Txn::guard);
-                chosen.fold(bound, Txn::and)
+            Err(reasons) => {
+                let told = refused(object, &reasons, None, view, look);
+                return (None, Found::Refused(reasons), told);
             }
-            Err(reasons) => self.make_room(object, pod, &demand, &reasons),
+        };
+        let request = if self.board.line.has_answers() { demand.request() } else { None };
+        let is_promised = pod.status.as_ref().is_some_and(|status| status.nominated_node_name.is_some());
+        let known = request.as_ref().filter(|_| !is_promised).and_then(|request| self.board.line.answer(request));
+        if let Some(reasons) = known.cloned() {
+            let told = refused(object, &reasons, None, view, look);
+            return (request, Found::Refused(reasons), told);
         }
+        match self.board.cluster.place(&demand, look.number(&object.meta().uid)) {
+            Ok(node) => (request, Found::Taken, self.give(object, pod, &demand, &node)),
+            Err(reasons) => {
+                let (is_promised, told) = self.make_room(object, pod, &demand, &reasons);
+                let found = if is_promised { Found::Taken } else { Found::Refused(reasons) };
+                (request.or_else(|| demand.request()), found, told)
+            }
+        }
+    }
+
+    /// The node is the pod's, with what it has there.
+    fn give(&mut self, object: &Object, pod: &Pod, demand: &Demand, node: &NodeName) -> Txn {
+        let (view, look) = (self.view, self.look);
+        let choices = self.board.cluster.choices(node, demand);
+        self.board.cluster.assume(node, demand);
+        let chosen = choices.iter().map(|(claim, choice)| chosen(claim, choice, node, view));
+        let address = self.address(pod, node);
+        let bound = claims(object, pod, view).fold(bind(object, node, address, view, look), Txn::guard);
+        chosen.fold(bound, Txn::and)
     }
 
     /// An address of the node that is free, for a pod that needs one. Where none can be found the node says so.
@@ -215,22 +260,22 @@ impl Round<'_> {
         Some(picked)
     }
 
-    /// What a pod that fits nowhere can do about it.
-    fn make_room(&mut self, object: &Object, pod: &Pod, demand: &Demand, reasons: &Unplaceable) -> Txn {
-        let (view, look) = (self.view, self.look);
+    /// What a pod that fits nowhere can do about it; whether it is promised a node.
+    fn make_room(&mut self, object: &Object, pod: &Pod, demand: &Demand, reasons: &Unplaceable) -> (bool, Txn) {
+        let (view, look, cluster) = (self.view, self.look, &mut self.board.cluster);
         let promised = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).map(NodeName::from);
-        if let Some(node) = promised.filter(|node| self.cluster.is_being_vacated(node, demand)) {
-            self.cluster.assume(&node, demand);
-            return refused(object, reasons, Some(&node), view, look);
+        if let Some(node) = promised.filter(|node| cluster.is_being_vacated(node, demand)) {
+            cluster.assume(&node, demand);
+            return (true, refused(object, reasons, Some(&node), view, look));
         }
         let budgets = || self.budgets.get_or_init(|| Budgets::of(view));
-        let preemption = if demand.preempts() { self.cluster.preempt(demand, budgets()) } else { None };
-        let Some(preemption) = preemption else { return refused(object, reasons, None, view, look) };
-        self.cluster.vacate(&preemption);
-        self.cluster.assume(&preemption.node, demand);
+        let preemption = if demand.preempts() { cluster.preempt(demand, budgets()) } else { None };
+        let Some(preemption) = preemption else { return (false, refused(object, reasons, None, view, look)) };
+        cluster.vacate(&preemption);
+        cluster.assume(&preemption.node, demand);
         let victims = preemption.victims.iter().filter_map(|victim| view.get(victim));
         let sent = victims.map(|victim| send_away(victim, object, &preemption.node, view, look));
-        sent.fold(refused(object, reasons, Some(&preemption.node), view, look), Txn::and)
+        (true, sent.fold(refused(object, reasons, Some(&preemption.node), view, look), Txn::and))
     }
 }
 

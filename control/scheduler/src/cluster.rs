@@ -33,13 +33,22 @@ pub struct Cluster {
     pub(crate) claimed: BTreeMap<Key, NodeName>,
     /// On which node each pod is.
     places: HashMap<Key, usize>,
-    /// Who was taken to be on a node though the world does not say so,
-    assumed: Vec<Key>,
+    /// Who was taken to be on a node though the world does not say so, and where,
+    assumed: Vec<(Key, usize)>,
     /// and who was taken to have left though he is there.
     dismissed: Vec<Key>,
     namespaces: Namespaces,
     /// Whether a pod that is there wants something of its neighbours.
     has_manners: bool,
+}
+
+/// What a table that followed the world has met on the way.
+#[derive(Debug, Default)]
+pub struct Followed<'a> {
+    /// The pods that are others now, as they were and as they are.
+    pub pods: Vec<(Option<&'a Object>, Option<&'a Object>)>,
+    /// Whether a [`Request`](crate::Request) that was refused may be answered otherwise now. As long as it is not so, it is not.
+    pub gives: bool,
 }
 
 // === impl Cluster ===
@@ -51,64 +60,109 @@ impl Cluster {
         let mut cluster = Self { namespaces: namespaces(view), ..Self::default() };
         for object in view.list(kinds::NODE).filter(|node| !node.meta().is_terminating()) {
             if let Ok(node) = object.decode::<v1::Node>() {
-                let node = Node::new(object.key().name(), node);
-                cluster.index.insert(node.name.clone(), cluster.nodes.len());
-                cluster.nodes.push(node);
+                cluster.add(Node::new(object.key().name(), node));
             }
         }
         for place in 0..cluster.nodes.len() {
             let name = cluster.nodes[place].name.clone();
-            view.pods_on(name.as_str()).for_each(|pod| cluster.learn(pod));
+            for pod in view.pods_on(name.as_str()) {
+                cluster.learn(pod);
+            }
         }
         cluster
     }
 
     /// Brings what was of an earlier world to a later one, and forgets what was only assumed. It costs what has changed between the two,
-    /// and not what there is; and it is what [`of`](Self::of) makes of the later one.
-    pub fn follow(&mut self, earlier: &Snapshot, view: &Snapshot) {
-        for pod in std::mem::take(&mut self.assumed) {
-            self.unsettle(&pod);
+    /// and not what there is; and it is what [`of`](Self::of) makes of the later one, but for the order of nodes.
+    pub fn follow<'a>(&mut self, earlier: &'a Snapshot, view: &'a Snapshot) -> Followed<'a> {
+        let assumed = std::mem::take(&mut self.assumed);
+        for (pod, _) in &assumed {
+            self.unsettle(pod);
         }
         self.claimed.clear();
         for pod in std::mem::take(&mut self.dismissed) {
-            earlier.get(&pod).into_iter().for_each(|pod| self.learn(pod));
-        }
-        if !self.describe(earlier, view) {
-            *self = Self::of(view);
-            return;
-        }
-        if !view.agrees(earlier, kinds::NAMESPACE) {
-            self.namespaces = namespaces(view);
-        }
-        for (before, after) in view.changes(earlier, kinds::POD) {
-            match after {
-                Some(after) => self.learn(after),
-                None => before.into_iter().for_each(|before| self.unsettle(before.key())),
+            if let Some(pod) = earlier.get(&pod) {
+                self.learn(pod);
             }
         }
-    }
-
-    /// Takes up what nodes say of themselves; false if there are others than before.
-    fn describe(&mut self, earlier: &Snapshot, view: &Snapshot) -> bool {
-        view.changes(earlier, kinds::NODE).all(|(before, after)| {
-            let is_there = |node: &&Object| !node.meta().is_terminating();
-            let (Some(_), Some(after)) = (before.filter(is_there), after.filter(is_there)) else { return false };
-            let place = self.index.get(after.key().name()).copied();
-            let Some((place, typed)) = place.zip(after.decode::<v1::Node>().ok()) else { return false };
-            self.nodes[place].describe(typed);
-            true
-        })
-    }
-
-    /// Takes up a pod as it is now: somewhere, if it is on a node and has not ended.
-    fn learn(&mut self, pod: &Object) {
-        self.unsettle(pod.key());
-        let Ok(pod) = pod.decode::<Pod>() else { return };
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let place = node.and_then(|node| self.index.get(node)).copied();
-        if let Some(place) = place.filter(|_| !has_ended(&pod)) {
-            self.settle(place, Resident::of(&pod));
+        let mut gives = self.describe(earlier, view);
+        if !view.agrees(earlier, kinds::NAMESPACE) {
+            self.namespaces = namespaces(view);
+            gives = true;
         }
+        let pods: Vec<_> = view.changes(earlier, kinds::POD).collect();
+        for (before, after) in &pods {
+            gives |= match after {
+                Some(after) => self.learn(after),
+                None => before.is_some_and(|before| self.unsettle(before.key()).is_some()),
+            };
+        }
+        // What was taken for granted and did not come true.
+        gives |= assumed.iter().any(|(pod, place)| self.places.get(pod) != Some(place));
+        Followed { pods, gives }
+    }
+
+    /// Takes up what nodes say of themselves, who has come and who has gone; whether pods may be answered otherwise for it.
+    fn describe(&mut self, earlier: &Snapshot, view: &Snapshot) -> bool {
+        let mut is_news = false;
+        for (before, after) in view.changes(earlier, kinds::NODE) {
+            let Some(name) = before.or(after).map(|node| node.key().name()) else { continue };
+            let after = after.filter(|node| !node.meta().is_terminating());
+            match (self.index.get(name).copied(), after.and_then(|node| node.decode::<v1::Node>().ok())) {
+                (Some(place), Some(typed)) => is_news |= self.nodes[place].describe(typed),
+                (Some(place), None) => {
+                    self.remove(place);
+                    is_news = true;
+                }
+                (None, Some(typed)) => {
+                    self.add(Node::new(name, typed));
+                    for pod in view.pods_on(name) {
+                        self.learn(pod);
+                    }
+                    is_news = true;
+                }
+                (None, None) => {}
+            }
+        }
+        is_news
+    }
+
+    fn add(&mut self, node: Node) {
+        self.index.insert(node.name.clone(), self.nodes.len());
+        self.nodes.push(node);
+    }
+
+    /// Takes a node out, with whoever is on it; the last takes its place.
+    fn remove(&mut self, place: usize) {
+        let on = |node: &Node| node.residents.clone();
+        let gone = on(&self.nodes[place]);
+        let moved = self.nodes.last().filter(|_| place + 1 < self.nodes.len()).map(on).unwrap_or_default();
+        for pod in gone.iter().chain(&moved) {
+            self.unsettle(pod.key());
+        }
+        self.index.remove(&self.nodes.swap_remove(place).name);
+        if let Some(node) = self.nodes.get(place) {
+            self.index.insert(node.name.clone(), place);
+        }
+        for pod in moved {
+            self.settle(place, pod);
+        }
+    }
+
+    /// Takes up a pod as it is now: somewhere, if it is on a node and has not ended. Whether it leaves some of what it took.
+    fn learn(&mut self, object: &Object) -> bool {
+        let pod = object.decode::<Pod>().ok().filter(|pod| !has_ended(pod));
+        let node = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        let place = node.and_then(|node| self.index.get(node)).copied();
+        let Some((pod, place)) = pod.zip(place) else { return self.unsettle(object.key()).is_some() };
+        let now = Resident::of(&pod);
+        if self.places.get(object.key()) == Some(&place) && self.nodes[place].exchange(&now) {
+            return false;
+        }
+        let before = self.unsettle(object.key());
+        let leaves = before.is_some_and(|(at, before)| at != place || !before.takes_as(&now));
+        self.settle(place, now);
+        leaves
     }
 
     /// How many nodes there are.
@@ -188,7 +242,7 @@ impl Cluster {
     /// Takes a decision as carried out, so that the next one knows of it.
     pub fn assume(&mut self, node: &NodeName, demand: &Demand) {
         if let Some(place) = self.index.get(node) {
-            self.assumed.push(demand.resident.key().clone());
+            self.assumed.push((demand.resident.key().clone(), *place));
             self.settle(*place, demand.resident.clone());
         }
         let claimed = demand.volumes.exclusive.iter().chain(&demand.volumes.shared);
@@ -217,19 +271,24 @@ impl Cluster {
         self.nodes[place].take(pod);
     }
 
-    fn unsettle(&mut self, pod: &Key) {
-        let Some(place) = self.places.remove(pod) else { return };
-        let released = self.nodes[place].release(pod);
-        let Some(owner) = released.as_ref().and_then(Resident::owner) else { return };
-        if let Some(siblings) = self.siblings.get_mut(owner) {
-            if let Some(count) = siblings.get_mut(&place) {
-                *count -= 1;
+    /// The pod is nowhere any more; where it was, and as whom.
+    fn unsettle(&mut self, pod: &Key) -> Option<(usize, Resident)> {
+        let place = self.places.remove(pod)?;
+        let released = self.nodes[place].release(pod)?;
+        if let Some(owner) = released.owner()
+            && let Some(siblings) = self.siblings.get_mut(owner)
+        {
+            let left = siblings.get(&place).map_or(0, |count| count - 1);
+            if left > 0 {
+                siblings.insert(place, left);
+            } else {
+                siblings.remove(&place);
             }
-            siblings.retain(|_, count| *count > 0);
             if siblings.is_empty() {
                 self.siblings.remove(owner);
             }
         }
+        Some((place, released))
     }
 }
 

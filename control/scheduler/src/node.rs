@@ -28,6 +28,9 @@ pub(crate) struct Node {
     pub(crate) ports: Vec<HostPort>,
     /// The pods on it.
     pub(crate) residents: Vec<Resident>,
+    /// Beside what is left of it, since every decision asks every node for these; for the rest it goes to the object.
+    is_cordoned: bool,
+    taints: Vec<v1::Taint>,
     typed: Arc<v1::Node>,
 }
 
@@ -42,6 +45,8 @@ impl Node {
             weight: (0, 0),
             ports: Vec::new(),
             residents: Vec::new(),
+            is_cordoned: typed.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)),
+            taints: typed.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default(),
             typed,
         }
     }
@@ -66,9 +71,25 @@ impl Node {
         Some(released)
     }
 
-    /// The node says something else of itself from now on.
-    pub(crate) fn describe(&mut self, typed: Arc<v1::Node>) {
-        (self.allocatable, self.typed) = (room(&typed), typed);
+    /// A pod on it says something else of itself, if it takes no more and no less than it did; whether that is so.
+    pub(crate) fn exchange(&mut self, pod: &Resident) -> bool {
+        let there = self.residents.iter_mut().find(|there| there.key() == pod.key());
+        let Some(there) = there.filter(|there| there.takes_as(pod) && there.owner() == pod.owner()) else {
+            return false;
+        };
+        *there = pod.clone();
+        true
+    }
+
+    /// The node says something else of itself from now on; whether that is something that pods ask about.
+    pub(crate) fn describe(&mut self, typed: Arc<v1::Node>) -> bool {
+        let described = Self::new(self.name.as_str(), typed);
+        let facts =
+            |node: &Self| (node.allocatable.clone(), node.is_cordoned, node.taints.clone(), node.labels().clone());
+        let is_news = facts(self) != facts(&described);
+        let Self { allocatable, is_cordoned, taints, typed, .. } = described;
+        (self.allocatable, self.is_cordoned, self.taints, self.typed) = (allocatable, is_cordoned, taints, typed);
+        is_news
     }
 
     /// The same node, if none were on it but those who `stays` tells.
@@ -84,11 +105,11 @@ impl Node {
     }
 
     pub(crate) fn taints(&self) -> &[v1::Taint] {
-        self.typed.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+        &self.taints
     }
 
     pub(crate) fn is_cordoned(&self) -> bool {
-        self.typed.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
+        self.is_cordoned
     }
 }
 

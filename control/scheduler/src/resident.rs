@@ -12,10 +12,10 @@ use crate::ports::HostPort;
 use crate::term::Term;
 
 /// A pod on a node, or one that asks for a node: what others ask about it, without the pod. Cloning shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Resident(Arc<Facts>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Facts {
     key: Key,
     labels: BTreeMap<String, String>,
@@ -33,7 +33,7 @@ struct Facts {
 }
 
 /// What a pod wants of its neighbours.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manners {
     /// Near all of these, or nowhere.
     pub(crate) near: Vec<Term>,
@@ -69,6 +69,11 @@ impl Resident {
 
     pub(crate) fn key(&self) -> &Key {
         &self.0.key
+    }
+
+    /// Whether it takes of a node what another did, and wants of its neighbours what that wanted.
+    pub(crate) fn takes_as(&self, other: &Self) -> bool {
+        self.resources() == other.resources() && self.ports() == other.ports() && self.manners() == other.manners()
     }
 
     pub(crate) fn namespace(&self) -> &str {

@@ -14,7 +14,7 @@ use crate::resident::Resident;
 pub(crate) type Namespaces = BTreeMap<String, Object>;
 
 /// One such rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     pub(crate) topology_key: String,
     pods: LabelSelector,

@@ -232,6 +232,11 @@ impl VolumeDemand {
         self.bound.is_empty() && self.open.is_empty() && self.exclusive.is_empty() && !self.is_lost
     }
 
+    /// Whether it has claims, whatever they ask.
+    pub(crate) fn asks(&self) -> bool {
+        !self.is_nothing() || !self.shared.is_empty()
+    }
+
     /// Why a node will not do; `taken` are the claims that were given to a pod in this round, and the node of that pod.
     pub(crate) fn obstacle(
         &self,

@@ -312,29 +312,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..40)
 }
 
-/// All that decisions depend on, in one order.
+/// All that decisions depend on but for the order of nodes, in one order.
 fn told(cluster: &Cluster) -> Vec<String> {
-    let mut told: Vec<String> = cluster
-        .nodes
-        .iter()
-        .map(|node| {
-            let mut there: Vec<_> = node.residents.iter().map(|there| there.key().to_string()).collect();
-            there.sort_unstable();
-            format!(
-                "{} {:?} {:?} {:?} {} {there:?}",
-                node.name,
-                node.allocatable,
-                node.taken,
-                node.weight,
-                node.ports.len()
-            )
-        })
-        .collect();
-    let mut siblings: Vec<_> = cluster.siblings.iter().map(|it| format!("{it:?}")).collect();
-    let mut places: Vec<_> = cluster.places.iter().map(|it| format!("{it:?}")).collect();
-    siblings.sort_unstable();
-    places.sort_unstable();
-    told.extend(siblings.into_iter().chain(places));
+    let of_node = |node: &Node| {
+        let mut there: Vec<_> = node.residents.iter().map(|there| there.key().to_string()).collect();
+        there.sort_unstable();
+        let Node { name, allocatable, taken, weight, ports, .. } = node;
+        format!("{name} {allocatable:?} {taken:?} {weight:?} {} {there:?}", ports.len())
+    };
+    let name = |place: &usize| &cluster.nodes[*place].name;
+    let mut told: Vec<String> = cluster.nodes.iter().map(of_node).collect();
+    told.extend(cluster.places.iter().map(|(pod, place)| format!("{pod} on {}", name(place))));
+    let siblings = cluster.siblings.iter().flat_map(|(owner, counts)| counts.iter().map(move |it| (owner, it)));
+    told.extend(siblings.map(|(owner, (place, count))| format!("{count} of {owner} on {}", name(place))));
+    told.extend(cluster.index.iter().map(|(named, place)| format!("{named} is {}", name(place))));
+    told.sort_unstable();
     told
 }
 
@@ -366,9 +358,12 @@ proptest! {
                 };
                 view = view.apply(&txn).expect("nothing is guarded").0;
             }
-            kept.follow(&earlier, &view);
+            let small = Demand::of(&self::pod("small cpu=300m").decode::<Pod>().expect("a pod"));
+            let was_refused = kept.place(&small, 7).is_err();
+            let gives = kept.follow(&earlier, &view).gives;
             earlier = view.clone();
             prop_assert_eq!(told(&kept), told(&Cluster::of(&view)));
+            prop_assert!(gives || !was_refused || kept.place(&small, 7).is_err(), "there is room, and nothing was said");
         }
     }
 }
@@ -380,4 +375,17 @@ fn of_very_many_nodes_a_few_that_are_good_are_enough() {
         (0..300).map(|n| format!("n{n} cpu={}", if n == 299 { "4" } else { "1" })).collect::<Vec<_>>().join(";");
     check(&world, "p cpu=2", "n299");
     check(&world, "p cpu=8", "0/300 nodes are available: 300 Insufficient cpu.");
+}
+
+#[test]
+fn pods_that_ask_the_same_have_one_request() {
+    let request = |text: &str| Demand::of(&pod(text).decode::<Pod>().expect("a pod")).request();
+    assert_eq!(request("p cpu=1 app:web owner=r"), request("q cpu=1 app:web owner=s"));
+    for other in ["p cpu=2 app:web", "p cpu=1 app:db", "p cpu=1 app:web priority=7"] {
+        assert_ne!(request("p cpu=1 app:web"), request(other), "{other}");
+    }
+    let selects = r#"p cpu=1 app:web {"nodeSelector": {"disk": "ssd"}}"#;
+    assert_ne!(request("p cpu=1 app:web"), request(selects));
+    let apart = r#"p {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}}}"#;
+    assert_eq!(request(apart), None);
 }
