@@ -132,7 +132,11 @@ impl Servers {
 
     /// Lets a node join by this server, waits until it is ready, and gives its place among the nodes: it is called `agent-PLACE`.
     pub fn agent(&mut self, by: usize) -> usize {
-        let token = self.coracle(by, &["token"]).ok();
+        let token = eventually(60, || {
+            // On a busy machine nobody may lead for a moment.
+            let told = self.coracle(by, &["token"]);
+            if told.code == 0 { Ok(told.stdout) } else { Err(told.stderr) }
+        });
         self.agent_with(by, token.trim())
     }
 
