@@ -202,8 +202,9 @@ fn tell(contents: &Contents, tally: &Tally, world: &Snapshot, restoration: &Rest
         say(&format!("to be given a node again: {}", counted(&restoration.unplaced)));
     }
     if !restoration.refilled.is_empty() {
-        let claims: Vec<String> =
-            restoration.refilled.iter().map(|(claim, _)| format!("{}/{}", claim.namespace(), claim.name())).collect();
+        let claims = restoration.refilled.iter().map(|(claim, _)| format!("{}/{}", claim.namespace(), claim.name()));
+        let mut claims: Vec<String> = claims.collect();
+        claims.sort_unstable();
         let (count, claims) = (claims.len(), claims.join(", "));
         say(&format!(
             "to be filled again, {count} volumes of {}, once their pods have nodes: {claims}",
