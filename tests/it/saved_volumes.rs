@@ -120,7 +120,10 @@ fn what_is_in_volumes_comes_back_with_the_cluster() {
     let (cluster, file, key) = saved(folder.path());
     // What was written behind the snapshot is not in it.
     sh(&cluster, "db-0", "echo later > /data/later");
-    let some = cluster.coracle(&["snapshot", "save", &path("some.snapshot"), "--volumes-of", "other,kube-system"]).ok();
+    let mistyped = cluster.coracle(&["snapshot", "save", &path("some.snapshot"), "--volumes-of", "defualt"]).refused();
+    assert!(mistyped.contains("there is no namespace defualt"), "{mistyped}");
+    let some =
+        cluster.coracle(&["snapshot", "save", &path("some.snapshot"), "--volumes-of", "kube-public,kube-system"]).ok();
     assert!(some.contains(", 0 volumes of 0 B"), "{some}");
     cluster.coracle(&["snapshot", "save", &path("none.snapshot")]).ok();
     cluster.kill().expect("killed");

@@ -95,6 +95,11 @@ impl Wanted {
         extent: Volumes,
         namespaces: &[String],
     ) -> Result<Self, StatusError> {
+        let is_there = |name: &&String| world.get(&kinds::NAMESPACE.cluster_key(name)).is_some();
+        if let Some(missing) = namespaces.iter().find(|name| !is_there(name)) {
+            let why = format!("there is no namespace {missing}, so nothing of its volumes can be saved");
+            return Err(StatusError::new(Reason::BadRequest, why));
+        }
         let wanted = Self { door: door.clone(), extent, volumes: volumes(world, namespaces) };
         let lacking = wanted.volumes.iter().filter_map(|volume| wanted.obstacle(volume).map(|why| (volume, why)));
         let lacking: Vec<String> = lacking.map(|(volume, why)| format!("{} ({why})", volume.claim)).collect();
